@@ -1,0 +1,337 @@
+//! The daemon's socket: newline-delimited JSON-RPC 2.0.
+//!
+//! A client may begin with `initialize`; every method answers with the result type named beside it.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    config::Config,
+    diagnose::Diagnostics,
+    event::Event,
+    name::{InstanceId, SessionName},
+    status::SessionView,
+    time::Timestamp,
+};
+
+/// Version of the control protocol that this program speaks.
+pub const CONTROL_PROTOCOL: u32 = 1;
+
+/// One request line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RpcRequest {
+    /// Always `2.0`.
+    pub jsonrpc: String,
+    /// Echoed in the answer; absent: no answer is wanted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub id: Option<Value>,
+    /// Which method.
+    pub method: String,
+    /// Its parameters.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub params: Value,
+}
+
+/// One answer line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RpcResponse {
+    /// Always `2.0`.
+    pub jsonrpc: String,
+    /// Of the request; null where it could not be read.
+    pub id: Value,
+    /// On success.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub result: Option<Value>,
+    /// On failure.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<RpcError>,
+}
+
+/// One line that nobody asked for: a change, on a `watch` or `events` subscription.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RpcNotification {
+    /// Always `2.0`.
+    pub jsonrpc: String,
+    /// `changed`, `removed` or `event`.
+    pub method: String,
+    /// A [`SessionView`], a [`Removed`] or an [`Event`].
+    pub params: Value,
+}
+
+/// A failure, as told to a client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RpcError {
+    /// JSON-RPC's number.
+    pub code: i32,
+    /// The sentence for people.
+    pub message: String,
+    /// The word for programs.
+    pub data: ErrorData,
+}
+
+/// What a program can decide by.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ErrorData {
+    /// One CamelCase word.
+    pub kind: ErrorKind,
+}
+
+/// The kinds of failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ErrorKind {
+    /// The line is no JSON.
+    InvalidJson,
+    /// The JSON is no request, or its parameters are wrong.
+    InvalidRequest,
+    /// No such method.
+    MethodNotFound,
+    /// The client's protocol version is not served.
+    ProtocolVersion,
+    /// A message is longer than `clients.maxMessage`.
+    MessageTooLarge,
+    /// All places for watchers are taken.
+    MaxClientsReached,
+    /// No session of that name that the caller may see.
+    NoSuchSession,
+    /// The caller may not do that.
+    Forbidden,
+    /// The session is not in a state that allows it.
+    Conflict,
+    /// It was tried and failed.
+    Failed,
+    /// The daemon is shutting down.
+    ShuttingDown,
+}
+
+impl ErrorKind {
+    /// JSON-RPC's number for it.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::InvalidJson => -32700,
+            Self::InvalidRequest => -32600,
+            Self::MethodNotFound => -32601,
+            Self::Failed => -32000,
+            Self::ProtocolVersion => -32001,
+            Self::MessageTooLarge => -32002,
+            Self::MaxClientsReached => -32003,
+            Self::NoSuchSession => -32004,
+            Self::Forbidden => -32005,
+            Self::Conflict => -32006,
+            Self::ShuttingDown => -32007,
+        }
+    }
+}
+
+/// Parameters of `initialize`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InitializeParams {
+    /// The newest [`CONTROL_PROTOCOL`] that the client speaks.
+    pub protocol: u32,
+}
+
+/// Result of `initialize`: who the daemon is and where it works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InitializeResult {
+    /// The version that is spoken on this connection.
+    pub protocol: u32,
+    /// Version of the daemon's program.
+    pub version: String,
+    /// Pid of the daemon.
+    pub pid: i32,
+    /// Where it works.
+    pub directories: Directories,
+}
+
+/// The directories in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Directories {
+    /// The config file.
+    pub config: PathBuf,
+    /// The spec directory.
+    pub sessions: PathBuf,
+    /// Socket, locks, running sessions.
+    pub runtime: PathBuf,
+    /// Results, wills, history.
+    pub state: PathBuf,
+    /// Output of sessions.
+    pub log: PathBuf,
+}
+
+/// Parameters of `get` and of `events`: which sessions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NamesParams {
+    /// Absent or empty: all that the caller may see.
+    #[serde(default)]
+    pub names: Vec<SessionName>,
+}
+
+/// Parameters of `start`, `stop`, `restart`, `suspend`, `resume`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NameParams {
+    /// Which session.
+    pub name: SessionName,
+}
+
+/// Parameters of `kill`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KillParams {
+    /// Which session.
+    pub name: SessionName,
+    /// A signal to every process, and no stop; absent: end it with SIGKILL now, cause `ClientKill`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signal: Option<i32>,
+}
+
+/// Parameters of `events`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EventsParams {
+    /// Only of these sessions; absent or empty: all that the caller may see.
+    #[serde(default)]
+    pub names: Vec<SessionName>,
+    /// Go on with what happens from now: notifications `event`.
+    #[serde(default)]
+    pub watch: bool,
+}
+
+/// Parameters of `cleanup`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CleanupParams {
+    /// Take the spec directory as it is now for the truth.
+    #[serde(default)]
+    pub accept_removals: bool,
+}
+
+/// Result of `list`, `get` and `watch` (its snapshot).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListResult {
+    /// By name.
+    pub sessions: Vec<SessionView>,
+}
+
+/// Result of `events`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventsResult {
+    /// Oldest first.
+    pub events: Vec<Event>,
+}
+
+/// Result of a verb on one session: the session after it, as far as it got.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VerbResult {
+    /// Whether anything was changed by it.
+    pub changed: bool,
+    /// The session now.
+    pub session: SessionView,
+}
+
+/// Parameters of the notification `removed`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// A session that is no more.
+    pub name: SessionName,
+}
+
+/// Result of `plan`: what a reconcile would do now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanResult {
+    /// One row a session, by name.
+    pub steps: Vec<PlanStep>,
+}
+
+/// What a reconcile would do with one session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanStep {
+    /// The session.
+    pub name: SessionName,
+    /// `Start`, `Stop`, `Restart`, `Wait`, `None`.
+    pub action: String,
+    /// Why.
+    pub why: String,
+    /// When something next changes by the passing of time.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next_at: Option<Timestamp>,
+}
+
+/// Result of `config`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigResult {
+    /// In force.
+    pub config: Config,
+    /// Where it was read from; absent: the defaults.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub file: Option<PathBuf>,
+    /// What is wrong with the file; the last good one is in force.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<Diagnostics>,
+}
+
+/// Result of `health`: what `atm status` shows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthResult {
+    /// Version of the daemon's program.
+    pub version: String,
+    /// Pid of the daemon.
+    pub pid: i32,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// Whose state this is.
+    pub instance: InstanceId,
+    /// Where it works.
+    pub directories: Directories,
+    /// How descendants are held: `cgroup` or `procfs`.
+    pub containment: String,
+    /// The line of `systemctl status`.
+    pub summary: String,
+    /// Sessions by phase.
+    pub counts: Counts,
+    /// Most live sessions.
+    pub max_sessions: u32,
+    /// What is wrong with the config.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub config_error: Option<Diagnostics>,
+    /// What is wrong with spec files.
+    pub spec_errors: Vec<Diagnostics>,
+    /// The spec directory cannot be believed now: why.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub specs_unavailable: Option<String>,
+    /// Other things a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// Sessions by phase.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counts {
+    /// Not running yet.
+    pub pending: u32,
+    /// Running.
+    pub running: u32,
+    /// Running, and in a turn.
+    pub busy: u32,
+    /// Running, and waiting for a person.
+    pub waiting: u32,
+    /// Asked to stop.
+    pub stopping: u32,
+    /// Ended well.
+    pub succeeded: u32,
+    /// Ended badly.
+    pub failed: u32,
+    /// Ended by a budget.
+    pub evicted: u32,
+    /// Not wanted now.
+    pub suspended: u32,
+}

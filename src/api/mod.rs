@@ -1,0 +1,21 @@
+//! What people write and programs see: values with their rules, and no IO.
+//!
+//! - written by people: [`spec`], [`config`] (with [`yaml`] and [`diagnose`] to read them and say what is wrong)
+//! - shown to people and programs: [`status`], [`event`], [`control`] (the daemon's socket)
+//! - between daemon and keeper: [`record`] (files), [`keeper`] (socket)
+//! - shared words: [`name`], [`quantity`], [`time`], [`cause`]
+
+pub mod cause;
+pub mod config;
+pub mod control;
+pub mod defaults;
+pub mod diagnose;
+pub mod event;
+pub mod keeper;
+pub mod name;
+pub mod quantity;
+pub mod record;
+pub mod spec;
+pub mod status;
+pub mod time;
+pub mod yaml;

@@ -1,0 +1,1 @@
+//! One YAML document, read with every error located.

@@ -1,0 +1,258 @@
+//! What to do, decided from values alone. Nothing here reads a clock, a file or a process.
+//!
+//! Two questions, two functions:
+//! - [`fleet::decide`]: of all sessions, which may run? Slots are shared, so one place hands them out.
+//! - [`session::step`]: given that verdict, what is this session's next move?
+//!
+//! Beside them: [`restart`] says what follows the end of a run, [`status`] derives what people see.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::api::{
+    cause::{Actor, Cause},
+    name::{RunId, SessionName},
+    record::{Exit, StartError},
+    spec::{Digest, SessionSpec},
+    status::Activity,
+    time::{Moment, Timestamp},
+};
+
+pub mod fleet;
+pub mod restart;
+pub mod session;
+pub mod status;
+
+/// One session as the plan sees it: what is wanted, what is, and what was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Session {
+    /// What the file and the people want.
+    pub desired: Desired,
+    /// What the host shows.
+    pub observed: Observed,
+    /// What happened before.
+    pub history: History,
+}
+
+/// What the file and the people want.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Desired {
+    /// The spec file is gone: end the session, then forget it.
+    Gone,
+    /// There is a file, and it was never good.
+    NeverGood,
+    /// The last good spec.
+    Spec(Wanted),
+}
+
+/// A good spec, and what people said beside it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    /// Effective.
+    pub spec: Arc<SessionSpec>,
+    /// Counts changes of the spec's meaning.
+    pub generation: u64,
+    /// Digest of what only a new run can change.
+    pub launch: Digest,
+    /// When the spec was first seen: who waits longer goes first.
+    pub first_seen: Timestamp,
+    /// What a person asked for.
+    pub will: Will,
+}
+
+/// A person's lasting will about one session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Will {
+    /// Nothing beyond the file.
+    AsDeclared,
+    /// `atm stop`, or `atm kill` where `now`: not to run until `start`, `restart` or a changed spec.
+    Stopped {
+        /// Who.
+        by: Actor,
+        /// Without a grace.
+        now: bool,
+    },
+    /// `atm suspend`: not to run until `resume`.
+    Suspended {
+        /// Who.
+        by: Actor,
+    },
+}
+
+/// What the host shows of one session.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Observed {
+    /// Its lock is free: no process of it lives.
+    Absent,
+    /// A keeper was started and has not reported yet.
+    Starting {
+        /// This run.
+        run_id: RunId,
+        /// Since when.
+        since: Moment,
+    },
+    /// Its main process lives.
+    Running(Run),
+    /// It was asked to stop. The keeper sees to grace and SIGKILL by itself.
+    Stopping {
+        /// What is stopping.
+        run: Run,
+        /// Why, as the keeper recorded it.
+        cause: Cause,
+        /// Since when.
+        since: Moment,
+        /// When SIGKILL follows.
+        kill_at: Moment,
+        /// SIGKILL was sent a while ago and something still lives.
+        unkillable: bool,
+    },
+    /// Its lock is held, but its keeper does not answer: never taken for dead.
+    Unknown {
+        /// Since when.
+        since: Moment,
+        /// What was tried.
+        why: String,
+    },
+}
+
+/// One run, while it lives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// Which.
+    pub run_id: RunId,
+    /// The generation that the keeper knows.
+    pub generation: u64,
+    /// What it was started with.
+    pub launch: Digest,
+    /// When its main process was made.
+    pub since: Moment,
+    /// What it is doing.
+    pub activity: Activity,
+    /// The last evidence of generic activity: output or input.
+    pub quiet_since: Moment,
+    /// Attached clients.
+    pub attached: u32,
+}
+
+/// What happened to a session before. Survives the daemon.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct History {
+    /// Failures in a row.
+    pub failures: u32,
+    /// Starts that followed an end by itself.
+    pub restarts: u64,
+    /// Not to be started before.
+    pub not_before: Option<Moment>,
+    /// The last run that ended.
+    pub last: Option<Ended>,
+    /// A person asked for a run, whatever the last one's result. Cleared when a run begins.
+    pub start_requested: bool,
+    /// A person asked for a new run in place of this one.
+    pub restart_requested: Option<RestartRequest>,
+}
+
+/// `atm restart`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestartRequest {
+    /// The run that is to be replaced; once another runs, the request is met.
+    pub run_id: RunId,
+    /// Who.
+    pub by: Actor,
+}
+
+/// A run that is over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ended {
+    /// Which.
+    pub run_id: RunId,
+    /// The generation that it ran.
+    pub generation: u64,
+    /// How its main process ended; absent where it was never executed, or nobody saw.
+    pub exit: Option<Exit>,
+    /// Why it could not be executed.
+    pub start_error: Option<StartError>,
+    /// Why it was stopped, where it was.
+    pub cause: Option<Cause>,
+    /// The machine went down under it.
+    pub interrupted: bool,
+    /// The signal that atm would have sent to stop it: an exit by it, after a stop, is clean.
+    pub stop_signal: i32,
+    /// How long it ran.
+    pub ran: Duration,
+    /// When it was over, for display.
+    pub at: Timestamp,
+}
+
+/// What a session may do now.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// It may run: start it, or let it run.
+    Run,
+    /// It is to run, but not now.
+    Wait(Wait),
+    /// It lives and is to end.
+    Stop(Cause),
+    /// It does not live and is not to run.
+    Done(Done),
+}
+
+/// Why a session that is to run does not run yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wait {
+    /// All slots are taken.
+    MaxSessions {
+        /// The limit in force.
+        limit: u32,
+    },
+    /// Another live or earlier session has its identity.
+    IdentityTaken {
+        /// Which.
+        by: SessionName,
+        /// The identity.
+        identity: String,
+    },
+    /// It failed, and waits before the next try.
+    BackOff {
+        /// When it may go on.
+        until: Moment,
+    },
+    /// Its spec was never good.
+    InvalidSpec,
+    /// The daemon is ending its sessions.
+    Shutdown,
+}
+
+/// Why a session does not run and is not to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    /// Its last run ended well.
+    Succeeded,
+    /// Its last run ended badly, and its policy does not restart it.
+    Failed,
+    /// A budget ended it, until a person wants it again.
+    Evicted(Cause),
+    /// A person stopped it.
+    Stopped(Actor),
+    /// A person suspended it; absent: the file says `suspend: true`.
+    Suspended(Option<Actor>),
+    /// Its file is gone, and so is it: forget it.
+    Gone,
+}
+
+impl Observed {
+    /// Whether it takes a slot: a slot is free when the process is gone, not when it was asked to go.
+    pub fn is_live(&self) -> bool {
+        match self {
+            Self::Absent => false,
+            Self::Starting { .. } | Self::Running(_) | Self::Stopping { .. } | Self::Unknown { .. } => true,
+        }
+    }
+
+    /// The run that lives, where it is known.
+    pub fn run_id(&self) -> Option<RunId> {
+        match self {
+            Self::Starting { run_id, .. } => Some(*run_id),
+            Self::Running(run) | Self::Stopping { run, .. } => Some(run.run_id),
+            Self::Absent | Self::Unknown { .. } => None,
+        }
+    }
+}
