@@ -92,7 +92,7 @@ pub fn decide<'a>(
     give_way(&mut seats, config.max_sessions);
     admit(&mut seats, config.max_sessions);
 
-    let next = seats.iter().filter_map(|seat| changes_at(&seat.verdict)).min();
+    let next = seats.iter().filter_map(|seat| seat.verdict.changes_at()).min();
     let verdicts = seats
         .into_iter()
         .map(|seat| (seat.name.clone(), seat.verdict))
@@ -276,19 +276,6 @@ impl<'a> Identities<'a> {
         }
         self.taken.insert(identity, name);
         Ok(())
-    }
-}
-
-/// When `verdict` changes by the mere passing of time.
-fn changes_at(verdict: &Verdict) -> Option<Moment> {
-    match verdict {
-        Verdict::Wait(Wait::BackOff { until } | Wait::HostError { until }) => Some(*until),
-        Verdict::Wait(
-            Wait::MaxSessions { .. } | Wait::IdentityTaken { .. } | Wait::InvalidSpec | Wait::Shutdown,
-        )
-        | Verdict::Run { .. }
-        | Verdict::Stop(_)
-        | Verdict::Done(_) => None,
     }
 }
 

@@ -32,6 +32,7 @@ pub mod fleet;
 pub mod restart;
 pub mod session;
 pub mod status;
+pub mod summary;
 
 /// One session as the plan sees it: what is wanted, what is, and what was.
 #[derive(Debug, Clone, PartialEq)]
@@ -290,5 +291,20 @@ impl History {
     /// The last run that ended.
     pub fn last_run(&self) -> Option<RunId> {
         self.last.as_ref().map(|last| last.run_id)
+    }
+}
+
+impl Verdict {
+    /// When it changes by the mere passing of time.
+    pub fn changes_at(&self) -> Option<Moment> {
+        match self {
+            Self::Wait(Wait::BackOff { until } | Wait::HostError { until }) => Some(*until),
+            Self::Wait(
+                Wait::MaxSessions { .. } | Wait::IdentityTaken { .. } | Wait::InvalidSpec | Wait::Shutdown,
+            )
+            | Self::Run { .. }
+            | Self::Stop(_)
+            | Self::Done(_) => None,
+        }
     }
 }

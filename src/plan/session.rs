@@ -9,6 +9,7 @@ use super::{
 };
 use crate::api::{
     cause::{Cause, StopReason},
+    name::RunId,
     spec::OnChange,
     time::Moment,
 };
@@ -75,6 +76,10 @@ const REST: Step = Step::Rest { until: None };
 ///
 /// The verdict may be older than the session: whoever acts on both reads the session last. So a pair that does not
 /// fit is a verdict that is out of date, and the answer is to rest until it was given anew.
+#[expect(
+    clippy::match_same_arms,
+    reason = "each pair that rests does so for a reason of its own"
+)]
 pub fn step(session: &Session, verdict: &Verdict, now: Moment) -> Step {
     match (verdict, &session.observed) {
         (Verdict::Run { after }, Observed::Absent) => start(session, *after, now),
@@ -113,7 +118,7 @@ pub fn step(session: &Session, verdict: &Verdict, now: Moment) -> Step {
 }
 
 /// Starts it, unless the slot was given for an earlier run, or it does not want it any more.
-fn start(session: &Session, after: Option<crate::api::name::RunId>, now: Moment) -> Step {
+fn start(session: &Session, after: Option<RunId>, now: Moment) -> Step {
     if after != session.history.last_run() {
         return REST;
     }
