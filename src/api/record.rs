@@ -137,6 +137,9 @@ pub struct Stopping {
     pub since: Moment,
     /// When SIGKILL follows.
     pub kill_at: Moment,
+    /// Something outlives SIGKILL.
+    #[serde(default)]
+    pub unkillable: bool,
 }
 
 /// How a process ended.

@@ -84,3 +84,34 @@ pub fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
         Err(error) => Err(error),
     }
 }
+
+/// Removes the file `path`; that there is none is no error.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Makes `path` an empty directory with `mode`: one that is there is emptied, and replaced if it is no directory.
+///
+/// For directories of our own, whose one writer is the caller. Nothing is followed out of it.
+pub fn make_empty_directory(path: &Path, mode: u32) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => {
+            for entry in fs::read_dir(path)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    fs::remove_dir_all(entry.path())?;
+                } else {
+                    fs::remove_file(entry.path())?;
+                }
+            }
+            return fs::set_permissions(path, fs::Permissions::from_mode(mode));
+        }
+        Ok(_) => fs::remove_file(path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    make_directory(path, mode)
+}

@@ -3,6 +3,10 @@
 //! The only room with `unsafe`, nix and procfs. It acts and observes, and holds no rule.
 
 pub mod clock;
+pub mod delegation;
 pub mod files;
 pub mod lock;
+pub mod machine;
 pub mod process;
+pub mod reaper;
+pub mod scan;

@@ -1,0 +1,284 @@
+//! News from outside, taken into the store: what the files say and what keepers report.
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::{
+    config_file,
+    core::{Daemon, Key},
+    keepers::{Keepers, Report},
+    memory::GoodSpec,
+    specs,
+};
+use crate::{
+    api::{
+        diagnose::Diagnostics,
+        event::EventKind,
+        keeper::StartReport,
+        name::SessionName,
+        spec::WrittenSpec,
+        status::Activity,
+    },
+    controller::{Reason, Trigger},
+    plan::{Desired, History, Observed, Run, Session, Wanted, Will},
+};
+
+impl<K: Keepers> Daemon<K> {
+    pub(super) fn absorb_specs(&self, change: specs::Change<WrittenSpec>) -> Vec<Trigger<Key>> {
+        match change {
+            specs::Change::Good { name, spec, text, file, owner } => {
+                self.spec_is_good(&name, spec, GoodText { text, file, owner })
+            }
+            specs::Change::Bad { name, error, conflict, .. } => self.spec_is_bad(&name, error, conflict),
+            specs::Change::Cleared { name } => {
+                self.store.edit(&name, |entry| entry.spec_error = None);
+                self.store.touch(&name);
+                Vec::new()
+            }
+            specs::Change::Removed { name } => {
+                self.store.edit(&name, |entry| {
+                    entry.plan.desired = Desired::Gone;
+                    entry.spec_error = None;
+                });
+                vec![fleet(Reason::Desired)]
+            }
+            specs::Change::Unavailable { why } => {
+                let first = self.store.edit_world(|world| world.specs_unavailable.replace(why.clone()));
+                if first.as_ref() != Some(&why) {
+                    self.tell_all(EventKind::SpecsUnavailable, why);
+                }
+                Vec::new()
+            }
+            specs::Change::Available { identity } => {
+                if self.store.edit_world(|world| world.specs_unavailable.take()).is_some() {
+                    self.tell_all(EventKind::SpecsAvailable, "the spec directory is back");
+                }
+                self.remember_specs(identity);
+                Vec::new()
+            }
+            specs::Change::Warning { topic, message } => {
+                self.warn(topic, message);
+                Vec::new()
+            }
+            specs::Change::FirstListing => {
+                self.store.edit_world(|world| world.sources.specs = true);
+                vec![fleet(Reason::Desired)]
+            }
+        }
+    }
+
+    fn spec_is_good(&self, name: &SessionName, written: WrittenSpec, good: GoodText) -> Vec<Trigger<Key>> {
+        let digest = written.digest();
+        let effective = self.resolve(name, &written);
+        let known = self.store.look().sessions.contains_key(name);
+        if !known {
+            let session = Session {
+                desired: Desired::NeverGood,
+                observed: Observed::Absent,
+                history: History::default(),
+                identity: None,
+            };
+            self.store.insert(name.clone(), self.new_entry(session));
+        }
+        let launch = written.launch_digest();
+        let generation = self
+            .store
+            .edit(name, |entry| {
+                let before = entry.memory.spec.as_ref();
+                let same = before.is_some_and(|spec| spec.digest == digest);
+                let generation = match before {
+                    Some(spec) if same => spec.generation,
+                    Some(spec) => spec.generation.saturating_add(1),
+                    None => 1,
+                };
+                let will = match &entry.plan.desired {
+                    Desired::Spec(wanted) => wanted.will,
+                    Desired::Gone | Desired::NeverGood => entry.memory.will.into(),
+                };
+                // A changed spec lifts a stop; a suspension only `resume` lifts.
+                let will = match will {
+                    Will::Stopped { .. } if !same => Will::AsDeclared,
+                    will => will,
+                };
+                entry.plan.desired = Desired::Spec(Wanted {
+                    spec: effective,
+                    generation,
+                    launch,
+                    first_seen: entry.memory.first_seen,
+                    will,
+                });
+                entry.memory.spec = Some(GoodSpec {
+                    file: good.file,
+                    owner: good.owner,
+                    text: good.text,
+                    digest,
+                    generation,
+                });
+                entry.written = Some(Arc::new(written));
+                entry.spec_error = None;
+                (!same).then_some(generation)
+            })
+            .flatten();
+        self.save(name);
+        self.store.touch(name);
+        if let Some(generation) = generation {
+            let message = if generation == 1 { "seen".into() } else { format!("changed: generation {generation}") };
+            self.tell(EventKind::SpecChanged, name, None, None, message);
+        }
+        vec![fleet(Reason::Desired), session(name, Reason::Desired)]
+    }
+
+    fn spec_is_bad(&self, name: &SessionName, error: Diagnostics, conflict: bool) -> Vec<Trigger<Key>> {
+        let known = self.store.look().sessions.contains_key(name);
+        if !known {
+            let session = Session {
+                desired: Desired::NeverGood,
+                observed: Observed::Absent,
+                history: History::default(),
+                identity: None,
+            };
+            self.store.insert(name.clone(), self.new_entry(session));
+            self.save(name);
+        }
+        let kind = if conflict { EventKind::SpecConflict } else { EventKind::InvalidSpec };
+        self.tell(kind, name, None, None, error.to_string());
+        self.store.edit(name, |entry| entry.spec_error = Some(error));
+        self.store.touch(name);
+        vec![fleet(Reason::Desired)]
+    }
+
+    pub(super) fn absorb_config(&self, change: config_file::Change) -> Vec<Trigger<Key>> {
+        match change {
+            config_file::Change::Good { config, file } => {
+                self.store.edit_world(|world| {
+                    world.sources.config = true;
+                    world.config_file = Some(file);
+                    world.config_error = None;
+                });
+                self.apply_config(config)
+            }
+            config_file::Change::Bad { error } => {
+                self.tell_all(EventKind::InvalidConfig, format!("{error}; the last good one stays in force"));
+                self.store.edit_world(|world| {
+                    world.sources.config = true;
+                    world.config_error = Some(error);
+                });
+                vec![fleet(Reason::Desired)]
+            }
+            config_file::Change::Absent => {
+                self.store.edit_world(|world| world.sources.config = true);
+                vec![fleet(Reason::Desired)]
+            }
+            config_file::Change::Removed { file } => {
+                let message = format!("{} is gone; what it said stays in force", file.display());
+                self.warn("config", message);
+                Vec::new()
+            }
+        }
+    }
+
+    fn apply_config(&self, config: crate::api::config::Config) -> Vec<Trigger<Key>> {
+        let config = Arc::new(config);
+        let same = self.store.edit_world(|world| {
+            world.warnings.remove("config");
+            let same = *world.config == *config;
+            world.config = Arc::clone(&config);
+            same
+        });
+        let mut triggers = vec![fleet(Reason::Desired)];
+        if same {
+            return triggers;
+        }
+        self.tell_all(EventKind::ConfigChanged, "a changed config is in force");
+        // What a spec leaves open the config fills in, so every meaning is made anew.
+        let written: Vec<(SessionName, Arc<WrittenSpec>)> = {
+            let world = self.store.look();
+            let known = world.sessions.iter();
+            known.filter_map(|(name, entry)| Some((name.clone(), entry.written.clone()?))).collect()
+        };
+        for (name, written) in written {
+            let effective = Arc::new(written.resolve(&name, &config));
+            let changed = self.store.edit(&name, |entry| match &mut entry.plan.desired {
+                Desired::Spec(wanted) if wanted.spec != effective => {
+                    wanted.spec = effective;
+                    true
+                }
+                Desired::Spec(_) | Desired::Gone | Desired::NeverGood => false,
+            });
+            if changed == Some(true) {
+                triggers.push(session(&name, Reason::Desired));
+            }
+        }
+        triggers
+    }
+
+    pub(super) fn absorb_report(&self, report: Report) -> Vec<Trigger<Key>> {
+        match report {
+            Report::Started { name, run_id, outcome } => {
+                if let StartReport::Running { keeper, child, uid, started } = outcome {
+                    let this_run = self.store.edit(&name, |entry| {
+                        if entry.plan.observed.run_id() != Some(run_id) {
+                            return false; // an older run's word
+                        }
+                        let begun = entry.memory.begun.as_ref().filter(|begun| begun.run_id == run_id);
+                        let launch = match &entry.plan.desired {
+                            Desired::Spec(wanted) => wanted.launch.clone(),
+                            Desired::Gone | Desired::NeverGood => return false,
+                        };
+                        entry.plan.observed = Observed::Running(Run {
+                            run_id,
+                            generation: begun.map_or(0, |begun| begun.generation),
+                            launch: entry.launched.take().unwrap_or(launch),
+                            since: started,
+                            activity: Activity::Unknown,
+                            quiet_since: started,
+                            attached: 0,
+                        });
+                        if let Some(run) = &mut entry.run {
+                            run.keeper = Some(keeper);
+                            run.child = Some(child);
+                            run.uid = Some(uid);
+                        }
+                        true
+                    });
+                    if this_run == Some(true) {
+                        let message = format!("started, pid {}", child.pid);
+                        self.tell(EventKind::Started, &name, Some(run_id), None, message);
+                        self.store.touch(&name);
+                    }
+                }
+                // A failure is in the exit record too, and counts when the keeper is gone.
+                vec![session(&name, Reason::Observed), fleet(Reason::Observed)]
+            }
+            Report::Gone { name, run_id } => {
+                self.store.edit(&name, |entry| {
+                    if entry.plan.observed.run_id() == Some(run_id)
+                        || matches!(entry.plan.observed, Observed::Unknown { .. })
+                    {
+                        entry.run_gone = true;
+                    }
+                });
+                vec![session(&name, Reason::Observed)]
+            }
+        }
+    }
+
+    /// Keeps something that a person should know until it is mended.
+    pub fn warn(&self, topic: &'static str, message: String) {
+        tracing::warn!(topic, "{message}");
+        self.store.edit_world(|world| world.warnings.insert(topic, message));
+    }
+}
+
+struct GoodText {
+    text: String,
+    file: PathBuf,
+    owner: u32,
+}
+
+fn fleet(reason: Reason) -> Trigger<Key> {
+    Trigger { key: Key::Fleet, reason }
+}
+
+fn session(name: &SessionName, reason: Reason) -> Trigger<Key> {
+    Trigger { key: Key::Session(name.clone()), reason }
+}
