@@ -17,7 +17,7 @@
 use std::{cmp::Reverse, collections::HashMap};
 
 use super::{
-    Desired, Done, Observed, Session, Verdict, Wait, Wanted, Will, eviction,
+    Desired, Done, Grant, Observed, Session, Verdict, Wait, Wanted, Will, eviction,
     restart::{self, Want},
 };
 use crate::api::{
@@ -102,9 +102,7 @@ pub fn decide<'a>(
 
 /// What `session` gets as if it were the only one.
 fn alone<'a>(session: &'a Session, mode: &Mode, now: Moment) -> (Claim<'a>, Verdict) {
-    let run = Verdict::Run {
-        after: session.history.last_run(),
-    };
+    let run = Verdict::Run(Grant::of(session));
     match (&session.observed, &session.desired) {
         // A stop is finished, whatever the file says meanwhile; then it is decided anew.
         (Observed::Stopping { cause, .. }, Desired::Gone | Desired::NeverGood | Desired::Spec(_)) => {
@@ -282,3 +280,6 @@ impl<'a> Identities<'a> {
 fn slots(limit: u32) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests;
