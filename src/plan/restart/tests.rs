@@ -281,7 +281,7 @@ fn want(given: &Given) -> String {
 }
 
 #[track_caller]
-fn check(end: Ended, [always, on_failure, never]: [&str; 3]) {
+fn check(end: &Ended, [always, on_failure, never]: [&str; 3]) {
     for (policy, expect) in [(Always, always), (OnFailure, on_failure), (Never, never)] {
         assert_eq!(
             want(&given("a").policy(policy).last(end.clone())),
@@ -293,15 +293,15 @@ fn check(end: Ended, [always, on_failure, never]: [&str; 3]) {
 
 #[test]
 fn what_follows_an_end_by_itself_is_the_policys() {
-    check(exited(0), ["Run", "Succeeded", "Succeeded"]);
-    check(exited(3), ["Run", "Run", "Failed"]);
-    check(signaled(9), ["Run", "Run", "Failed"]);
-    check(signaled(15), ["Run", "Run", "Failed"]);
-    check(not_started(missing()), ["Run", "Run", "Failed"]);
-    check(not_started(host_error(false)), ["Run", "Run", "Failed"]);
-    check(interrupted(), ["Run", "Run", "Failed"]);
+    check(&exited(0), ["Run", "Succeeded", "Succeeded"]);
+    check(&exited(3), ["Run", "Run", "Failed"]);
+    check(&signaled(9), ["Run", "Run", "Failed"]);
+    check(&signaled(15), ["Run", "Run", "Failed"]);
+    check(&not_started(missing()), ["Run", "Run", "Failed"]);
+    check(&not_started(host_error(false)), ["Run", "Run", "Failed"]);
+    check(&interrupted(), ["Run", "Run", "Failed"]);
     check(
-        Ended {
+        &Ended {
             exit: None,
             ..ended()
         },
@@ -311,7 +311,7 @@ fn what_follows_an_end_by_itself_is_the_policys() {
 
 #[test]
 fn a_start_that_the_machine_was_too_short_for_is_tried_again_whatever_the_policy() {
-    check(not_started(host_error(true)), ["Run", "Run", "Run"]);
+    check(&not_started(host_error(true)), ["Run", "Run", "Run"]);
 }
 
 #[test]
@@ -335,7 +335,7 @@ fn what_follows_a_stop_is_its_causes() {
         (R::ClientKill, ["Run"; 3]),
         (R::Suspended, ["Run"; 3]),
     ] {
-        check(stopped(reason), expect);
+        check(&stopped(reason), expect);
     }
 }
 
