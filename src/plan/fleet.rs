@@ -1,12 +1,12 @@
 //! Who may run, given what all share: slots and identities.
 //!
 //! Three passes, each over what the one before left open:
-//! 1. [`alone`]: what each session gets as if it were the only one. Persons, files, the last end and the back-off speak
-//!    here. A budget of one session (idle, age, its own memory) is a rule here too: it turns a holder into a
-//!    [`Verdict::Stop`], and its deadline goes into [`Decisions::next`].
-//! 2. [`give_way`]: who of those that hold a slot must leave it. A budget that all share (slots, memory) is a rule
+//! 1. `alone`: what each session gets as if it were the only one. Persons, files, the last end and the
+//!    back-off speak here. A budget of one session (idle, age, its own memory) is a rule here too: it turns a
+//!    holder into a [`Verdict::Stop`], and its deadline goes into [`Decisions::next`].
+//! 2. `give_way`: who of those that hold a slot must leave it. A budget that all share (slots, memory) is a rule
 //!    here: it takes victims in the order of [`eviction::rank`].
-//! 3. [`admit`]: who of those that want a slot gets one. What makes room for a better claim (the emergency cleanup,
+//! 3. `admit`: who of those that want a slot gets one. What makes room for a better claim (the emergency cleanup,
 //!    preemption of idle sessions of lower priority) asks pass 2 for victims when this one runs out of slots.
 //!
 //! A slot and an identity are free when the process is gone, not when it was asked to go.

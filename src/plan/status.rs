@@ -51,10 +51,7 @@ pub fn derive(session: &Session, verdict: Option<&Verdict>, now: Moment) -> Deri
         | (Observed::Starting { .. } | Observed::Running(_), Some(Verdict::Stop(cause))) => {
             (Phase::Stopping, cause.reason.into(), why(cause))
         }
-        (
-            Observed::Starting { .. },
-            Some(Verdict::Run(_) | Verdict::Wait(_) | Verdict::Done(_)) | None,
-        ) => (
+        (Observed::Starting { .. }, Some(Verdict::Run(_) | Verdict::Wait(_) | Verdict::Done(_)) | None) => (
             Phase::Pending,
             Reason::Starting,
             "its process is being made".to_owned(),

@@ -392,13 +392,25 @@ fn a_shutdown_ends_what_lives_and_starts_nothing() {
 #[test]
 fn a_slot_is_for_one_run() {
     let after = |sessions: &[Given]| decided(9, sessions, &Mode::Converge, NOW).verdicts;
-    assert_eq!(after(&[given("a")]), [(name("a"), Verdict::Run(Grant { after: None, generation: 1 }))]);
+    assert_eq!(
+        after(&[given("a")]),
+        [(
+            name("a"),
+            Verdict::Run(Grant {
+                after: None,
+                generation: 1
+            })
+        )]
+    );
     let again = [given("a").last(stopped(StopReason::SpecChanged))];
     assert_eq!(
         after(&again),
         [(
             name("a"),
-            Verdict::Run(Grant { after: Some(run_id(1)), generation: 1 })
+            Verdict::Run(Grant {
+                after: Some(run_id(1)),
+                generation: 1
+            })
         )]
     );
 }

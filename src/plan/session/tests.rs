@@ -9,10 +9,16 @@ use crate::{
     },
 };
 
-const RUN: Verdict = Verdict::Run(Grant { after: None, generation: 1 });
+const RUN: Verdict = Verdict::Run(Grant {
+    after: None,
+    generation: 1,
+});
 
 fn after(run: u64) -> Verdict {
-    Verdict::Run(Grant { after: Some(run_id(run)), generation: 1 })
+    Verdict::Run(Grant {
+        after: Some(run_id(run)),
+        generation: 1,
+    })
 }
 
 fn word(step: &Step) -> String {
@@ -113,16 +119,8 @@ fn a_stop_is_looked_at_again_when_it_should_be_over() {
 fn a_slot_given_for_an_earlier_run_starts_no_other() {
     let again = given("a").last(stopped(StopReason::SpecChanged));
     check(&again, &RUN, "rest");
-    check(
-        &again,
-        &after(1),
-        "start",
-    );
-    check(
-        &again,
-        &after(7),
-        "rest",
-    );
+    check(&again, &after(1), "start");
+    check(&again, &after(7), "rest");
 }
 
 #[test]
@@ -144,11 +142,7 @@ fn what_changed_its_mind_since_the_verdict_is_not_started() {
     check(&given("a").spec(|spec| spec.suspend = true), &RUN, "rest");
     check(&given("a").desired(Desired::Gone), &RUN, "rest");
     check(&given("a").desired(Desired::NeverGood), &RUN, "rest");
-    check(
-        &given("a").last(exited(0)),
-        &after(1),
-        "rest",
-    );
+    check(&given("a").last(exited(0)), &after(1), "rest");
 }
 
 #[test]

@@ -16,7 +16,10 @@ use crate::{
     },
 };
 
-const RUN: Verdict = Verdict::Run(Grant { after: None, generation: 1 });
+const RUN: Verdict = Verdict::Run(Grant {
+    after: None,
+    generation: 1,
+});
 
 #[track_caller]
 fn check<'a>(given: &Given, verdict: impl Into<Option<&'a Verdict>>, expect: &str) {
@@ -284,14 +287,21 @@ fn check_plan(given: &Given, verdict: &Verdict, expect: &str) {
 #[test]
 fn the_plan_says_what_would_be_done_and_why() {
     check_plan(&given("a"), &RUN, "Start: it was not started yet");
-    let again = Verdict::Run(Grant { after: Some(run_id(1)), generation: 1 });
+    let again = Verdict::Run(Grant {
+        after: Some(run_id(1)),
+        generation: 1,
+    });
     check_plan(
         &given("a").last(exited(3)),
         &again,
         "Start: its last run is over: exit status 3",
     );
     let edited = given("a").last(exited(0)).edited("launch 2");
-    check_plan(&edited, &Verdict::Run(Grant::of(&edited.session)), "Start: its spec changed");
+    check_plan(
+        &edited,
+        &Verdict::Run(Grant::of(&edited.session)),
+        "Start: its spec changed",
+    );
     let asked = given("a")
         .last(exited(0))
         .history(|history| history.start_requested = true);
