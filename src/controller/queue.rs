@@ -375,6 +375,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn it_answers_as_a_scan_over_everything_would(ops in prop::collection::vec(op(), 0..200)) {
             let (mut queue, mut naive, mut now) = (WorkQueue::default(), Naive::default(), 0);

@@ -1,12 +1,12 @@
 //! Who may run, given what all share: slots and identities.
 //!
 //! Three passes, each over what the one before left open:
-//! 1. [`alone`]: what each session gets as if it were the only one. Persons, files, the last end and the back-off speak
-//!    here. A budget of one session (idle, age, its own memory) is a rule here too: it turns a holder into a
-//!    [`Verdict::Stop`], and its deadline goes into [`Decisions::next`].
-//! 2. [`give_way`]: who of those that hold a slot must leave it. A budget that all share (slots, memory) is a rule
+//! 1. `alone`: what each session gets as if it were the only one. Persons, files, the last end and the
+//!    back-off speak here. A budget of one session (idle, age, its own memory) is a rule here too: it turns a
+//!    holder into a [`Verdict::Stop`], and its deadline goes into [`Decisions::next`].
+//! 2. `give_way`: who of those that hold a slot must leave it. A budget that all share (slots, memory) is a rule
 //!    here: it takes victims in the order of [`eviction::rank`].
-//! 3. [`admit`]: who of those that want a slot gets one. What makes room for a better claim (the emergency cleanup,
+//! 3. `admit`: who of those that want a slot gets one. What makes room for a better claim (the emergency cleanup,
 //!    preemption of idle sessions of lower priority) asks pass 2 for victims when this one runs out of slots.
 //!
 //! A slot and an identity are free when the process is gone, not when it was asked to go.
@@ -17,7 +17,7 @@
 use std::{cmp::Reverse, collections::HashMap};
 
 use super::{
-    Desired, Done, Observed, Session, Verdict, Wait, Wanted, Will, eviction,
+    Desired, Done, Grant, Observed, Session, Verdict, Wait, Wanted, Will, eviction,
     restart::{self, Want},
 };
 use crate::api::{
@@ -102,9 +102,7 @@ pub fn decide<'a>(
 
 /// What `session` gets as if it were the only one.
 fn alone<'a>(session: &'a Session, mode: &Mode, now: Moment) -> (Claim<'a>, Verdict) {
-    let run = Verdict::Run {
-        after: session.history.last_run(),
-    };
+    let run = Verdict::Run(Grant::of(session));
     match (&session.observed, &session.desired) {
         // A stop is finished, whatever the file says meanwhile; then it is decided anew.
         (Observed::Stopping { cause, .. }, Desired::Gone | Desired::NeverGood | Desired::Spec(_)) => {
@@ -282,3 +280,6 @@ impl<'a> Identities<'a> {
 fn slots(limit: u32) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests;

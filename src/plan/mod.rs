@@ -207,17 +207,25 @@ pub struct Ended {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
     /// It may run: start it, or let it run.
-    Run {
-        /// The last run that had ended when this was decided. A slot is given for one run: once that has ended
-        /// too, the verdict is out of date, and whether it may run again is for [`fleet::decide`] to say.
-        after: Option<RunId>,
-    },
+    Run(Grant),
     /// It is to run, but not now.
     Wait(Wait),
     /// It lives and is to end.
     Stop(Cause),
     /// It does not live and is not to run.
     Done(Done),
+}
+
+/// What a slot was given for: one run, of one spec.
+///
+/// Once that run has ended, or the spec (and with it the priority and the identity) is another one, the verdict is
+/// out of date, and whether it may start is for [`fleet::decide`] to say anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// The last run that had ended when this was decided.
+    pub after: Option<RunId>,
+    /// The generation that was decided about; 0 where there is no good spec.
+    pub generation: u64,
 }
 
 /// Why a session that is to run does not run yet.
@@ -287,10 +295,17 @@ impl Observed {
     }
 }
 
-impl History {
-    /// The last run that ended.
-    pub fn last_run(&self) -> Option<RunId> {
-        self.last.as_ref().map(|last| last.run_id)
+impl Grant {
+    /// What would be decided about `session` as it is now.
+    pub fn of(session: &Session) -> Self {
+        let generation = match &session.desired {
+            Desired::Gone | Desired::NeverGood => 0,
+            Desired::Spec(wanted) => wanted.generation,
+        };
+        Self {
+            after: session.history.last.as_ref().map(|last| last.run_id),
+            generation,
+        }
     }
 }
 
@@ -302,9 +317,16 @@ impl Verdict {
             Self::Wait(
                 Wait::MaxSessions { .. } | Wait::IdentityTaken { .. } | Wait::InvalidSpec | Wait::Shutdown,
             )
-            | Self::Run { .. }
+            | Self::Run(_)
             | Self::Stop(_)
             | Self::Done(_) => None,
         }
     }
 }
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod world;

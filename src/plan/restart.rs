@@ -292,3 +292,6 @@ fn pending(history: &History, wanted: &Wanted, now: Moment) -> Option<Moment> {
     let plausible = now.checked_add(longest).is_none_or(|latest| until <= latest);
     plausible.then_some(until)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use super::{
-    Desired, Observed, Run, Session, Verdict, Wanted, Will,
+    Desired, Grant, Observed, Run, Session, Verdict, Wanted, Will,
     eviction::Loss,
     restart::{self, Want},
 };
 use crate::api::{
     cause::{Cause, StopReason},
-    name::RunId,
     spec::OnChange,
     time::Moment,
 };
@@ -82,11 +81,11 @@ const REST: Step = Step::Rest { until: None };
 )]
 pub fn step(session: &Session, verdict: &Verdict, now: Moment) -> Step {
     match (verdict, &session.observed) {
-        (Verdict::Run { after }, Observed::Absent) => start(session, *after, now),
-        (Verdict::Run { .. }, Observed::Running(run)) => keep(session, run, now),
+        (Verdict::Run(grant), Observed::Absent) => start(session, *grant, now),
+        (Verdict::Run(_), Observed::Running(run)) => keep(session, run, now),
         // It was asked to run again before it was gone: it ends first.
         (
-            Verdict::Run { .. } | Verdict::Stop(_) | Verdict::Wait(_) | Verdict::Done(_),
+            Verdict::Run(_) | Verdict::Stop(_) | Verdict::Wait(_) | Verdict::Done(_),
             Observed::Stopping {
                 cause,
                 kill_at,
@@ -102,10 +101,10 @@ pub fn step(session: &Session, verdict: &Verdict, now: Moment) -> Step {
             }
         }
         // Its keeper reports by itself.
-        (Verdict::Run { .. }, Observed::Starting { .. }) => REST,
+        (Verdict::Run(_), Observed::Starting { .. }) => REST,
         // Never signalled: what does not answer is not known to be what we think it is.
         (
-            Verdict::Run { .. } | Verdict::Stop(_) | Verdict::Wait(_) | Verdict::Done(_),
+            Verdict::Run(_) | Verdict::Stop(_) | Verdict::Wait(_) | Verdict::Done(_),
             Observed::Unknown { .. },
         ) => REST,
         // It is gone already.
@@ -117,9 +116,9 @@ pub fn step(session: &Session, verdict: &Verdict, now: Moment) -> Step {
     }
 }
 
-/// Starts it, unless the slot was given for an earlier run, or it does not want it any more.
-fn start(session: &Session, after: Option<RunId>, now: Moment) -> Step {
-    if after != session.history.last_run() {
+/// Starts it, unless the slot was given for an earlier run or spec, or it does not want it any more.
+fn start(session: &Session, grant: Grant, now: Moment) -> Step {
+    if grant != Grant::of(session) {
         return REST;
     }
     match &session.desired {
@@ -208,3 +207,6 @@ pub fn replacement(session: &Session, wanted: &Wanted, run: &Run, now: Moment) -
         (OnChange::Manual, Loss::Idle | Loss::Unknown | Loss::Waiting | Loss::Busy) => later(After::Request),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,10 +51,7 @@ pub fn derive(session: &Session, verdict: Option<&Verdict>, now: Moment) -> Deri
         | (Observed::Starting { .. } | Observed::Running(_), Some(Verdict::Stop(cause))) => {
             (Phase::Stopping, cause.reason.into(), why(cause))
         }
-        (
-            Observed::Starting { .. },
-            Some(Verdict::Run { .. } | Verdict::Wait(_) | Verdict::Done(_)) | None,
-        ) => (
+        (Observed::Starting { .. }, Some(Verdict::Run(_) | Verdict::Wait(_) | Verdict::Done(_)) | None) => (
             Phase::Pending,
             Reason::Starting,
             "its process is being made".to_owned(),
@@ -66,7 +63,7 @@ pub fn derive(session: &Session, verdict: Option<&Verdict>, now: Moment) -> Deri
             );
             (Phase::Running, Reason::Unknown, message)
         }
-        (Observed::Running(run), Some(Verdict::Run { .. } | Verdict::Wait(_) | Verdict::Done(_)) | None) => {
+        (Observed::Running(run), Some(Verdict::Run(_) | Verdict::Wait(_) | Verdict::Done(_)) | None) => {
             let replaced = match &session.desired {
                 Desired::Spec(wanted) => replacement(session, wanted, run, now),
                 Desired::Gone | Desired::NeverGood => Replacement::None,
@@ -120,7 +117,7 @@ fn absent(session: &Session, verdict: Option<&Verdict>, now: Moment) -> Derived 
             Want::Run,
             None
             | Some(
-                Verdict::Run { .. }
+                Verdict::Run(_)
                 | Verdict::Stop(_)
                 | Verdict::Done(_)
                 | Verdict::Wait(Wait::BackOff { .. } | Wait::HostError { .. } | Wait::InvalidSpec),
@@ -324,3 +321,6 @@ fn why_start(session: &Session) -> String {
         (Some(last), _) => format!("its last run is over: {}", end(last)),
     }
 }
+
+#[cfg(test)]
+mod tests;
