@@ -1,10 +1,10 @@
 //! Specs in, processes out: the real binary on real files.
 
-mod support;
+mod harness;
 
 use std::time::{Duration, Instant};
 
-use support::{Atm, descendants, is_alive, wait_until};
+use harness::{Atm, descendants, is_alive, wait_until};
 
 const SLEEPER: &str = "command: [sleep, '1000']\nterminationGracePeriod: 2s\n";
 
@@ -147,7 +147,7 @@ fn a_lost_keeper_takes_its_tree_along_and_its_session_comes_back() {
         tree.len() == 2
     }), "{tree:?}");
     let first = session["runId"].clone();
-    support::signal(keeper, 9);
+    harness::signal(keeper, 9);
     let again = atm.wait("a", "running again", |s| s["status"]["phase"] == "Running" && s["runId"] != first);
     for pid in tree {
         assert!(!is_alive(pid), "{pid} is left");
