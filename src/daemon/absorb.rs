@@ -16,10 +16,9 @@ use crate::{
         keeper::StartReport,
         name::SessionName,
         spec::WrittenSpec,
-        status::Activity,
     },
     controller::{Reason, Trigger},
-    plan::{Desired, History, Observed, Run, Session, Wanted, Will},
+    plan::{Desired, History, Observed, Session, Wanted, Will},
 };
 
 impl<K: Keepers> Daemon<K> {
@@ -219,20 +218,10 @@ impl<K: Keepers> Daemon<K> {
                         if entry.plan.observed.run_id() != Some(run_id) {
                             return false; // an older run's word
                         }
-                        let begun = entry.memory.begun.as_ref().filter(|begun| begun.run_id == run_id);
-                        let launch = match &entry.plan.desired {
-                            Desired::Spec(wanted) => wanted.launch.clone(),
-                            Desired::Gone | Desired::NeverGood => return false,
-                        };
-                        entry.plan.observed = Observed::Running(Run {
-                            run_id,
-                            generation: begun.map_or(0, |begun| begun.generation),
-                            launch: entry.launched.take().unwrap_or(launch),
-                            since: started,
-                            activity: Activity::Unknown,
-                            quiet_since: started,
-                            attached: 0,
-                        });
+                        // A stop that was asked for meanwhile is not undone by its late news.
+                        if matches!(entry.plan.observed, Observed::Starting { .. }) {
+                            entry.plan.observed = Observed::Running(entry.started(run_id, started));
+                        }
                         if let Some(run) = &mut entry.run {
                             run.keeper = Some(keeper);
                             run.child = Some(child);

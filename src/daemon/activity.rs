@@ -2,7 +2,8 @@
 
 use super::{core::Daemon, keepers::Keepers};
 use crate::{
-    api::name::SessionName,
+    api::{activity, name::SessionName},
+    host::files,
     plan::{Desired, Observed},
 };
 
@@ -20,5 +21,20 @@ impl<K: Keepers> Daemon<K> {
         if !waits {
             return;
         }
+        let limit = activity::ACTIVITY_LENGTH as u64;
+        let page = files::read_limited(&self.paths.run(name).activity(), limit);
+        let now = self.clock.now();
+        let read = page.ok().and_then(|page| activity::read(&page, self.clock.boot()).ok());
+        self.store.edit(name, |entry| {
+            let Observed::Running(run) = &mut entry.plan.observed else { return };
+            match read {
+                Some(activity) => {
+                    run.attached = u32::try_from(activity.attached).unwrap_or(u32::MAX);
+                    run.quiet_since = activity.output.into_iter().chain(activity.input).fold(run.since, Ord::max);
+                }
+                // What cannot be read is no proof of quiet.
+                None => run.quiet_since = now,
+            }
+        });
     }
 }

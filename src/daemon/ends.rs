@@ -107,7 +107,7 @@ impl<K: Keepers> Daemon<K> {
 
     fn settle(&self, name: &SessionName, keeper: Option<Process>) {
         // A keeper whose files are not where they belong makes them anew, and the next look finds them.
-        if let Some(Err(error)) = keeper.map(|keeper| keeper.signal(signal::USR1)) {
+        if let Some(Err(error)) = keeper.map(|keeper| keeper.signal(signal::REMAKE)) {
             tracing::warn!(%name, %error, "cannot ask a keeper to make its files anew");
         }
         self.unknown(name, "its keeper holds the name and has no record that can be read");
@@ -137,6 +137,8 @@ impl<K: Keepers> Daemon<K> {
             quiet_since: since,
             attached: 0,
         };
+        let launch = record.intent.launch.clone();
+        let identity: std::sync::Arc<str> = record.intent.spec.identity.as_str().into();
         let observed = match record.stopping {
             Some(stopping) => Observed::Stopping {
                 run,
@@ -155,6 +157,12 @@ impl<K: Keepers> Daemon<K> {
                 let first = entry.run.and_then(|run| run.keeper) != Some(record.keeper);
                 entry.run_gone = false;
                 entry.adopted = true;
+                entry.launched = Some(launch);
+                entry.plan.identity = Some(identity);
+                if !matches!(observed, Observed::Stopping { .. }) {
+                    // What was asked for is met by this run; a start asked for during a stop is not yet.
+                    entry.plan.history.start_requested = false;
+                }
                 entry.plan.observed = observed;
                 entry.run = Some(RunFacts {
                     keeper: Some(record.keeper),
@@ -378,13 +386,15 @@ impl<K: Keepers> Daemon<K> {
         world.sessions.get(name).and_then(|e| e.memory.spec.as_ref()).map_or(0, |spec| spec.generation)
     }
 
-    fn name_is_free(&self, name: &SessionName) {
+    pub(super) fn name_is_free(&self, name: &SessionName) {
         self.store.edit(name, |entry| {
             entry.plan.observed = Observed::Absent;
             entry.run = None;
             entry.run_gone = false;
             entry.adopted = false;
             entry.losing = false;
+            entry.launched = None;
+            entry.plan.identity = None;
         });
         self.tell_live(name, false);
         self.look_at(Key::Fleet);

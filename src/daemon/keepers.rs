@@ -267,7 +267,10 @@ impl Keepers for LinuxKeepers {
             Ok(Ok(Reply::Ok)) => Ok(()),
             Ok(Ok(Reply::Refused { message })) => Err(AskError::Refused { name: name.clone(), message }),
             Ok(Err(error)) => Err(unreachable(error)),
-            Err(panic) => Err(unreachable(ClientError::from(io::Error::other(panic)))),
+            Err(panic) => {
+                let path = self.paths.run(name).directory().display().to_string();
+                Err(unreachable(ClientError::Io { path, source: io::Error::other(panic) }))
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a dead keeper left running: found by every sign there is, and ended.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, os::fd::AsFd, path::Path, time::Duration};
 
 use crate::{
     api::{
@@ -8,7 +8,7 @@ use crate::{
         record::{ProcessId, Record},
         time::Moment,
     },
-    host::{cgroup, clock, lock, process::Process, scan::Scan, signals as signal, wait},
+    host::{cgroup::Group, clock, lock, poll, process::Process, scan::Scan, signals as signal},
 };
 
 /// How long one try goes on before what is left counts as unkillable.
@@ -31,27 +31,36 @@ pub fn end(
     let begun = clock::monotonic();
     let deadline = begun.checked_add(patience).unwrap_or(begun);
     let known: Vec<ProcessId> = record.members.iter().copied().chain([record.child]).collect();
+    // A group that is not there any more holds nobody.
+    let group = record.group.as_deref().and_then(|path| Group::open(path).ok());
     let mut quiet_looks = 0;
     loop {
-        if let Some(group) = &record.group {
-            cgroup::kill(group)?;
+        if let Some(group) = &group {
+            group.kill()?;
         }
         let left = sweep(instance, record, &known)?;
-        let populated = record.group.as_deref().is_some_and(|group| cgroup::is_populated(group).unwrap_or(false));
+        let populated = group.as_ref().is_some_and(|group| group.is_populated().unwrap_or(false));
         // A process that forks while it is looked for can be missed once; two empty looks in a row are
         // taken for the truth.
         quiet_looks = if left.is_empty() && !populated { quiet_looks + 1 } else { 0 };
         if quiet_looks == 2 {
-            if let Some(group) = &record.group {
-                cgroup::remove(group)?;
+            if let Some(group) = &group {
+                group.remove()?;
             }
             return Ok(Vec::new());
         }
         if is_past(deadline) {
             return Ok(left);
         }
-        wait::for_any_to_end(&left, Duration::from_millis(20))?;
+        wait_for_end(&left)?;
     }
+}
+
+/// Waits until one of `left` has ended, but not long: what is not visible yet must be looked for again.
+fn wait_for_end(left: &[ProcessId]) -> io::Result<()> {
+    let held: Vec<Process> = left.iter().filter_map(|id| Process::find(*id).ok().flatten()).collect();
+    let watched: Vec<_> = held.iter().map(|process| (process.as_fd(), false)).collect();
+    poll::wait(&watched, Some(Duration::from_millis(20))).map(drop)
 }
 
 fn is_past(deadline: Moment) -> bool {

@@ -20,7 +20,7 @@ use crate::{
     },
     controller::{Action, Reconciler},
     host::signals as signal,
-    plan::{Desired, Done, Observed, Verdict, Wait, Wanted, fleet, restart, session, session::Step},
+    plan::{Desired, Done, Grant, Observed, Verdict, Wait, Wanted, fleet, restart, session, session::Step},
 };
 
 /// Why a reconcile could not do what the plan said. It is tried again.
@@ -147,42 +147,47 @@ impl<K: Keepers> Daemon<K> {
         self.writer.flush().await.map_err(state)?;
         let Some(wanted) = self.still_wanted(name) else { return Ok(Action::await_change()) };
         let run_id = RunId::generate();
+        // It counts as live from here on, so that a slot or an identity is not given twice during the wait below.
+        let (since, started_at) = (self.clock.now(), self.clock.wall());
         self.store.edit(name, |entry| {
+            // A request asks for one start, also where that fails.
+            entry.plan.history = restart::begun(&entry.plan.history);
+            entry.plan.identity = Some(wanted.spec.identity.as_str().into());
+            entry.plan.observed = Observed::Starting { run_id, since };
             entry.memory.begun = Some(Begun {
                 run_id,
                 boot_id: self.clock.boot().clone(),
                 generation: wanted.generation,
-                at: self.clock.wall(),
+                at: started_at,
             });
+            entry.launched = Some(wanted.launch.clone());
+            entry.adopted = false;
+            entry.run = Some(RunFacts { keeper: None, child: None, uid: None, started_at });
         });
         if wanted.spec.restart_policy == RestartPolicy::Never {
             // What runs once must be known to have begun even after a power cut.
-            self.save_durably(name).await.map_err(state)?;
-            if self.still_wanted(name).as_ref() != Some(&wanted) {
-                return Ok(Action::requeue(Duration::ZERO));
+            let saved = self.save_durably(name).await;
+            if saved.is_err() || !self.is_granted(name) {
+                // It came otherwise meanwhile: what was begun is taken back, for it never was.
+                self.store.edit(name, |entry| entry.memory.begun = None);
+                self.name_is_free(name);
+                self.save(name);
+                saved.map_err(state)?;
+                return Ok(Action::await_change());
             }
         } else {
             self.save(name);
         }
         let intent = self.intent(name, run_id, &wanted);
         match self.keepers.start(&intent) {
-            Ok(()) => {
-                let since = self.clock.now();
-                let started_at = self.clock.wall();
-                self.store.edit(name, |entry| {
-                    entry.plan.observed = Observed::Starting { run_id, since };
-                    entry.plan.history = restart::begun(&entry.plan.history);
-                    entry.plan.identity = Some(wanted.spec.identity.as_str().into());
-                    entry.launched = Some(wanted.launch.clone());
-                    entry.adopted = false;
-                    entry.run = Some(RunFacts { keeper: None, child: None, uid: None, started_at });
-                });
-                self.tell_live(name, true);
-            }
+            Ok(()) => self.tell_live(name, true),
             Err(error @ LaunchError::NameTaken { .. }) => {
                 let since = self.clock.now();
                 let why = error.to_string();
-                self.store.edit(name, |entry| entry.plan.observed = Observed::Unknown { since, why });
+                self.store.edit(name, |entry| {
+                    entry.memory.begun = None;
+                    entry.plan.observed = Observed::Unknown { since, why };
+                });
                 return Ok(Action::requeue(Duration::ZERO));
             }
             Err(LaunchError::Host { action, path, source }) => {
@@ -202,13 +207,19 @@ impl<K: Keepers> Daemon<K> {
         let world = self.store.look();
         let entry = world.sessions.get(name)?;
         match (&entry.verdict, &entry.plan.observed, &entry.plan.desired) {
-            (Some(Verdict::Run { after }), Observed::Absent, Desired::Spec(wanted))
-                if *after == entry.plan.history.last_run() =>
+            (Some(Verdict::Run(grant)), Observed::Absent, Desired::Spec(wanted))
+                if *grant == Grant::of(&entry.plan) =>
             {
                 Some(wanted.clone())
             }
             _ => None,
         }
+    }
+
+    /// Whether the fleet still lets it run.
+    fn is_granted(&self, name: &SessionName) -> bool {
+        let world = self.store.look();
+        world.sessions.get(name).is_some_and(|entry| matches!(entry.verdict, Some(Verdict::Run(_))))
     }
 
     fn intent(&self, name: &SessionName, run_id: RunId, wanted: &Wanted) -> Intent {
@@ -273,7 +284,8 @@ impl<K: Keepers> Daemon<K> {
             .edit(name, |entry| {
                 let run = match &entry.plan.observed {
                     Observed::Running(run) | Observed::Stopping { run, .. } => run.clone(),
-                    Observed::Absent | Observed::Starting { .. } | Observed::Unknown { .. } => return None,
+                    Observed::Starting { run_id, since } => entry.started(*run_id, *since),
+                    Observed::Absent | Observed::Unknown { .. } => return None,
                 };
                 let run_id = run.run_id;
                 let cause = cause.clone();

@@ -20,13 +20,13 @@ use crate::{
         config::Config,
         control::Counts,
         diagnose::Diagnostics,
-        name::SessionName,
+        name::{RunId, SessionName},
         record::ProcessId,
         spec::{Digest, WrittenSpec},
         status::{Activity, Phase, Reason},
-        time::Timestamp,
+        time::{Moment, Timestamp},
     },
-    plan::{Observed, Session, Verdict, fleet::Mode, status},
+    plan::{Observed, Run, Session, Verdict, fleet::Mode, status},
 };
 
 /// Everything the daemon knows, as of one moment.
@@ -150,6 +150,21 @@ impl Entry {
         };
         entry.shown = entry.derive(clock);
         entry
+    }
+
+    /// The run that this entry was launched with, as far as it is known when it begins.
+    pub fn started(&self, run_id: RunId, since: Moment) -> Run {
+        let begun = self.memory.begun.as_ref().filter(|begun| begun.run_id == run_id);
+        let launch = self.launched.clone().unwrap_or_else(|| Digest(String::new()));
+        Run {
+            run_id,
+            generation: begun.map_or(0, |begun| begun.generation),
+            launch,
+            since,
+            activity: Activity::Unknown,
+            quiet_since: since,
+            attached: 0,
+        }
     }
 
     fn derive(&self, clock: &Clock) -> Shown {

@@ -32,20 +32,27 @@ impl Group {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
+        let group = Self::open(&path);
+        // A plain directory would be made as gladly, and contain nothing.
+        if group.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Unsupported) {
+            let _ = fs::remove_dir(&path); // ours or not, an empty directory is no loss
+        }
+        group
+    }
+
+    /// Takes the group that is at `path`.
+    pub fn open(path: &Path) -> io::Result<Self> {
         let directory = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
-            .open(&path)?;
-        // A plain directory would be made as gladly, and contain nothing.
+            .open(path)?;
         if rustix::fs::fstatfs(&directory)?.f_type != CGROUP2_SUPER_MAGIC {
-            drop(directory);
-            let _ = fs::remove_dir(&path); // ours or not, an empty directory is no loss
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "not a cgroup2 file system",
             ));
         }
-        Ok(Self { path, directory })
+        Ok(Self { path: path.to_owned(), directory })
     }
 
     /// Where it is.

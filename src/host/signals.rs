@@ -16,6 +16,15 @@ use nix::{
 
 use crate::api::cause::Actor;
 
+/// Ends a process; cannot be caught.
+pub const KILL: i32 = libc::SIGKILL;
+/// Asks a process to end.
+pub const TERM: i32 = libc::SIGTERM;
+/// Lets a stopped process go on.
+pub const CONT: i32 = libc::SIGCONT;
+/// Asks a keeper to make its files anew.
+pub const REMAKE: i32 = libc::SIGUSR1;
+
 /// What would end or stop a process that has no use for it.
 const IGNORED: [Signal; 15] = [
     Signal::SIGHUP,
