@@ -7,7 +7,8 @@ use super::{
     core::{Daemon, Key},
     keepers::{Keepers, Report},
     memory::GoodSpec,
-    specs,
+    specs::{self, Notice},
+    store::SpecError,
 };
 use crate::{
     api::{
@@ -18,16 +19,26 @@ use crate::{
         spec::WrittenSpec,
     },
     controller::{Reason, Trigger},
-    plan::{Desired, History, Observed, Session, Wanted, Will},
+    plan::{Desired, Observed, Session, Wanted, Will},
 };
 
 impl<K: Keepers> Daemon<K> {
-    pub(super) fn absorb_specs(&self, change: specs::Change<WrittenSpec>) -> Vec<Trigger<Key>> {
+    pub(super) fn absorb_specs(&self, change: specs::Change) -> Vec<Trigger<Key>> {
         match change {
-            specs::Change::Good { name, spec, text, file, owner } => {
+            specs::Change::Good { name, spec, text, file, owner, remembered: _ } => {
                 self.spec_is_good(&name, spec, GoodText { text, file, owner })
             }
-            specs::Change::Bad { name, error, conflict, .. } => self.spec_is_bad(&name, error, conflict),
+            specs::Change::Rebound { name, file } => {
+                self.store.edit(&name, |entry| {
+                    if let Some(spec) = &mut entry.memory.spec {
+                        spec.file = file;
+                    }
+                });
+                self.save(&name);
+                self.store.touch(&name);
+                Vec::new()
+            }
+            specs::Change::Bad { name, owner, error, file: _ } => self.spec_is_bad(&name, owner, error),
             specs::Change::Cleared { name } => {
                 self.store.edit(&name, |entry| entry.spec_error = None);
                 self.store.touch(&name);
@@ -38,9 +49,10 @@ impl<K: Keepers> Daemon<K> {
                     entry.plan.desired = Desired::Gone;
                     entry.spec_error = None;
                 });
-                vec![fleet(Reason::Desired)]
+                vec![fleet(Reason::Desired), session(&name, Reason::Desired)]
             }
-            specs::Change::Unavailable { why } => {
+            specs::Change::Unavailable(why) => {
+                let why = why.to_string();
                 let first = self.store.edit_world(|world| world.specs_unavailable.replace(why.clone()));
                 if first.as_ref() != Some(&why) {
                     self.tell_all(EventKind::SpecsUnavailable, why);
@@ -54,8 +66,8 @@ impl<K: Keepers> Daemon<K> {
                 self.remember_specs(identity);
                 Vec::new()
             }
-            specs::Change::Warning { topic, message } => {
-                self.warn(topic, message);
+            specs::Change::Notice(notice) => {
+                self.notice(&notice);
                 Vec::new()
             }
             specs::Change::FirstListing => {
@@ -65,18 +77,25 @@ impl<K: Keepers> Daemon<K> {
         }
     }
 
+    /// What lasts is kept for `atm status`; what is over with the telling is only told.
+    fn notice(&self, notice: &Notice) {
+        match notice {
+            Notice::Blind(_) => self.warn("inotify", notice.to_string()),
+            Notice::Sighted => {
+                self.store.edit_world(|world| world.warnings.remove("inotify"));
+                tracing::info!("{notice}");
+            }
+            Notice::Braked { .. } => self.tell_all(EventKind::SpecsUnavailable, notice.to_string()),
+            Notice::OddName(_) | Notice::Forgotten { .. } => tracing::warn!("{notice}"),
+        }
+    }
+
     fn spec_is_good(&self, name: &SessionName, written: WrittenSpec, good: GoodText) -> Vec<Trigger<Key>> {
         let digest = written.digest();
         let effective = self.resolve(name, &written);
         let known = self.store.look().sessions.contains_key(name);
         if !known {
-            let session = Session {
-                desired: Desired::NeverGood,
-                observed: Observed::Absent,
-                history: History::default(),
-                identity: None,
-            };
-            self.store.insert(name.clone(), self.new_entry(session));
+            self.store.insert(name.clone(), self.new_entry(Session::unknown()));
         }
         let launch = written.launch_digest();
         let generation = self
@@ -126,36 +145,29 @@ impl<K: Keepers> Daemon<K> {
         vec![fleet(Reason::Desired), session(name, Reason::Desired)]
     }
 
-    fn spec_is_bad(&self, name: &SessionName, error: Diagnostics, conflict: bool) -> Vec<Trigger<Key>> {
-        let known = self.store.look().sessions.contains_key(name);
-        if !known {
-            let session = Session {
-                desired: Desired::NeverGood,
-                observed: Observed::Absent,
-                history: History::default(),
-                identity: None,
-            };
-            self.store.insert(name.clone(), self.new_entry(session));
+    fn spec_is_bad(&self, name: &SessionName, owner: u32, error: Diagnostics) -> Vec<Trigger<Key>> {
+        if !self.store.look().sessions.contains_key(name) {
+            self.store.insert(name.clone(), self.new_entry(Session::unknown()));
             self.save(name);
         }
-        let kind = if conflict { EventKind::SpecConflict } else { EventKind::InvalidSpec };
-        self.tell(kind, name, None, None, error.to_string());
-        self.store.edit(name, |entry| entry.spec_error = Some(error));
+        self.tell(EventKind::InvalidSpec, name, None, None, error.to_string());
+        self.store.edit(name, |entry| entry.spec_error = Some(SpecError { owner, error }));
         self.store.touch(name);
         vec![fleet(Reason::Desired)]
     }
 
-    pub(super) fn absorb_config(&self, change: config_file::Change) -> Vec<Trigger<Key>> {
+    pub(super) fn absorb_config(&self, change: config_file::ConfigChange) -> Vec<Trigger<Key>> {
+        let file = &self.paths.directories.config;
         match change {
-            config_file::Change::Good { config, file } => {
+            config_file::ConfigChange::Good(config) => {
                 self.store.edit_world(|world| {
                     world.sources.config = true;
-                    world.config_file = Some(file);
+                    world.config_file = Some(file.clone());
                     world.config_error = None;
                 });
-                self.apply_config(config)
+                self.apply_config(*config)
             }
-            config_file::Change::Bad { error } => {
+            config_file::ConfigChange::Bad(error) => {
                 self.tell_all(EventKind::InvalidConfig, format!("{error}; the last good one stays in force"));
                 self.store.edit_world(|world| {
                     world.sources.config = true;
@@ -163,12 +175,19 @@ impl<K: Keepers> Daemon<K> {
                 });
                 vec![fleet(Reason::Desired)]
             }
-            config_file::Change::Absent => {
+            config_file::ConfigChange::Cleared => {
+                self.store.edit_world(|world| {
+                    world.config_error = None;
+                    world.warnings.remove("config");
+                });
+                Vec::new()
+            }
+            config_file::ConfigChange::Absent => {
                 self.store.edit_world(|world| world.sources.config = true);
                 vec![fleet(Reason::Desired)]
             }
-            config_file::Change::Removed { file } => {
-                let message = format!("{} is gone; what it said stays in force", file.display());
+            config_file::ConfigChange::Removed => {
+                let message = format!("{} is gone; what it said stays in force until a restart", file.display());
                 self.warn("config", message);
                 Vec::new()
             }

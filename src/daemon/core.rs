@@ -11,7 +11,6 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::{
     adopt::Here,
     clock::Clock,
-    config_file,
     events::{Events, News},
     keepers::{Keepers, Report},
     memory::{Instance, Memory, Writer},
@@ -27,6 +26,7 @@ use crate::{
         spec::WrittenSpec,
     },
     controller::{Reason, Trigger},
+    host::specfile::DirId,
 };
 
 /// Two kinds of work. Only `Fleet` hands out slots; only `Session` touches a process.
@@ -41,10 +41,8 @@ pub enum Key {
 /// All that can wake the daemon from outside.
 #[derive(Debug)]
 pub enum Input {
-    /// The spec directory has news.
-    Specs(specs::Change<WrittenSpec>),
-    /// The config file has news.
-    Config(config_file::Change),
+    /// The spec directory or the config file has news.
+    Source(specs::Update),
     /// A keeper has news.
     Keeper(Report),
     /// Look at this again.
@@ -83,8 +81,6 @@ pub struct Daemon<K> {
     pub inputs: UnboundedSender<Input>,
     /// Commands to the source of specs.
     pub specs: RefCell<Option<specs::Handle>>,
-    /// Commands to the source of the config.
-    pub config_source: RefCell<Option<config_file::Handle>>,
     /// Whose state this is, as it is on disk.
     pub instance: RefCell<Instance>,
 }
@@ -151,8 +147,9 @@ impl<K: Keepers> Daemon<K> {
     }
 
     /// Remembers which spec directory is believed, so that another one in its place is noticed at the next start.
-    pub fn remember_specs(&self, identity: (u64, u64)) {
+    pub fn remember_specs(&self, identity: DirId) {
         let mut instance = self.instance.borrow_mut();
+        let identity = (identity.dev, identity.ino);
         if instance.specs != Some(identity) {
             instance.specs = Some(identity);
             if let Ok(bytes) = serde_json::to_vec(&*instance) {
@@ -170,16 +167,13 @@ impl<K: Keepers> Daemon<K> {
     pub fn absorb(&self, input: Input) -> Vec<Trigger<Key>> {
         let trigger = |key, reason| Trigger { key, reason };
         match input {
-            Input::Specs(change) => self.absorb_specs(change),
-            Input::Config(change) => self.absorb_config(change),
+            Input::Source(specs::Update::Spec(change)) => self.absorb_specs(change),
+            Input::Source(specs::Update::Config(change)) => self.absorb_config(change),
             Input::Keeper(report) => self.absorb_report(report),
             Input::Look(key) => vec![trigger(key, Reason::Requested)],
             Input::Resync => {
                 if let Some(specs) = self.specs.borrow().as_ref() {
                     specs.resync();
-                }
-                if let Some(config) = self.config_source.borrow().as_ref() {
-                    config.resync();
                 }
                 vec![trigger(Key::Fleet, Reason::Resync)]
             }

@@ -233,7 +233,7 @@ impl Keepers for LinuxKeepers {
         let pid = child.id().cast_signed();
         self.children.borrow_mut().insert(pid);
         let watch = || -> io::Result<_> {
-            let exit = AsyncFd::with_interest(Process::open(pid)?, Interest::READABLE)?;
+            let exit = AsyncFd::register_with_interest(Process::open(pid)?, Interest::READABLE)?;
             let outcome = pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?;
             Ok((outcome, exit))
         };
@@ -244,7 +244,7 @@ impl Keepers for LinuxKeepers {
     }
 
     fn adopt(&self, name: SessionName, run_id: RunId, process: Process) -> io::Result<()> {
-        let exit = AsyncFd::with_interest(process, Interest::READABLE)?;
+        let exit = AsyncFd::register_with_interest(process, Interest::READABLE)?;
         self.held.borrow_mut().insert(name.clone(), exit.get_ref().id());
         self.spawn_watch(name, run_id, None, exit);
         Ok(())

@@ -23,7 +23,6 @@ use super::{
     Options, adopt,
     adopt::{Findings, Found, Here},
     clock::Clock,
-    config_file,
     core::{Daemon, Input},
     events::Events,
     keepers::{LinuxKeepers, Report},
@@ -45,8 +44,8 @@ use crate::{
         spec::WrittenSpec,
     },
     controller::{self, Heartbeat},
-    host::{delegation, files, lock, machine, reaper},
-    plan::{Desired, History, Observed, Session, Wanted},
+    host::{delegation, files, lock, machine, reaper, specfile::DirId},
+    plan::{Desired, Session, Wanted},
 };
 
 /// Reconciles at once. They wait for keepers, not for each other: a keeper that hangs holds one of these.
@@ -188,10 +187,11 @@ async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result
     for problem in damaged.chain(findings.damaged.iter().cloned()) {
         daemon.tell_all(EventKind::RecordDamaged, format!("{}: {}", problem.what, problem.message));
     }
-    let known = remember(&daemon, loaded, &findings);
-    let anybody_lives = take_over_all(&daemon, findings, runs_are_kept);
+    remember(&daemon, loaded, &findings);
+    take_over_all(&daemon, findings, runs_are_kept);
+    let known = known_specs(&daemon);
 
-    start_sources(&daemon, options, known, anybody_lives)?;
+    start_sources(&daemon, options, known)?;
     let listener = server::bind(&daemon.paths.socket).map_err(host("bind", &daemon.paths.socket))?;
     tokio::task::spawn_local(server::serve(Rc::clone(&daemon), listener));
     tokio::task::spawn_local(reap_orphans(Rc::clone(&daemon)));
@@ -244,7 +244,6 @@ fn make_daemon(
         cgroup,
         inputs: inputs.clone(),
         specs: None.into(),
-        config_source: None.into(),
         instance: instance.into(),
     }))
 }
@@ -261,41 +260,22 @@ fn base_env(paths: &Paths) -> BTreeMap<String, String> {
 }
 
 /// Fills the store with what is remembered, and with names that only the runtime directory knows.
-fn remember(
-    daemon: &Daemon<LinuxKeepers>,
-    loaded: Loaded,
-    findings: &Findings,
-) -> Vec<specs::Known> {
-    let mut known = Vec::new();
+fn remember(daemon: &Daemon<LinuxKeepers>, loaded: Loaded, findings: &Findings) {
     for (name, memory) in loaded.memories {
-        let mut session = Session {
-            desired: Desired::NeverGood,
-            observed: Observed::Absent,
-            history: memory.recall(daemon.clock.boot()),
-            identity: None,
-        };
+        let mut session = Session { history: memory.recall(daemon.clock.boot()), ..Session::unknown() };
         let mut written = None;
-        if let Some(good) = &memory.spec {
-            known.push(specs::Known {
-                name: name.clone(),
-                file: Some(good.file.clone()),
-                digest: Some(good.digest.clone()),
-                text: Some(good.text.clone()),
-                owner: good.owner,
+        // It was good when it was remembered; where this program reads it otherwise, the file decides.
+        if let Some(good) = &memory.spec
+            && let Ok(spec) = WrittenSpec::parse(&good.text, &good.file)
+        {
+            session.desired = Desired::Spec(Wanted {
+                spec: daemon.resolve(&name, &spec),
+                generation: good.generation,
+                launch: spec.launch_digest(),
+                first_seen: memory.first_seen,
+                will: memory.will.into(),
             });
-            // It was good when it was remembered; where this program reads it otherwise, the file decides.
-            if let Ok(spec) = WrittenSpec::parse(&good.text, &good.file) {
-                session.desired = Desired::Spec(Wanted {
-                    spec: daemon.resolve(&name, &spec),
-                    generation: good.generation,
-                    launch: spec.launch_digest(),
-                    first_seen: memory.first_seen,
-                    will: memory.will.into(),
-                });
-                written = Some(Arc::new(spec));
-            }
-        } else {
-            known.push(specs::Known { name: name.clone(), file: None, digest: None, text: None, owner: daemon.uid });
+            written = Some(Arc::new(spec));
         }
         let mut entry = Entry::new(session, memory, &daemon.clock);
         entry.written = written;
@@ -303,67 +283,64 @@ fn remember(
     }
     for name in findings.names.keys() {
         if !daemon.store.look().sessions.contains_key(name) {
-            let session = Session {
-                desired: Desired::NeverGood,
-                observed: Observed::Absent,
-                history: History::default(),
-                identity: None,
-            };
-            daemon.store.insert(name.clone(), daemon.new_entry(session));
-            known.push(specs::Known { name: name.clone(), file: None, digest: None, text: None, owner: daemon.uid });
+            daemon.store.insert(name.clone(), daemon.new_entry(Session::unknown()));
         }
     }
-    known
 }
 
-/// Acts on every finding. The answer says whether anything lives.
-fn take_over_all(daemon: &Daemon<LinuxKeepers>, mut findings: Findings, runs_are_kept: bool) -> bool {
+/// Acts on every finding.
+fn take_over_all(daemon: &Daemon<LinuxKeepers>, mut findings: Findings, runs_are_kept: bool) {
     let names: Vec<SessionName> = daemon.store.look().sessions.keys().cloned().collect();
     for name in names {
         let found = findings.names.remove(&name).unwrap_or(Found::Nothing);
         daemon.take_over_at_start(&name, found, runs_are_kept);
     }
-    daemon.store.look().sessions.values().any(|entry| entry.plan.observed.is_live())
+}
+
+/// What the source of specs is to know from before: it tells a spec that is gone from one that never was.
+fn known_specs(daemon: &Daemon<LinuxKeepers>) -> Vec<specs::Known> {
+    let world = daemon.store.look();
+    let known = world.sessions.iter().filter_map(|(name, entry)| {
+        let good = entry.memory.spec.as_ref()?;
+        Some(specs::Known {
+            name: name.clone(),
+            file_name: good.file.file_name()?.to_str()?.to_owned(),
+            owner: good.owner,
+            digest: good.digest.clone(),
+            text: good.text.clone(),
+            live: entry.plan.observed.is_live(),
+        })
+    });
+    known.collect()
 }
 
 fn start_sources(
     daemon: &Rc<Daemon<LinuxKeepers>>,
     options: &Options,
     known: Vec<specs::Known>,
-    anybody_lives: bool,
 ) -> Result<(), StartupError> {
     let directories = &daemon.paths.directories;
-    let inputs = daemon.inputs.clone();
-    let handle = specs::start(
-        specs::Options {
-            directory: directories.sessions.clone(),
-            system: options.system,
-            known,
-            recorded: daemon.instance.borrow().specs,
-            keepers_live: anybody_lives,
-        },
-        WrittenSpec::parse,
-        move |change| drop(inputs.send(Input::Specs(change))),
-    )
-    .map_err(host("watch", &directories.sessions))?;
-    {
-        let world = daemon.store.look();
-        for (name, entry) in &world.sessions {
-            if entry.plan.observed.is_live() {
-                handle.set_live(name.clone(), true);
-            }
-        }
-    }
+    let machine = daemon.machine;
+    let (updates, mut updated) = unbounded_channel();
+    let recorded = daemon.instance.borrow().specs.map(|(dev, ino)| DirId { dev, ino });
+    let source = specs::Options {
+        directory: directories.sessions.clone(),
+        mode: if options.system { 0o755 } else { 0o700 },
+        rules: specs::Rules { system: options.system, uid: daemon.uid },
+        recorded,
+        known,
+        config: directories.config.clone(),
+        parse_config: Box::new(move |text, file| Config::parse(text, file, machine)),
+        inotify: true,
+    };
+    let handle = specs::spawn(source, updates).map_err(host("watch", &directories.sessions))?;
     *daemon.specs.borrow_mut() = Some(handle);
     let inputs = daemon.inputs.clone();
-    let machine = daemon.machine;
-    let handle = config_file::start(
-        directories.config.clone(),
-        move |text: &str, file: &Path| Config::parse(text, file, machine),
-        move |change| drop(inputs.send(Input::Config(change))),
-    )
-    .map_err(host("watch", &directories.config))?;
-    *daemon.config_source.borrow_mut() = Some(handle);
+    tokio::task::spawn_local(async move {
+        while let Some(update) = updated.recv().await {
+            let _ = inputs.send(Input::Source(update)); // the loop has ended
+        }
+    });
     Ok(())
 }
 
@@ -403,9 +380,6 @@ async fn turn(daemon: &Rc<Daemon<LinuxKeepers>>, inbox: UnboundedReceiver<Input>
     let heard = stream::unfold(inbox, |mut inbox| async { Some((inbox.recv().await?, inbox)) });
     let triggers = heard.flat_map(|input| stream::iter(daemon.absorb(input)));
     let reload = || {
-        if let Some(config) = daemon.config_source.borrow().as_ref() {
-            config.resync();
-        }
         daemon.inputs.send(Input::Resync).unwrap_or_default();
     };
     let shutdown = shutdown::wait(Rc::clone(daemon), signals, reload);

@@ -80,7 +80,7 @@ pub struct Entry {
     /// The last good spec as it was written, to be resolved again when the config changes.
     pub written: Option<Arc<WrittenSpec>>,
     /// What is wrong with the file now.
-    pub spec_error: Option<Diagnostics>,
+    pub spec_error: Option<SpecError>,
     /// What the fleet decided last.
     pub verdict: Option<Verdict>,
     /// The run that lives.
@@ -95,6 +95,15 @@ pub struct Entry {
     pub launched: Option<Digest>,
     /// What people see.
     pub shown: Shown,
+}
+
+/// What is wrong with a spec file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpecError {
+    /// Uid of the file's owner: its lines are for them and root.
+    pub owner: u32,
+    /// What is wrong.
+    pub error: Diagnostics,
 }
 
 /// What is known of a run that lives, beyond what the plan needs.

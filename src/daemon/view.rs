@@ -3,11 +3,12 @@
 use super::{
     clock::Clock,
     paths::Paths,
-    store::{Entry, World},
+    store::{Entry, SpecError, World},
 };
 use crate::{
     api::{
         control::{Counts, HealthResult},
+        diagnose::Diagnostics,
         name::SessionName,
         status::{ExitView, Origin, SessionStatus, SessionView},
     },
@@ -84,13 +85,7 @@ pub fn session(
         Some(Verdict::Wait(Wait::BackOff { until } | Wait::HostError { until })) if !live => Some(clock.show(*until)),
         Some(_) | None => None,
     };
-    let spec_error = entry.spec_error.clone().map(|mut error| {
-        // The line itself may hold a secret; the place and the rule do not.
-        if !secrets {
-            error.0.iter_mut().for_each(|one| one.snippet = None);
-        }
-        error
-    });
+    let spec_error = spec_error(entry, viewer);
     SessionView {
         name: name.clone(),
         run_id: entry.plan.observed.run_id().or_else(|| last.map(|last| last.run_id)),
@@ -124,6 +119,12 @@ pub fn session(
     }
 }
 
+/// What is wrong with the file. A source line is only for those who may read it.
+fn spec_error(entry: &Entry, viewer: Viewer) -> Option<Diagnostics> {
+    let SpecError { owner, error } = entry.spec_error.as_ref()?;
+    Some(if viewer.uid == 0 || viewer.uid == *owner { error.clone() } else { error.clone().without_source() })
+}
+
 /// The line of `systemctl status`.
 pub fn summary(world: &World) -> String {
     summary::summary(&Overview {
@@ -155,7 +156,7 @@ pub fn health(world: &World, viewer: Viewer, facts: Facts<'_>) -> HealthResult {
         counts,
         max_sessions: world.config.max_sessions,
         config_error: world.config_error.clone(),
-        spec_errors: spec_errors.filter_map(|entry| entry.spec_error.clone()).collect(),
+        spec_errors: spec_errors.filter_map(|entry| spec_error(entry, viewer)).collect(),
         specs_unavailable: world.specs_unavailable.clone(),
         warnings,
     }

@@ -29,5 +29,6 @@ pub mod signals;
 pub mod socket;
 #[allow(unsafe_code)] // clone3 and fork
 pub mod spawn;
+pub mod specfile;
 pub mod tree;
 pub mod users;

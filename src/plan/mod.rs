@@ -48,6 +48,18 @@ pub struct Session {
     pub identity: Option<Arc<str>>,
 }
 
+impl Session {
+    /// A name of which nothing is known yet.
+    pub fn unknown() -> Self {
+        Self {
+            desired: Desired::NeverGood,
+            observed: Observed::Absent,
+            history: History::default(),
+            identity: None,
+        }
+    }
+}
+
 /// What the file and the people want.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Desired {
