@@ -2,6 +2,7 @@
 //!
 //! The only room with `unsafe`, nix and procfs. It acts and observes, and holds no rule.
 
+pub mod client;
 pub mod clock;
 pub mod files;
 pub mod lock;
