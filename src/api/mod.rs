@@ -2,9 +2,10 @@
 //!
 //! - written by people: [`spec`], [`config`] (with [`yaml`] and [`diagnose`] to read them and say what is wrong)
 //! - shown to people and programs: [`status`], [`event`], [`control`] (the daemon's socket)
-//! - between daemon and keeper: [`record`] (files), [`keeper`] (socket)
+//! - between daemon and keeper: [`record`] (files), [`keeper`] (socket), [`activity`] (shared page)
 //! - shared words: [`name`], [`quantity`], [`time`], [`cause`]
 
+pub mod activity;
 pub mod cause;
 pub mod config;
 pub mod control;
@@ -15,6 +16,7 @@ pub mod keeper;
 pub mod name;
 pub mod quantity;
 pub mod record;
+pub mod schema;
 pub mod spec;
 pub mod status;
 pub mod time;

@@ -50,7 +50,9 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let mut specs = SpecFiles::find(context)?;
     specs.prepare()?;
     if specs.client.is_none() {
-        context.out.note("daemon down: the files will be in force when it is back")?;
+        context
+            .out
+            .note("daemon down: the files will be in force when it is back")?;
     }
 
     let names: Vec<SessionName> = given.iter().map(|given| given.name.clone()).collect();
@@ -73,18 +75,18 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
                 None => (specs.new_path(&name), Place::New),
             };
             specs.write(&path, &bytes, place)?;
-            let before = watched.as_ref().and_then(|(sessions, _)| sessions.iter().find(|session| session.name == name));
+            let before = watched
+                .as_ref()
+                .and_then(|(sessions, _)| sessions.iter().find(|session| session.name == name));
             written.push((name.clone(), before.cloned()));
         }
         context.out.line(&format!("{name} {words}"))?;
         context.out.flush()?;
     }
     match watched {
-        Some((sessions, watch)) if !written.is_empty() => {
+        Some((_, watch)) if !written.is_empty() => {
             let limit = args.timeout.map_or(SEEN, |Dur(limit)| limit);
-            // A session whose file was removed a moment ago may still be in the snapshot, and is no news.
-            let sessions = sessions.into_iter().filter(|session| names.contains(&session.name)).collect();
-            CliError::gather(wait_until_seen(watch, sessions, written, limit)?)
+            CliError::gather(wait_until_seen(watch, written, limit)?)
         }
         _ => Ok(()),
     }
@@ -99,7 +101,10 @@ fn read_all(args: &Args) -> CliResult<Vec<Given>> {
     for file in &args.files {
         match read_one(args, file)? {
             Ok(one) if given.iter().any(|other| other.name == one.name) => {
-                return Err(CliError::new(Kind::Usage, format!("two files are named for `{}`", one.name)));
+                return Err(CliError::new(
+                    Kind::Usage,
+                    format!("two files are named for `{}`", one.name),
+                ));
             }
             Ok(one) => given.push(one),
             Err(diagnostics) => errors.push(CliError::invalid(&diagnostics)),

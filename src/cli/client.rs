@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{
     dirs::{self, Candidate, Environment, Mode, Places},
-    error::{CliError, CliResult, Kind, describe_io},
+    error::{CliError, CliResult, Kind},
 };
 use crate::{
     api::{
@@ -23,7 +23,7 @@ use crate::{
         },
         time::Moment,
     },
-    host::{client as host, clock},
+    host::{client as host, clock, errors::words},
 };
 
 /// For a connection to be taken and greeted. A daemon that is just being restarted needs a moment.
@@ -134,12 +134,18 @@ impl Client {
         let socket = &candidate.socket;
         let stream = host::connect(socket, limit).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory => {
-                ClientError::Down { socket: socket.clone() }
+                ClientError::Down {
+                    socket: socket.clone(),
+                }
             }
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                ClientError::Silent { socket: socket.clone(), limit }
-            }
-            _ => ClientError::Refused { socket: socket.clone(), why: describe_io(&error) },
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent {
+                socket: socket.clone(),
+                limit,
+            },
+            _ => ClientError::Refused {
+                socket: socket.clone(),
+                why: words(&error),
+            },
         })?;
         let server = InitializeResult {
             protocol: CONTROL_PROTOCOL,
@@ -156,8 +162,14 @@ impl Client {
             server,
         };
         let deadline = after(limit);
-        client.server =
-            client.request("initialize", &InitializeParams { protocol: CONTROL_PROTOCOL }, deadline, limit)?;
+        client.server = client.request(
+            "initialize",
+            &InitializeParams {
+                protocol: CONTROL_PROTOCOL,
+            },
+            deadline,
+            limit,
+        )?;
         Ok(client)
     }
 
@@ -192,8 +204,10 @@ impl Client {
         deadline: Option<Moment>,
         limit: Duration,
     ) -> Result<T, ClientError> {
-        let protocol =
-            |error: serde_json::Error| ClientError::Protocol { method: method.to_owned(), why: error.to_string() };
+        let protocol = |error: serde_json::Error| ClientError::Protocol {
+            method: method.to_owned(),
+            why: error.to_string(),
+        };
         self.last_id += 1;
         let id = Value::from(self.last_id);
         let request = RpcRequest {
@@ -207,7 +221,10 @@ impl Client {
         self.send(&line, limit)?;
         loop {
             let Some(incoming) = self.receive(method, deadline)? else {
-                return Err(ClientError::Silent { socket: self.candidate.socket.clone(), limit });
+                return Err(ClientError::Silent {
+                    socket: self.candidate.socket.clone(),
+                    limit,
+                });
             };
             match (incoming.id, incoming.error) {
                 // A null id answers a line that could not be read: ours, as only one is under way.
@@ -240,12 +257,16 @@ impl Client {
     }
 
     fn send(&mut self, line: &[u8], limit: Duration) -> Result<(), ClientError> {
-        let written = self.stream.set_write_timeout(Some(limit)).and_then(|()| self.stream.write_all(line));
+        let written = self
+            .stream
+            .set_write_timeout(Some(limit))
+            .and_then(|()| self.stream.write_all(line));
         match written {
             Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Err(ClientError::Silent { socket: self.candidate.socket.clone(), limit })
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(ClientError::Silent {
+                socket: self.candidate.socket.clone(),
+                limit,
+            }),
             // What the daemon said before it closed, such as `MaxClientsReached`, is still to be read.
             Err(error) if is_closed(&error) => Ok(()),
             Err(_) => Err(ClientError::Closed),
@@ -254,12 +275,21 @@ impl Client {
 
     /// One line; notifications are put aside. `None`: the deadline has passed.
     fn receive(&mut self, method: &str, deadline: Option<Moment>) -> Result<Option<Incoming>, ClientError> {
-        let Some(line) = self.line(deadline)? else { return Ok(None) };
-        let mut incoming: Incoming = serde_json::from_slice(&line)
-            .map_err(|error| ClientError::Protocol { method: method.to_owned(), why: error.to_string() })?;
+        let Some(line) = self.line(deadline)? else {
+            return Ok(None);
+        };
+        let mut incoming: Incoming =
+            serde_json::from_slice(&line).map_err(|error| ClientError::Protocol {
+                method: method.to_owned(),
+                why: error.to_string(),
+            })?;
         if let (None, Some(method)) = (&incoming.id, incoming.method.take()) {
             let params = incoming.params.take();
-            self.notifications.push_back(RpcNotification { jsonrpc: "2.0".into(), method, params });
+            self.notifications.push_back(RpcNotification {
+                jsonrpc: "2.0".into(),
+                method,
+                params,
+            });
         }
         Ok(Some(incoming))
     }
@@ -283,10 +313,12 @@ impl Client {
                 }
                 continue;
             }
-            let mut chunk = [0; 1 << 16];
+            let mut chunk = [0; 8 << 10];
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Err(ClientError::Closed),
-                Ok(count) => self.received.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+                Ok(count) => self
+                    .received
+                    .extend_from_slice(chunk.get(..count).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Err(ClientError::Closed),
             }
@@ -295,7 +327,10 @@ impl Client {
 }
 
 fn is_closed(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
 }
 
 /// A newer daemon may know kinds that this program does not: then its sentence is what counts.
@@ -307,9 +342,14 @@ fn refusal(method: &str, error: &Value) -> ClientError {
         Some(message) => ClientError::Daemon(RpcError {
             code: ErrorKind::Failed.code(),
             message: message.to_owned(),
-            data: crate::api::control::ErrorData { kind: ErrorKind::Failed },
+            data: crate::api::control::ErrorData {
+                kind: ErrorKind::Failed,
+            },
         }),
-        None => ClientError::Protocol { method: method.to_owned(), why: "an error without a message".into() },
+        None => ClientError::Protocol {
+            method: method.to_owned(),
+            why: "an error without a message".into(),
+        },
     }
 }
 
@@ -329,7 +369,10 @@ pub fn connect_within(places: &Places, environment: &Environment, limit: Duratio
     let mut failure = None;
     for candidate in &candidates {
         if let Err(error) = dirs::check_fallback(&candidate.directories.runtime, environment) {
-            failure.get_or_insert(CliError { kind: Kind::Unreachable, ..error });
+            failure.get_or_insert(CliError {
+                kind: Kind::Unreachable,
+                ..error
+            });
             continue;
         }
         match Client::open(candidate.clone(), limit) {
@@ -345,11 +388,18 @@ pub fn connect_within(places: &Places, environment: &Environment, limit: Duratio
 }
 
 fn down(candidates: &[Candidate], environment: &Environment) -> CliError {
-    let sockets: Vec<String> =
-        candidates.iter().map(|candidate| format!("`{}`", candidate.socket.display())).collect();
-    let message = format!("the daemon is not reachable: nobody listens at {}", sockets.join(" or "));
+    let sockets: Vec<String> = candidates
+        .iter()
+        .map(|candidate| format!("`{}`", candidate.socket.display()))
+        .collect();
+    let message = format!(
+        "the daemon is not reachable: nobody listens at {}",
+        sockets.join(" or ")
+    );
     let service = match candidates.first().and_then(|candidate| candidate.mode) {
-        Some(Mode::User) if environment.uid != 0 => "`systemctl --user start atm`, or in a terminal `atm daemon`",
+        Some(Mode::User) if environment.uid != 0 => {
+            "`systemctl --user start atm`, or in a terminal `atm daemon`"
+        }
         Some(_) if environment.uid == 0 => "`systemctl start atm`, or in a terminal `atm daemon`",
         Some(_) => "`sudo systemctl start atm`",
         None => "`atm daemon` with the same flags",

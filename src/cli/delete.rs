@@ -43,7 +43,9 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let mut specs = SpecFiles::find(context)?;
     let mut errors = Vec::new();
     let Some(mut client) = specs.client.take() else {
-        context.out.note("daemon down: what runs will be ended when it is back")?;
+        context
+            .out
+            .note("daemon down: what runs will be ended when it is back")?;
         for name in &names {
             match specs.files_of(name).as_slice() {
                 [] => errors.push(unknown(&specs, name)),
@@ -86,7 +88,9 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     if let Some(watch) = &mut watch {
         let grace = |session: &SessionView| session.spec.as_ref().map(|spec| spec.termination_grace_period.0);
         let longest = before.iter().filter_map(grace).max().unwrap_or_default();
-        let limit = args.timeout.map_or_else(|| longest.saturating_add(AFTER_GRACE), |Dur(limit)| limit);
+        let limit = args
+            .timeout
+            .map_or_else(|| longest.saturating_add(AFTER_GRACE), |Dur(limit)| limit);
         let deadline = after(limit);
         context.out.flush()?;
         while !open.is_empty() {
@@ -103,8 +107,13 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
         for name in open {
             if left.iter().any(|session| session.name == name) {
                 errors.push(
-                    CliError::failed(format!("the file of `{name}` is removed; the session is not gone after {}", Dur(limit)))
-                        .hint(format!("see `atm describe {name}`; or end it now: `atm kill {name}`")),
+                    CliError::failed(format!(
+                        "the file of `{name}` is removed; the session is not gone after {}",
+                        Dur(limit)
+                    ))
+                    .hint(format!(
+                        "see `atm describe {name}`; or end it now: `atm kill {name}`"
+                    )),
                 );
             } else {
                 context.out.line(&format!("{name} deleted"))?;
@@ -116,15 +125,24 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
 
 fn no_file(session: &SessionView) -> CliError {
     let name = &session.name;
-    let place = session.status.spec_file.as_ref().map(|file| format!(" here; it was read from `{file}`")).unwrap_or_default();
-    CliError::failed(format!("`{name}` has no spec file{place}"))
-        .hint(format!("if it is to end: `atm stop {name}`; if its file is gone: `atm cleanup --accept-removals`"))
+    let place = session
+        .status
+        .spec_file
+        .as_ref()
+        .map(|file| format!(" here; it was read from `{file}`"))
+        .unwrap_or_default();
+    CliError::failed(format!("`{name}` has no spec file{place}")).hint(format!(
+        "if it is to end: `atm stop {name}`; if its file is gone: `atm cleanup --accept-removals`"
+    ))
 }
 
 fn unknown(specs: &SpecFiles, name: &SessionName) -> CliError {
     CliError::new(
         Kind::NoSuchSession,
-        format!("no session `{name}`: no such file in `{}`", specs.directory.display()),
+        format!(
+            "no session `{name}`: no such file in `{}`",
+            specs.directory.display()
+        ),
     )
     .hint("say where with --sessions-dir, or start the daemon")
 }

@@ -3,10 +3,13 @@
 use std::{fmt, process::ExitCode};
 
 use super::text::{escape, escape_lines};
-use crate::api::{
-    control::{ErrorKind, RpcError},
-    diagnose::Diagnostics,
-    name::SessionName,
+use crate::{
+    api::{
+        control::{ErrorKind, RpcError},
+        diagnose::Diagnostics,
+        name::SessionName,
+    },
+    host::errors::words,
 };
 
 /// What kind of failure: decides the exit status.
@@ -62,7 +65,12 @@ pub type CliResult<T = ()> = Result<T, CliError>;
 impl CliError {
     /// A failure without a hint.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, others: Vec::new() }
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+            others: Vec::new(),
+        }
     }
 
     /// It was tried and failed.
@@ -72,7 +80,7 @@ impl CliError {
 
     /// It was tried and failed, for the reason that the system gives.
     pub fn io(what: impl fmt::Display, cause: &std::io::Error) -> Self {
-        Self::failed(format!("{what}: {}", describe_io(cause)))
+        Self::failed(format!("{what}: {}", words(cause)))
     }
 
     /// The next command to try.
@@ -113,9 +121,9 @@ impl CliError {
         };
         let told = Self::new(kind, error.message.clone());
         match error.data.kind {
-            ErrorKind::MethodNotFound | ErrorKind::ProtocolVersion | ErrorKind::InvalidRequest => {
-                told.hint("daemon and command may be of different versions: compare `atm status` with `atm --version`")
-            }
+            ErrorKind::MethodNotFound | ErrorKind::ProtocolVersion | ErrorKind::InvalidRequest => told.hint(
+                "daemon and command may be of different versions: compare `atm status` with `atm --version`",
+            ),
             ErrorKind::Forbidden => told.hint("run it as root, or as the session's user"),
             ErrorKind::ShuttingDown => told.hint("try again when the daemon is back: `atm status`"),
             _ => told,
@@ -166,15 +174,6 @@ impl CliError {
     }
 }
 
-/// The system's words without Rust's `(os error N)`.
-pub fn describe_io(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" (os error ") {
-        Some(at) if text.ends_with(')') => text.get(..at).unwrap_or(&text).to_owned(),
-        _ => text,
-    }
-}
-
 /// At most three names that a person may have meant, nearest first.
 fn near(name: &SessionName, known: &[SessionName]) -> Vec<String> {
     let mut scored: Vec<(f64, &SessionName)> = known
@@ -187,7 +186,11 @@ fn near(name: &SessionName, known: &[SessionName]) -> Vec<String> {
         .filter(|(score, _)| *score > 0.8)
         .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
-    scored.iter().take(3).map(|(_, name)| format!("`{name}`")).collect()
+    scored
+        .iter()
+        .take(3)
+        .map(|(_, name)| format!("`{name}`"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -195,7 +198,9 @@ mod tests {
     use super::*;
 
     fn names(text: &str) -> Vec<SessionName> {
-        text.split_whitespace().map(|name| name.parse().unwrap()).collect()
+        text.split_whitespace()
+            .map(|name| name.parse().unwrap())
+            .collect()
     }
 
     #[test]
@@ -231,11 +236,5 @@ mod tests {
     #[test]
     fn a_closed_pipe_is_told_to_nobody() {
         assert_eq!(CliError::new(Kind::OutputClosed, "").render(str::to_owned), "");
-    }
-
-    #[test]
-    fn the_system_speaks_without_numbers() {
-        let error = std::io::Error::from_raw_os_error(2);
-        assert_eq!(describe_io(&error), "No such file or directory");
     }
 }

@@ -53,7 +53,9 @@ pub struct Kept {
 impl LogFiles {
     /// The output whose newest file is `current`.
     pub fn at(current: impl Into<PathBuf>) -> Self {
-        Self { current: current.into() }
+        Self {
+            current: current.into(),
+        }
     }
 
     /// Its newest file.
@@ -80,9 +82,20 @@ impl LogFiles {
         match open_regular(path, Links::Refuse) {
             Ok(file) => {
                 let metadata = file.metadata()?;
-                Ok(Some(Piece { file, inode: metadata.ino(), length: metadata.len() }))
+                Ok(Some(Piece {
+                    file,
+                    inode: metadata.ino(),
+                    length: metadata.len(),
+                }))
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -151,7 +164,9 @@ impl Kept {
             if start >= piece.length || bytes.len() >= limit {
                 continue;
             }
-            let left = u64::try_from(limit - bytes.len()).unwrap_or(u64::MAX).min(piece.length - start);
+            let left = u64::try_from(limit - bytes.len())
+                .unwrap_or(u64::MAX)
+                .min(piece.length - start);
             let mut part = vec![0; usize::try_from(left).unwrap_or(CHUNK)];
             piece.file.read_exact_at(&mut part, start)?;
             bytes.append(&mut part);
@@ -203,7 +218,11 @@ impl Kept {
         if let Some(piece) = &mut newest {
             piece.file.seek(SeekFrom::Start(piece.length)).map_err(failed)?;
         }
-        Ok(Follower { files: files.clone(), open: newest, events: None })
+        Ok(Follower {
+            files: files.clone(),
+            open: newest,
+            events: None,
+        })
     }
 }
 
@@ -241,7 +260,11 @@ impl Follower {
         let failed = |error: io::Error| files.error(&error);
         let Some(open) = &mut self.open else {
             self.open = LogFiles::open(&files.current).map_err(failed)?;
-            return Ok(if self.open.is_some() { Found::Bytes } else { Found::Nothing });
+            return Ok(if self.open.is_some() {
+                Found::Bytes
+            } else {
+                Found::Nothing
+            });
         };
         // Asked before reading: a file that was replaced by then gets no more bytes, so reading it to its end
         // after this question leaves nothing behind.
@@ -262,7 +285,9 @@ impl Follower {
 
     /// The file that was begun when the open one was put aside.
     fn successor(&self) -> io::Result<(Option<Piece>, Found)> {
-        let Some(open) = &self.open else { return Ok((None, Found::Nothing)) };
+        let Some(open) = &self.open else {
+            return Ok((None, Found::Nothing));
+        };
         let kept = self.files.open_all()?;
         let at = kept.pieces.iter().position(|piece| piece.inode == open.inode);
         match at {
@@ -276,14 +301,16 @@ impl Follower {
         let inode = self.open.as_ref().map(|piece| piece.inode);
         if self.events.as_ref().map(|events| events.inode) != inode {
             self.events = inode.and_then(|inode| events(&self.files.current, inode));
-        }
-        match &self.events {
-            // Without inotify, or before there is a file: look again a little later.
-            Some(events) => _ = events.receiver.recv_timeout(LOOK),
-            None => {
-                let (_sender, receiver) = mpsc::channel::<()>();
-                _ = receiver.recv_timeout(LOOK);
+            if self.events.is_some() {
+                return; // what came before the watch began is told by nobody: look once more
             }
+        }
+        if let Some(events) = &self.events {
+            _ = events.receiver.recv_timeout(LOOK);
+        } else {
+            // Without inotify, or before there is a file: nobody will tell, so this only passes the time.
+            let (_sender, receiver) = mpsc::channel::<()>();
+            _ = receiver.recv_timeout(LOOK);
         }
     }
 }
@@ -298,7 +325,7 @@ fn read_on(
         // Somebody emptied it: what is there now is new.
         open.file.seek(SeekFrom::Start(0)).map_err(Err)?;
     }
-    let (mut chunk, mut any) = ([0; CHUNK], false);
+    let (mut chunk, mut any) = (vec![0; CHUNK], false);
     loop {
         match open.file.read(&mut chunk) {
             Ok(0) => return Ok(any),
@@ -329,7 +356,11 @@ fn events(path: &Path, inode: u64) -> Option<Events> {
     })
     .ok()?;
     watcher.watch(path, RecursiveMode::NonRecursive).ok()?;
-    Some(Events { inode, receiver, _watcher: watcher })
+    Some(Events {
+        inode,
+        receiver,
+        _watcher: watcher,
+    })
 }
 
 #[cfg(test)]
@@ -347,11 +378,19 @@ mod tests {
     impl Writer {
         fn new(files: u32) -> Self {
             let dir = tempfile::tempdir().unwrap();
-            Self { path: dir.path().join("a.log"), _dir: dir, files }
+            Self {
+                path: dir.path().join("a.log"),
+                _dir: dir,
+                files,
+            }
         }
 
         fn write(&self, text: &str) {
-            let mut file = OpenOptions::new().append(true).create(true).open(&self.path).unwrap();
+            let mut file = OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(&self.path)
+                .unwrap();
             file.write_all(text.as_bytes()).unwrap();
         }
 
@@ -439,7 +478,11 @@ mod tests {
         assert_eq!(drain(&mut follower), (String::new(), false));
         writer.write("b\n");
         writer.rotate();
-        assert_eq!(drain(&mut follower), ("b\n".into(), false), "nothing has taken its place yet");
+        assert_eq!(
+            drain(&mut follower),
+            ("b\n".into(), false),
+            "nothing has taken its place yet"
+        );
         writer.write("c\n");
         writer.rotate();
         writer.write("d\n");
@@ -484,12 +527,13 @@ mod tests {
         let writer = Writer::new(1000);
         writer.write("");
         let (_, mut follower) = print(&writer, None);
-        let expected: String = (0..2000).map(|line| format!("{line}\n")).collect();
+        let lines: Vec<String> = (0..2000).map(|line| format!("{line}\n")).collect();
+        let expected = lines.concat();
         let seen = std::thread::scope(|scope| {
             scope.spawn(|| {
-                for line in 0..2000 {
-                    writer.write(&format!("{line}\n"));
-                    if line % 7 == 6 {
+                for (number, line) in lines.iter().enumerate() {
+                    writer.write(line);
+                    if number % 7 == 6 {
                         writer.rotate();
                     }
                 }

@@ -78,10 +78,12 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let mut context =
-        Context { places: cli.places, environment: Environment::of_process(), out: Output::of_process() };
-    let done = dispatch(&cli.command, &mut context)
-        .and_then(|code| context.out.flush().map(|()| code));
+    let mut context = Context {
+        places: cli.places,
+        environment: Environment::of_process(),
+        out: Output::of_process(),
+    };
+    let done = dispatch(&cli.command, &mut context).and_then(|code| context.out.flush().map(|()| code));
     match done {
         Ok(code) => code,
         Err(error) => {
@@ -94,7 +96,10 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
 /// Answers a shell's script that asks for completions; `None`: this is no such call.
 fn complete(arguments: &[OsString]) -> Option<ExitCode> {
     let here = std::env::current_dir().ok();
-    match CompleteEnv::with_factory(Cli::command).var(completion::VARIABLE).try_complete(arguments, here.as_deref()) {
+    match CompleteEnv::with_factory(Cli::command)
+        .var(completion::VARIABLE)
+        .try_complete(arguments, here.as_deref())
+    {
         Ok(true) => Some(ExitCode::SUCCESS),
         Ok(false) => None,
         Err(error) => {

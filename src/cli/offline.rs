@@ -13,7 +13,7 @@ use super::{
     client::after,
     context::Context,
     dirs,
-    error::{CliError, CliResult, Kind, describe_io},
+    error::{CliError, CliResult, Kind},
     select::Targets,
     steer::Patience,
 };
@@ -25,7 +25,7 @@ use crate::{
         quantity::Dur,
         record::{RECORD_FILE, Record},
     },
-    host::{client as host, clock, files, lock, process::Process},
+    host::{client as host, clock, errors::words, files, lock, process::Process},
     keeper::client::ask,
 };
 
@@ -75,7 +75,10 @@ pub fn end(
     for name in targets.distinct_names() {
         if !live.iter().any(|session| session.name == name) {
             errors.push(CliError {
-                message: format!("{}; `{name}` has no process that could be asked instead", down.message),
+                message: format!(
+                    "{}; `{name}` has no process that could be asked instead",
+                    down.message
+                ),
                 ..down.clone()
             });
         }
@@ -83,22 +86,37 @@ pub fn end(
     let meant: Vec<&Live> = live.iter().filter(|session| admits(targets, session)).collect();
     if meant.is_empty() {
         // Nothing was asked of anybody: the daemon, which would remember the request, is what is missing.
-        return if errors.is_empty() { Err(down.clone()) } else { CliError::gather(errors) };
+        return if errors.is_empty() {
+            Err(down.clone())
+        } else {
+            CliError::gather(errors)
+        };
     }
-    let by = Actor { uid: host::uid(), pid: host::pid() };
-    context.out.note("daemon down: asking the keepers; the daemon will honour it when it is back")?;
+    let by = Actor {
+        uid: host::uid(),
+        pid: host::pid(),
+    };
+    context
+        .out
+        .note("daemon down: asking the keepers; the daemon will honour it when it is back")?;
     let mut asked = Vec::new();
     for session in meant {
         match ask(&session.directory, &request(how, by), ANSWER) {
             Ok(Reply::Ok) => asked.push(session),
             Ok(Reply::Refused { message }) => {
-                errors.push(CliError::failed(format!("the keeper of `{}` refuses: {message}", session.name)));
+                errors.push(CliError::failed(format!(
+                    "the keeper of `{}` refuses: {message}",
+                    session.name
+                )));
             }
             // It may have ended between the look and the question.
             Err(_) if matches!(how, How::Stop | How::Kill) && !is_held(&session.lock)? => asked.push(session),
             Err(error) => errors.push(
-                CliError::failed(format!("the keeper of `{}` does not answer: {error}", session.name))
-                    .hint("the daemon can do more: start it, then `atm kill`"),
+                CliError::failed(format!(
+                    "the keeper of `{}` does not answer: {error}",
+                    session.name
+                ))
+                .hint("the daemon can do more: start it, then `atm kill`"),
             ),
         }
     }
@@ -127,8 +145,16 @@ fn request(how: How, by: Actor) -> Request {
         grace_millis,
     };
     match how {
-        How::Stop => stop(StopReason::ClientStop, "stopped by a person, while the daemon was down", None),
-        How::Kill => stop(StopReason::ClientKill, "killed by a person, while the daemon was down", Some(0)),
+        How::Stop => stop(
+            StopReason::ClientStop,
+            "stopped by a person, while the daemon was down",
+            None,
+        ),
+        How::Kill => stop(
+            StopReason::ClientKill,
+            "killed by a person, while the daemon was down",
+            Some(0),
+        ),
         How::Signal(signal) => Request::Signal { signal },
     }
 }
@@ -137,7 +163,11 @@ fn admits(targets: &Targets, session: &Live) -> bool {
     let labels = session.record.as_ref().map(|record| &record.intent.spec.labels);
     targets.all
         || targets.names.contains(&session.name)
-        || targets.selector.as_ref().zip(labels).is_some_and(|(selector, labels)| selector.matches(labels))
+        || targets
+            .selector
+            .as_ref()
+            .zip(labels)
+            .is_some_and(|(selector, labels)| selector.matches(labels))
 }
 
 /// Sessions whose lock is held, in the runtime directories that may be meant; the first directory that has a
@@ -151,10 +181,19 @@ fn find(context: &Context) -> CliResult<Vec<Live>> {
         let entries = match std::fs::read_dir(&sessions) {
             Ok(entries) => entries,
             Err(error) if is_absent(&error) => continue,
-            Err(error) => return Err(CliError::io(format_args!("cannot read `{}`", sessions.display()), &error)),
+            Err(error) => {
+                return Err(CliError::io(
+                    format_args!("cannot read `{}`", sessions.display()),
+                    &error,
+                ));
+            }
         };
         for entry in entries.filter_map(Result::ok) {
-            let Some(name) = entry.file_name().to_str().and_then(|name| SessionName::new(name).ok()) else {
+            let Some(name) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| SessionName::new(name).ok())
+            else {
                 continue;
             };
             let lock = runtime.join("locks").join(name.as_str());
@@ -163,7 +202,12 @@ fn find(context: &Context) -> CliResult<Vec<Live>> {
             }
             let directory = entry.path();
             let record = read_record(&directory);
-            live.push(Live { name, directory, lock, record });
+            live.push(Live {
+                name,
+                directory,
+                lock,
+                record,
+            });
         }
     }
     live.sort_by(|a, b| a.name.cmp(&b.name));
@@ -171,11 +215,15 @@ fn find(context: &Context) -> CliResult<Vec<Live>> {
 }
 
 fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied)
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied
+    )
 }
 
 fn is_held(path: &Path) -> CliResult<bool> {
-    lock::is_held(path).map_err(|error| CliError::io(format_args!("cannot look at `{}`", path.display()), &error))
+    lock::is_held(path)
+        .map_err(|error| CliError::io(format_args!("cannot look at `{}`", path.display()), &error))
 }
 
 /// The record of a session's run; `None` where it is absent, damaged or newer.
@@ -190,7 +238,9 @@ fn wait(session: &Live, how: How, patience: &Patience) -> CliResult<Option<CliEr
         (Some(record), How::Stop) => record.intent.spec.termination_grace_period.0,
         _ => Duration::ZERO,
     };
-    let limit = patience.timeout.map_or_else(|| grace.saturating_add(AFTER_GRACE), |Dur(limit)| limit);
+    let limit = patience
+        .timeout
+        .map_or_else(|| grace.saturating_add(AFTER_GRACE), |Dur(limit)| limit);
     let deadline = after(limit);
     let mut keeper = match &session.record {
         Some(record) => Process::find(record.keeper).unwrap_or(None),
@@ -217,7 +267,7 @@ fn wait(session: &Live, how: How, patience: &Patience) -> CliResult<Option<CliEr
             Err(error) => {
                 return Err(CliError::new(
                     Kind::Failed,
-                    format!("cannot wait for `{}`: {}", session.name, describe_io(&error)),
+                    format!("cannot wait for `{}`: {}", session.name, words(&error)),
                 ));
             }
         }

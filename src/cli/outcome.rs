@@ -32,7 +32,13 @@ pub fn is_live(session: &SessionView) -> bool {
 fn is_news(before: &SessionView, now: &SessionView) -> bool {
     let key = |session: &SessionView| {
         let status = &session.status;
-        (session.run_id, status.phase, status.since, status.restarts, status.next_start_at)
+        (
+            session.run_id,
+            status.phase,
+            status.since,
+            status.restarts,
+            status.next_start_at,
+        )
     };
     key(before) != key(now)
 }
@@ -46,8 +52,9 @@ pub fn started(before: &SessionView, now: &SessionView) -> Outcome {
         Phase::Suspended if now.status.reason == Reason::Suspended => {
             let name = &now.name;
             Outcome::Failed(
-                CliError::failed(format!("`{name}` is suspended{}", told(now)))
-                    .hint(format!("`atm resume {name}`; `suspend: true` in its file must go: `atm edit {name}`")),
+                CliError::failed(format!("`{name}` is suspended{}", told(now))).hint(format!(
+                    "`atm resume {name}`; `suspend: true` in its file must go: `atm edit {name}`"
+                )),
             )
         }
         _ if !is_news(before, now) => Outcome::Waiting,
@@ -111,9 +118,9 @@ pub fn suspended(before: &SessionView, now: &SessionView) -> Outcome {
 pub fn resumed(before: &SessionView, now: &SessionView) -> Outcome {
     let name = &now.name;
     match (now.status.phase, now.status.reason) {
-        (Phase::Suspended, Reason::Stopped) => Outcome::Done(format!(
-            "resumed, and stays stopped: `atm start {name}` runs it"
-        )),
+        (Phase::Suspended, Reason::Stopped) => {
+            Outcome::Done(format!("resumed, and stays stopped: `atm start {name}` runs it"))
+        }
         (Phase::Suspended, _) if now.spec.as_ref().is_some_and(|spec| spec.suspend) => Outcome::Failed(
             CliError::failed(format!("`{name}` is suspended by `suspend: true` in its file"))
                 .hint(format!("`atm edit {name}`")),
@@ -137,10 +144,18 @@ fn not_running(now: &SessionView, kind: Kind) -> Outcome {
     let status = &now.status;
     let error = CliError::new(
         kind,
-        format!("`{name}` is not running: {}, {}{}{}", status.phase, status.reason, exit_words(now), told(now)),
+        format!(
+            "`{name}` is not running: {}, {}{}{}",
+            status.phase,
+            status.reason,
+            exit_words(now),
+            told(now)
+        ),
     );
     Outcome::Failed(match kind {
-        Kind::Limit => error.hint(format!("it starts as soon as there is room; see `atm get`, or wait: `atm wait {name} --for Running`")),
+        Kind::Limit => error.hint(format!(
+            "it starts as soon as there is room; see `atm get`, or wait: `atm wait {name} --for Running`"
+        )),
         Kind::Invalid => error.hint(format!("`atm edit {name}`")),
         Kind::Unreachable => error.hint("try again when the daemon is back: `atm status`"),
         _ => error.hint(format!("see `atm describe {name}` and `atm logs {name}`")),
@@ -151,13 +166,16 @@ fn not_running(now: &SessionView, kind: Kind) -> Outcome {
 fn told(now: &SessionView) -> String {
     match now.status.message.as_str() {
         "" => String::new(),
-        message => format!(": {}", message.trim_end_matches('.')),
+        message => format!(": {message}"),
     }
 }
 
 /// ` (exit status 3)`, where there was an exit.
 fn exit_words(now: &SessionView) -> String {
-    now.status.exit.and_then(exit).map_or_else(String::new, |words| format!(" ({words})"))
+    now.status
+        .exit
+        .and_then(exit)
+        .map_or_else(String::new, |words| format!(" ({words})"))
 }
 
 /// `exit status 3`, `signal KILL`.

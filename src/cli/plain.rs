@@ -81,27 +81,25 @@ impl Plain {
         }
         self.state = match (self.state, c) {
             (State::String, '\u{1b}') => State::StringEscape,
-            (State::StringEscape, '\\') => State::Ground,
             (_, '\u{1b}') => {
                 self.length = 0;
                 State::Escape
             }
-            (State::Ground, _) => {
+            // A line end ends any sequence, so that a broken one hides one line at most.
+            (State::Ground, _) | (_, '\n' | '\r') => {
                 self.ground(c, out);
                 State::Ground
             }
-            // CAN and SUB end any sequence; a line end does here, so that broken ones hide one line at most.
+            // So do CAN and SUB on every terminal.
             (_, '\u{18}' | '\u{1a}') | (State::String, '\u{7}') => State::Ground,
-            (_, '\n' | '\r') => {
-                self.ground(c, out);
-                State::Ground
-            }
             // Any other control acts in the middle of a sequence, and the sequence goes on.
             (state, '\0'..='\u{1f}') => state,
             (State::Escape | State::StringEscape, '[') => State::Csi,
             (State::Escape | State::StringEscape, ']' | 'P' | 'X' | '^' | '_') => State::String,
             (State::Escape | State::StringEscape | State::Intermediate, ' '..='/') => State::Intermediate,
-            (State::Escape | State::StringEscape | State::Intermediate, _) | (State::Csi, '@'..='~') => State::Ground,
+            (State::Escape | State::StringEscape | State::Intermediate, _) | (State::Csi, '@'..='~') => {
+                State::Ground
+            }
             (state @ (State::Csi | State::String), _) => state,
         };
     }
@@ -117,7 +115,11 @@ impl Plain {
                 if after_return {
                     out.push('\n');
                 }
-                if c == '\t' { out.push(c) } else { push_escaped(c, out) }
+                if c == '\t' {
+                    out.push(c);
+                } else {
+                    push_escaped(c, out);
+                }
             }
         }
     }

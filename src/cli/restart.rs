@@ -10,7 +10,8 @@ use super::{
 
 const AFTER: &str = "\
 Examples:
-false";
+  atm restart fix-login
+  atm restart --all --no-wait";
 
 /// Arguments of `atm restart`.
 #[derive(Debug, clap::Args)]
@@ -22,10 +23,14 @@ pub struct Args {
     patience: Patience,
 }
 
-const VERB: Verb = Verb { method: "restart", judge: outcome::x, gone_is_done: restarted, ends: false };
+const VERB: Verb = Verb {
+    method: "restart",
+    judge: outcome::restarted,
+    gone_is_done: false,
+    ends: false,
+};
 
-///   atm restart fix-login
-  atm restart --all --no-wait
+/// Ends well when every session has a new run.
 pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let mut client = context.connect()?;
     steer(context, &mut client, VERB, &args.targets, &args.patience)

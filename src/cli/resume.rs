@@ -10,7 +10,7 @@ use super::{
 
 const AFTER: &str = "\
 Examples:
-false";
+  atm resume fix-login";
 
 /// Arguments of `atm resume`.
 #[derive(Debug, clap::Args)]
@@ -22,9 +22,14 @@ pub struct Args {
     patience: Patience,
 }
 
-const VERB: Verb = Verb { method: "resume", judge: outcome::x, gone_is_done: resumed, ends: false };
+const VERB: Verb = Verb {
+    method: "resume",
+    judge: outcome::resumed,
+    gone_is_done: false,
+    ends: false,
+};
 
-///   atm resume fix-login
+/// Ends well when every session runs, or is as it would be without the suspension.
 pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let mut client = context.connect()?;
     steer(context, &mut client, VERB, &args.targets, &args.patience)

@@ -10,12 +10,15 @@ use super::{
     client::{Client, after},
     context::Context,
     documents,
-    error::{CliError, CliResult, Kind, describe_io},
+    error::{CliError, CliResult, Kind},
     watch::{Change, Watch, WhenFull},
 };
 use crate::{
     api::{name::SessionName, status::SessionView},
-    host::client::{Place, put},
+    host::{
+        client::{Place, put},
+        errors::words,
+    },
 };
 
 /// For the daemon to see a changed file: a full look comes each `resyncInterval` in any case.
@@ -43,10 +46,16 @@ impl SpecFiles {
     /// The directory of the daemon that answers, else the one that is meant where none does.
     pub fn find(context: &mut Context) -> CliResult<Self> {
         match context.connect() {
-            Ok(client) => Ok(Self { directory: client.directories().sessions.clone(), client: Some(client) }),
+            Ok(client) => Ok(Self {
+                directory: client.directories().sessions.clone(),
+                client: Some(client),
+            }),
             Err(down) if down.kind == Kind::Unreachable => {
                 let directory = context.default_candidate()?.directories.sessions;
-                Ok(Self { directory, client: None })
+                Ok(Self {
+                    directory,
+                    client: None,
+                })
             }
             Err(error) => Err(error),
         }
@@ -67,21 +76,33 @@ impl SpecFiles {
 
     /// Every file that declares `name`: one, or two that are in conflict.
     pub fn files_of(&self, name: &SessionName) -> Vec<PathBuf> {
-        self.paths(name).into_iter().filter(|path| fs::symlink_metadata(path).is_ok()).collect()
+        self.paths(name)
+            .into_iter()
+            .filter(|path| fs::symlink_metadata(path).is_ok())
+            .collect()
     }
 
     /// The file of a session, to be replaced: a real file, as writing through somebody's link, or over it,
     /// could be meant or not.
     pub fn current(&self, name: &SessionName) -> CliResult<Option<SpecFile>> {
-        let Some(path) = self.files_of(name).into_iter().next() else { return Ok(None) };
+        let Some(path) = self.files_of(name).into_iter().next() else {
+            return Ok(None);
+        };
         if let Ok(target) = fs::read_link(&path) {
-            return Err(CliError::failed(format!("`{}` is a link to `{}`", path.display(), target.display()))
-                .hint("edit that file, or remove the link first"));
+            return Err(CliError::failed(format!(
+                "`{}` is a link to `{}`",
+                path.display(),
+                target.display()
+            ))
+            .hint("edit that file, or remove the link first"));
         }
         match documents::read(&path) {
             Ok(bytes) => Ok(Some(SpecFile { path, bytes })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(CliError::io(format_args!("cannot read `{}`", path.display()), &error)),
+            Err(error) => Err(CliError::io(
+                format_args!("cannot read `{}`", path.display()),
+                &error,
+            )),
         }
     }
 
@@ -97,10 +118,16 @@ impl SpecFiles {
         put(path, &temporary, bytes, place).map_err(|error| {
             let told = CliError::io(format_args!("cannot write `{}`", path.display()), &error);
             match error.kind() {
-                io::ErrorKind::AlreadyExists => CliError::failed(format!("`{}` exists already", path.display()))
-                    .hint("choose another --name, or `atm apply` a file of that name"),
-                io::ErrorKind::PermissionDenied => told.hint("sessions of the machine's daemon are root's to write: sudo, or --user"),
-                io::ErrorKind::NotFound => told.hint("the sessions directory is missing: `atm status` tells more"),
+                io::ErrorKind::AlreadyExists => {
+                    CliError::failed(format!("`{}` exists already", path.display()))
+                        .hint("choose another --name, or `atm apply` a file of that name")
+                }
+                io::ErrorKind::PermissionDenied => {
+                    told.hint("sessions of the machine's daemon are root's to write: sudo, or --user")
+                }
+                io::ErrorKind::NotFound => {
+                    told.hint("the sessions directory is missing: `atm status` tells more")
+                }
                 _ => told,
             }
         })
@@ -125,23 +152,21 @@ pub fn is_seen(before: Option<&SessionView>, now: &SessionView) -> Option<CliRes
 /// Waits until the daemon has seen each of `written`, with what was known of them before.
 pub fn wait_until_seen(
     mut watch: Watch,
-    sessions: Vec<SessionView>,
     mut written: Vec<(SessionName, Option<SessionView>)>,
     limit: Duration,
 ) -> CliResult<Vec<CliError>> {
     let deadline = after(limit);
     let mut errors = Vec::new();
     let mut look = |session: &SessionView, written: &mut Vec<(SessionName, Option<SessionView>)>| {
-        let Some(at) = written.iter().position(|(name, _)| *name == session.name) else { return };
+        let Some(at) = written.iter().position(|(name, _)| *name == session.name) else {
+            return;
+        };
         let before = written.get(at).and_then(|(_, before)| before.as_ref());
         if let Some(seen) = is_seen(before, session) {
             errors.extend(seen.err());
             written.swap_remove(at);
         }
     };
-    for session in &sessions {
-        look(session, &mut written);
-    }
     while !written.is_empty() {
         match watch.next(deadline)? {
             Some(Change::Now(session)) => look(&session, &mut written),
@@ -167,7 +192,7 @@ pub fn remove(path: &Path) -> CliResult {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CliError::failed(format!(
             "cannot remove `{}`: {}",
             path.display(),
-            describe_io(&error)
+            words(&error)
         ))),
         _ => Ok(()),
     }

@@ -10,7 +10,8 @@ use super::{
 
 const AFTER: &str = "\
 Examples:
-false";
+  atm start fix-login
+  atm start -l team=web --timeout 5m";
 
 /// Arguments of `atm start`.
 #[derive(Debug, clap::Args)]
@@ -22,10 +23,14 @@ pub struct Args {
     patience: Patience,
 }
 
-const VERB: Verb = Verb { method: "start", judge: outcome::x, gone_is_done: started, ends: false };
+const VERB: Verb = Verb {
+    method: "start",
+    judge: outcome::started,
+    gone_is_done: false,
+    ends: false,
+};
 
-///   atm start fix-login
-  atm start -l team=web --timeout 5m
+/// Ends well when every session runs (or has already succeeded).
 pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let mut client = context.connect()?;
     steer(context, &mut client, VERB, &args.targets, &args.patience)

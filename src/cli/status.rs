@@ -48,19 +48,33 @@ fn page(health: &HealthResult, socket: &std::path::Path, now: Timestamp, colour:
     };
     let directories = &health.directories;
     let counts = &health.counts;
-    field("Daemon", &format!(
-        "atm {}, pid {}, up since {} ({})",
-        health.version,
-        health.pid,
-        text::local(health.started_at),
-        text::relative(now, health.started_at)
-    ));
+    field(
+        "Daemon",
+        &format!(
+            "atm {}, pid {}, up since {} ({})",
+            health.version,
+            health.pid,
+            text::local(health.started_at),
+            text::relative(now, health.started_at)
+        ),
+    );
     field("Summary", &health.summary);
-    field("Sessions", &format!(
-        "{} running ({} busy, {} waiting), {} pending, {} stopping, {} succeeded, {} failed, {} evicted, {} suspended; at most {}",
-        counts.running, counts.busy, counts.waiting, counts.pending, counts.stopping, counts.succeeded,
-        counts.failed, counts.evicted, counts.suspended, health.max_sessions
-    ));
+    field(
+        "Sessions",
+        &format!(
+            "{} running ({} busy, {} waiting), {} pending, {} stopping, {} succeeded, {} failed, {} evicted, {} suspended; at most {}",
+            counts.running,
+            counts.busy,
+            counts.waiting,
+            counts.pending,
+            counts.stopping,
+            counts.succeeded,
+            counts.failed,
+            counts.evicted,
+            counts.suspended,
+            health.max_sessions
+        ),
+    );
     field("Containment", &health.containment);
     field("Socket", &socket.display().to_string());
     field("Config", &directories.config.display().to_string());

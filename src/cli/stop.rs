@@ -4,8 +4,7 @@
 use super::{
     context::Context,
     error::{CliResult, Kind},
-    offline,
-    outcome,
+    offline, outcome,
     select::Targets,
     steer::{Patience, Verb, steer},
 };
@@ -26,7 +25,12 @@ pub struct Args {
     patience: Patience,
 }
 
-const VERB: Verb = Verb { method: "stop", judge: outcome::stopped, gone_is_done: true, ends: true };
+const VERB: Verb = Verb {
+    method: "stop",
+    judge: outcome::stopped,
+    gone_is_done: true,
+    ends: true,
+};
 
 /// Ends well when no session has a process.
 pub fn run(args: &Args, context: &mut Context) -> CliResult {

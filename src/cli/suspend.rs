@@ -10,7 +10,7 @@ use super::{
 
 const AFTER: &str = "\
 Examples:
-true";
+  atm suspend fix-login";
 
 /// Arguments of `atm suspend`.
 #[derive(Debug, clap::Args)]
@@ -22,9 +22,14 @@ pub struct Args {
     patience: Patience,
 }
 
-const VERB: Verb = Verb { method: "suspend", judge: outcome::x, gone_is_done: suspended, ends: true };
+const VERB: Verb = Verb {
+    method: "suspend",
+    judge: outcome::suspended,
+    gone_is_done: true,
+    ends: true,
+};
 
-///   atm suspend fix-login
+/// Ends well when no session has a process.
 pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let mut client = context.connect()?;
     steer(context, &mut client, VERB, &args.targets, &args.patience)

@@ -35,7 +35,10 @@ pub struct Args {
 pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let mut errors = Vec::new();
     let mut check = |context: &mut Context, path: &Path, found: Result<(), Diagnostics>| match found {
-        Ok(()) => context.out.line(&format!("{}: valid", super::text::escape(&path.display().to_string()))),
+        Ok(()) => context.out.line(&format!(
+            "{}: valid",
+            super::text::escape(&path.display().to_string())
+        )),
         Err(diagnostics) => {
             errors.push(CliError::invalid(&diagnostics));
             Ok(())
@@ -50,7 +53,10 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
         if config_file.exists() || context.places.config.is_some() {
             check(context, &config_file, config(&config_file))?;
         } else {
-            context.out.note(&format!("no config at `{}`: the defaults hold", config_file.display()))?;
+            context.out.note(&format!(
+                "no config at `{}`: the defaults hold",
+                config_file.display()
+            ))?;
         }
         for file in spec_files(&directory)? {
             check(context, &file, spec(&file))?;
@@ -95,7 +101,12 @@ fn spec_files(directory: &Path) -> CliResult<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(CliError::io(format_args!("cannot read `{}`", directory.display()), &error)),
+        Err(error) => {
+            return Err(CliError::io(
+                format_args!("cannot read `{}`", directory.display()),
+                &error,
+            ));
+        }
     };
     let mut files: Vec<PathBuf> = entries
         .filter_map(Result::ok)

@@ -54,7 +54,9 @@ fn goal(text: &str) -> Result<Goal, String> {
         .into_iter()
         .find(|phase| phase.to_string().eq_ignore_ascii_case(text))
         .map(Goal::Phase)
-        .ok_or_else(|| "expected Pending, Running, Stopping, Succeeded, Failed, Evicted, Suspended or Deleted".into())
+        .ok_or_else(|| {
+            "expected Pending, Running, Stopping, Succeeded, Failed, Evicted, Suspended or Deleted".into()
+        })
 }
 
 /// Ends well when every session was seen in the phase, each at its own time.
@@ -77,7 +79,9 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     while !open.is_empty() {
         match watch.next(deadline)? {
             Some(Change::Now(session)) => {
-                let Some(at) = open.iter().position(|(name, _)| *name == session.name) else { continue };
+                let Some(at) = open.iter().position(|(name, _)| *name == session.name) else {
+                    continue;
+                };
                 if is_met(args.goal, &session) {
                     reached(context, &session)?;
                     open.swap_remove(at);
@@ -86,12 +90,17 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
                 }
             }
             Some(Change::Gone(name)) => {
-                let Some(at) = open.iter().position(|(open, _)| *open == name) else { continue };
+                let Some(at) = open.iter().position(|(open, _)| *open == name) else {
+                    continue;
+                };
                 open.swap_remove(at);
                 if args.goal == Goal::Deleted {
                     context.out.line(&format!("{name} deleted"))?;
                 } else {
-                    errors.push(CliError::new(Kind::NoSuchSession, format!("`{name}` was removed meanwhile")));
+                    errors.push(CliError::new(
+                        Kind::NoSuchSession,
+                        format!("`{name}` was removed meanwhile"),
+                    ));
                 }
             }
             None => break,
@@ -99,7 +108,9 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
         context.out.flush()?;
     }
     errors.extend(open.into_iter().map(|(name, last)| {
-        let state = last.map(|last| format!("{} ({})", last.status.phase, last.status.reason)).unwrap_or_default();
+        let state = last
+            .map(|last| format!("{} ({})", last.status.phase, last.status.reason))
+            .unwrap_or_default();
         CliError::failed(format!("`{name}` is {state}, and the time is over"))
             .hint(format!("see `atm describe {name}`"))
     }));
@@ -111,5 +122,7 @@ fn is_met(goal: Goal, session: &SessionView) -> bool {
 }
 
 fn reached(context: &mut Context, session: &SessionView) -> CliResult {
-    context.out.line(&format!("{} {}", session.name, session.status.phase))
+    context
+        .out
+        .line(&format!("{} {}", session.name, session.status.phase))
 }

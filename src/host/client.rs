@@ -5,7 +5,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::{
-        fd::{AsFd, AsRawFd},
+        fd::AsFd,
         unix::{
             fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
             net::UnixStream,
@@ -18,15 +18,14 @@ use std::{
 use nix::libc;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{AtFlags, CWD, Gid, Mode, RenameFlags, Uid},
+    fs::{CWD, Gid, Mode, RenameFlags, Uid},
     net::{
-        AddressFamily, SocketAddrUnix, SocketFlags, SocketType,
+        AddressFamily, SocketFlags, SocketType,
         sockopt::{Timeout, set_socket_timeout},
     },
 };
 
-/// Longest path that fits a socket address, with its closing zero.
-const ADDRESS_BYTES: usize = 107;
+use super::socket::with_address;
 
 /// The user that this process acts as.
 pub fn uid() -> u32 {
@@ -44,25 +43,19 @@ pub fn machine_memory() -> Option<u64> {
     procfs::Meminfo::current().ok().map(|memory| memory.mem_total)
 }
 
-/// Connects to the socket at `path`, however long the path is, and waits at most `limit` where the
-/// listener's queue is full.
+/// Connects to the socket at `path`, and waits at most `limit` where the listener's queue is full.
 pub fn connect(path: &Path, limit: Duration) -> io::Result<UnixStream> {
-    // A path beyond the address's size is reached through its directory. The handle must live until connected.
-    let directory;
-    let short;
-    let mut target = path;
-    if path.as_os_str().len() > ADDRESS_BYTES {
-        let (parent, name) = path.parent().zip(path.file_name()).ok_or(io::ErrorKind::InvalidInput)?;
-        directory = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(parent)?;
-        short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
-        target = &short;
-    }
-    let address = SocketAddrUnix::new(target)?;
-    let socket =
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     // For a Unix socket the send time-out bounds connect too: a daemon that does not accept cannot hang us.
     set_socket_timeout(&socket, Timeout::Send, Some(limit))?;
-    rustix::io::retry_on_intr(|| rustix::net::connect(&socket, &address))?;
+    with_address(path, |address| {
+        rustix::io::retry_on_intr(|| rustix::net::connect(&socket, address))
+    })?;
     set_socket_timeout(&socket, Timeout::Send, None)?;
     Ok(UnixStream::from(socket))
 }
@@ -83,7 +76,13 @@ pub fn readable(fd: &impl AsFd, limit: Duration) -> io::Result<bool> {
 /// Whether `fd` is a pipe or a socket that nobody reads any more.
 pub fn is_unread(fd: &impl AsFd) -> bool {
     let mut fds = [PollFd::new(fd, PollFlags::empty())];
-    let polled = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    let polled = poll(
+        &mut fds,
+        Some(&Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        }),
+    );
     polled.is_ok() && fds.iter().any(|fd| fd.revents().contains(PollFlags::ERR))
 }
 
@@ -98,7 +97,11 @@ pub enum Links {
 
 /// Opens a regular file for reading; a FIFO or a device is an error and never blocks.
 pub fn open_regular(path: &Path, links: Links) -> io::Result<File> {
-    let links = if links == Links::Refuse { libc::O_NOFOLLOW } else { 0 };
+    let links = if links == Links::Refuse {
+        libc::O_NOFOLLOW
+    } else {
+        0
+    };
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | links)
@@ -134,12 +137,20 @@ pub fn put(path: &Path, temporary: &Path, bytes: &[u8], place: Place) -> io::Res
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(temporary)?;
     let written = fill(file, bytes, old.as_ref()).and_then(|()| match place {
         Place::Replace => fs::rename(temporary, path),
-        Place::New => {
-            Ok(rustix::fs::renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE)?)
-        }
+        Place::New => Ok(rustix::fs::renameat_with(
+            CWD,
+            temporary,
+            CWD,
+            path,
+            RenameFlags::NOREPLACE,
+        )?),
     });
     if written.is_err() {
         let _ = fs::remove_file(temporary); // best effort: the error that matters is the first
@@ -151,7 +162,11 @@ fn fill(mut file: File, bytes: &[u8], old: Option<&fs::Metadata>) -> io::Result<
     if let Some(old) = old {
         let mine = file.metadata()?;
         if (mine.uid(), mine.gid()) != (old.uid(), old.gid()) {
-            rustix::fs::fchown(&file, Some(Uid::from_raw(old.uid())), Some(Gid::from_raw(old.gid())))?;
+            rustix::fs::fchown(
+                &file,
+                Some(Uid::from_raw(old.uid())),
+                Some(Gid::from_raw(old.gid())),
+            )?;
         }
         file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o777))?;
     }
@@ -167,34 +182,22 @@ pub fn make_private_directory(path: &Path) -> io::Result<()> {
 
 /// Whether `path` is a real directory of this user's that nobody else can enter.
 pub fn is_private_directory(path: &Path) -> io::Result<bool> {
-    let stat = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?;
-    let directory = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory;
-    Ok(directory && stat.st_uid == uid() && stat.st_mode & 0o077 == 0)
+    let metadata = fs::symlink_metadata(path)?;
+    Ok(metadata.is_dir() && metadata.uid() == uid() && metadata.mode().trailing_zeros() >= 6)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{io::Read, os::unix::net::UnixListener};
+    use std::io::Read;
 
-    #[test]
-    fn a_socket_is_reached_however_long_its_path_is() {
-        let dir = tempfile::tempdir().unwrap();
-        let deep = dir.path().join("d".repeat(100)).join("e".repeat(100));
-        fs::create_dir_all(&deep).unwrap();
-        let handle = File::open(&deep).unwrap();
-        let listener =
-            UnixListener::bind(format!("/proc/self/fd/{}/atm.sock", handle.as_raw_fd())).unwrap();
-        connect(&deep.join("atm.sock"), Duration::from_secs(5)).unwrap();
-        listener.accept().unwrap();
-    }
+    use rustix::net::SocketAddrUnix;
 
     #[test]
     fn a_listener_that_never_accepts_cannot_hang_us() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
-        let socket =
-            rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
         rustix::net::bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
         rustix::net::listen(&socket, 0).unwrap();
         let _first = connect(&path, Duration::from_secs(5)).unwrap();
@@ -248,7 +251,10 @@ mod tests {
         std::os::unix::fs::symlink(dir.path().join("file"), &link).unwrap();
         assert!(open_regular(&link, Links::Refuse).is_err());
         let mut text = String::new();
-        open_regular(&link, Links::Follow).unwrap().read_to_string(&mut text).unwrap();
+        open_regular(&link, Links::Follow)
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
         assert_eq!(text, "text");
     }
 }

@@ -1,0 +1,109 @@
+//! Where a session's output comes from: a terminal, or a pipe.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+};
+
+use nix::libc;
+use rustix::{
+    fs::{Mode, OFlags},
+    pipe::PipeFlags,
+    termios::{Winsize, tcsetwinsize},
+};
+
+/// The ends of a session's input and output.
+#[derive(Debug)]
+pub struct Streams {
+    /// Ours: the terminal's master, or the pipe's reading end. Never blocks.
+    pub ours: OwnedFd,
+    /// The session's standard input.
+    pub input: OwnedFd,
+    /// The session's standard output and error.
+    pub output: OwnedFd,
+}
+
+/// A terminal of this size.
+///
+/// The slave comes from the master (`TIOCGPTPEER`), not by a path, so that it is the right one in any mount
+/// namespace. All ends close at exec.
+pub fn open_terminal(columns: u16, rows: u16) -> io::Result<Streams> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let master = rustix::fs::open("/dev/ptmx", flags | OFlags::NONBLOCK, Mode::empty())?;
+    let unlock: libc::c_int = 0;
+    // SAFETY: TIOCSPTLCK reads one int, which lives through the call.
+    if unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let peer_flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: TIOCGPTPEER takes flags by value and returns a new descriptor.
+    let slave = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, peer_flags) };
+    if slave < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just made, and is nobody else's.
+    let slave = unsafe { OwnedFd::from_raw_fd(slave) };
+    tcsetwinsize(
+        &slave,
+        Winsize {
+            ws_col: columns,
+            ws_row: rows,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        },
+    )?;
+    Ok(Streams {
+        ours: master,
+        input: slave.try_clone()?,
+        output: slave,
+    })
+}
+
+/// One pipe for both output and error, so that the log has them in the order they were written; input is
+/// `/dev/null`.
+pub fn open_pipe() -> io::Result<Streams> {
+    let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    // Only our end: a session that finds its standard output non-blocking loses output.
+    super::descriptors::set_nonblocking(&reader)?;
+    Ok(Streams {
+        ours: reader,
+        input: super::descriptors::null()?,
+        output: writer,
+    })
+}
+
+/// Gives the terminal to its user: without it `/dev/tty` works, but `/dev/pts/N` cannot be opened again.
+pub fn give_to(slave: BorrowedFd, uid: u32) -> io::Result<()> {
+    rustix::fs::fchown(slave, Some(rustix::fs::Uid::from_raw(uid)), None)?;
+    Ok(rustix::fs::fchmod(slave, Mode::from_raw_mode(0o620))?)
+}
+
+/// Makes the terminal on `slave` the controlling one of our session.
+pub fn control(slave: impl AsFd) -> io::Result<()> {
+    Ok(rustix::process::ioctl_tiocsctty(slave)?)
+}
+
+/// What a read of output gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Got {
+    /// So many bytes.
+    Bytes(usize),
+    /// Nothing at the moment.
+    Nothing,
+    /// Nobody can write any more.
+    End,
+}
+
+/// Reads once. The end of a terminal is an error (EIO), that of a pipe is no bytes: both are the end.
+pub fn read(from: impl AsFd, into: &mut [u8]) -> io::Result<Got> {
+    loop {
+        return match rustix::io::read(&from, &mut *into) {
+            Ok(0) => Ok(Got::End),
+            Ok(count) => Ok(Got::Bytes(count)),
+            Err(rustix::io::Errno::IO) => Ok(Got::End),
+            Err(rustix::io::Errno::AGAIN) => Ok(Got::Nothing),
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => Err(error.into()),
+        };
+    }
+}

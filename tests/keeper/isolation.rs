@@ -1,0 +1,1 @@
+//! What a session inherits, and what it does not.

@@ -1,0 +1,1 @@
+//! Output: nothing missing, nothing twice.
