@@ -71,19 +71,11 @@ pub struct Cause {
 impl Cause {
     /// A cause that a rule decided.
     pub fn rule(reason: StopReason, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            by: None,
-            message: message.into(),
-        }
+        Self { reason, by: None, message: message.into() }
     }
 
     /// A cause that a person asked for.
     pub fn asked(reason: StopReason, by: Actor, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            by: Some(by),
-            message: message.into(),
-        }
+        Self { reason, by: Some(by), message: message.into() }
     }
 }

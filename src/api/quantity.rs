@@ -45,9 +45,7 @@ pub enum QuantityError {
 impl FromStr for Dur {
     type Err = QuantityError;
     fn from_str(text: &str) -> Result<Self, QuantityError> {
-        humantime::parse_duration(text)
-            .map(Self)
-            .map_err(|e| QuantityError::Duration(e.to_string()))
+        humantime::parse_duration(text).map(Self).map_err(|e| QuantityError::Duration(e.to_string()))
     }
 }
 
@@ -105,10 +103,7 @@ impl FromStr for Size {
 impl fmt::Display for Size {
     /// The largest binary unit that says it exactly, so that reading it back gives the same number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = UNITS
-            .iter()
-            .take(4)
-            .find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
+        let unit = UNITS.iter().take(4).find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
         match unit {
             Some((unit, factor)) => f.pad(&format!("{}{unit}", self.0 / factor)),
             None => f.pad(&self.0.to_string()),
@@ -131,11 +126,7 @@ impl Size {
 impl<T: FromStr> FromStr for Limit<T> {
     type Err = T::Err;
     fn from_str(text: &str) -> Result<Self, T::Err> {
-        if text == "never" {
-            Ok(Self::Never)
-        } else {
-            text.parse().map(Self::At)
-        }
+        if text == "never" { Ok(Self::Never) } else { text.parse().map(Self::At) }
     }
 }
 
@@ -201,17 +192,7 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
         }
-        for bad in [
-            "",
-            "MiB",
-            "-1",
-            "1e3",
-            "4 apples",
-            "1.",
-            ".5",
-            "99999999999TiB",
-            "0x10",
-        ] {
+        for bad in ["", "MiB", "-1", "1e3", "4 apples", "1.", ".5", "99999999999TiB", "0x10"] {
             assert!(bad.parse::<Size>().is_err(), "{bad}");
         }
     }

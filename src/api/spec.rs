@@ -216,10 +216,7 @@ impl std::str::FromStr for StopSignal {
             .find(|(known, number)| *known == name || number.to_string() == name)
             .map(|(_, number)| Self(*number))
             .ok_or_else(|| {
-                format!(
-                    "`{}` is no signal: use a name such as TERM, INT or HUP",
-                    text.escape_default()
-                )
+                format!("`{}` is no signal: use a name such as TERM, INT or HUP", text.escape_default())
             })
     }
 }

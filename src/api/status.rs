@@ -268,14 +268,8 @@ pub struct ExitView {
 impl From<Exit> for ExitView {
     fn from(exit: Exit) -> Self {
         match exit {
-            Exit::Code(code) => Self {
-                code: Some(code),
-                signal: None,
-            },
-            Exit::Signal(signal) => Self {
-                code: None,
-                signal: Some(signal),
-            },
+            Exit::Code(code) => Self { code: Some(code), signal: None },
+            Exit::Signal(signal) => Self { code: None, signal: Some(signal) },
         }
     }
 }

@@ -25,10 +25,7 @@ impl Moment {
 
     /// `self + duration`, or `None` where that is beyond the clock: "never".
     pub fn checked_add(self, duration: Duration) -> Option<Self> {
-        u64::try_from(duration.as_nanos())
-            .ok()
-            .and_then(|n| self.0.checked_add(n))
-            .map(Self)
+        u64::try_from(duration.as_nanos()).ok().and_then(|n| self.0.checked_add(n)).map(Self)
     }
 
     /// How long after `earlier` this is; zero if it is not after.

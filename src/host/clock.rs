@@ -9,9 +9,7 @@ pub fn monotonic() -> Moment {
     // The clock exists on every Linux; a failure could only be a filter on the call itself, and then
     // zero makes every span zero, which ends nothing.
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap_or(nix::sys::time::TimeSpec::new(0, 0));
-    let nanos = u64::try_from(now.tv_sec())
-        .unwrap_or(0)
-        .saturating_mul(1_000_000_000);
+    let nanos = u64::try_from(now.tv_sec()).unwrap_or(0).saturating_mul(1_000_000_000);
     Moment::from_nanos(nanos.saturating_add(u64::try_from(now.tv_nsec()).unwrap_or(0)))
 }
 

@@ -1,7 +1,7 @@
 //! Named places where a test makes a program die, fail or wait. Debug builds only.
 //!
-//! `ATM_FAILPOINT=name=kill|err|delay`, several separated by commas: SIGKILL to ourselves, an error, or a
-//! pause of 200 ms.
+//! `ATM_FAILPOINT=name=kill|err|delay|hang`, several separated by commas: SIGKILL to ourselves, an error, a
+//! pause of 200 ms, or no return at all.
 
 use std::io;
 
@@ -33,6 +33,9 @@ pub fn hit(name: &str) -> io::Result<()> {
             rustix::event::poll(&mut [], Some(&pause))?;
             Ok(())
         }
+        Some((_, "hang")) => loop {
+            rustix::event::poll(&mut [], None)?;
+        },
         _ => Ok(()),
     }
 }

@@ -74,12 +74,14 @@ fn read_with(path: &Path, limit: u64, flags: libc::c_int) -> io::Result<Vec<u8>>
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("longer than {limit} bytes"),
-        ));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {limit} bytes")));
     }
     Ok(bytes)
+}
+
+/// Holds on to a directory: the handle means it also after its path means another.
+pub fn open_directory(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path)
 }
 
 /// Makes `path` and what is missing above it; a directory that this call makes gets `mode`.

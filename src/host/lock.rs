@@ -33,11 +33,7 @@ pub fn try_take(path: &Path) -> io::Result<Option<File>> {
 
 /// Whether somebody holds the lock at `path`. A lock that never was is free.
 pub fn is_held(path: &Path) -> io::Result<bool> {
-    let file = match OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
-    {
+    let file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),

@@ -140,17 +140,12 @@ impl LogFile {
         if self.rotate_after.is_some_and(|after| now < after) {
             return false;
         }
-        match self.try_rotate() {
-            Ok(()) => {
-                self.rotate_after = None;
-                self.tidy();
-                true
-            }
-            Err(_) => {
-                self.rotate_after = now.checked_add(RETRY);
-                false
-            }
+        let rotated = self.try_rotate().is_ok();
+        if rotated {
+            self.tidy();
         }
+        self.rotate_after = if rotated { None } else { now.checked_add(RETRY) };
+        rotated
     }
 
     fn try_rotate(&mut self) -> io::Result<()> {

@@ -22,13 +22,8 @@ pub struct Process {
 
 /// The identity of `pid` now. `NotFound` where no such process is visible.
 pub fn identify(pid: i32) -> io::Result<ProcessId> {
-    let stat = procfs::process::Process::new(pid)
-        .and_then(|p| p.stat())
-        .map_err(proc_error)?;
-    Ok(ProcessId {
-        pid,
-        start_time: stat.starttime,
-    })
+    let stat = procfs::process::Process::new(pid).and_then(|p| p.stat()).map_err(proc_error)?;
+    Ok(ProcessId { pid, start_time: stat.starttime })
 }
 
 /// What procfs says went wrong, as the system's own kind of error.
@@ -51,10 +46,7 @@ impl Process {
         let raw = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
         let fd = pidfd_open(raw, PidfdFlags::NONBLOCK)?;
         // Read after the descriptor is held: a start time read before it could be a predecessor's.
-        Ok(Self {
-            fd,
-            id: identify(pid)?,
-        })
+        Ok(Self { fd, id: identify(pid)? })
     }
 
     /// Holds on to `id`, or says `None` where that process is gone, whoever has its pid now.
@@ -83,13 +75,7 @@ impl Process {
     /// Whether it has ended (a zombie has).
     pub fn has_ended(&self) -> io::Result<bool> {
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
-        Ok(poll(
-            &mut fds,
-            Some(&Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            }),
-        )? > 0)
+        Ok(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0)
     }
 
     /// Takes the exit of a child that has ended; `None` where it has not, or is not a child of ours.
@@ -128,21 +114,11 @@ mod tests {
 
     #[test]
     fn a_handle_means_the_process_it_was_opened_for() {
-        let mut child = Command::new("sleep")
-            .arg("1000")
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
         let process = Process::open(child.id().cast_signed()).unwrap();
         assert!(!process.has_ended().unwrap());
-        let stranger = ProcessId {
-            start_time: process.id().start_time + 1,
-            ..process.id()
-        };
-        assert!(
-            Process::find(stranger).unwrap().is_none(),
-            "the pid alone is no identity"
-        );
+        let stranger = ProcessId { start_time: process.id().start_time + 1, ..process.id() };
+        assert!(Process::find(stranger).unwrap().is_none(), "the pid alone is no identity");
 
         process.signal(9).unwrap();
         let exit = loop {

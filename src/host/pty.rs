@@ -35,14 +35,7 @@ pub fn open_terminal(columns: u16, rows: u16) -> io::Result<Streams> {
     if unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    let peer_flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-    // SAFETY: TIOCGPTPEER takes flags by value and returns a new descriptor.
-    let slave = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, peer_flags) };
-    if slave < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor was just made, and is nobody else's.
-    let slave = unsafe { OwnedFd::from_raw_fd(slave) };
+    let slave = open_slave(master.as_fd())?;
     tcsetwinsize(
         &slave,
         Winsize {
@@ -57,6 +50,19 @@ pub fn open_terminal(columns: u16, rows: u16) -> io::Result<Streams> {
         input: slave.try_clone()?,
         output: slave,
     })
+}
+
+/// The other end of a terminal. Opened again after a hangup (`vhangup`, as a login does), it makes the
+/// terminal usable again: until then reads of the master only tell the end.
+pub fn open_slave(master: BorrowedFd) -> io::Result<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: TIOCGPTPEER takes flags by value and returns a new descriptor.
+    let slave = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) };
+    if slave < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just made, and is nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(slave) })
 }
 
 /// One pipe for both output and error, so that the log has them in the order they were written; input is
@@ -98,9 +104,8 @@ pub enum Got {
 pub fn read(from: impl AsFd, into: &mut [u8]) -> io::Result<Got> {
     loop {
         return match rustix::io::read(&from, &mut *into) {
-            Ok(0) => Ok(Got::End),
+            Ok(0) | Err(rustix::io::Errno::IO) => Ok(Got::End),
             Ok(count) => Ok(Got::Bytes(count)),
-            Err(rustix::io::Errno::IO) => Ok(Got::End),
             Err(rustix::io::Errno::AGAIN) => Ok(Got::Nothing),
             Err(rustix::io::Errno::INTR) => continue,
             Err(error) => Err(error.into()),

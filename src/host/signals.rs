@@ -1,7 +1,7 @@
 //! Signals to ourselves: what a keeper hears, what it ignores, and the clean slate of what it executes.
 
 use std::{
-    io, mem,
+    io,
     os::fd::{AsFd, BorrowedFd},
     ptr,
 };
@@ -68,7 +68,7 @@ impl Signals {
             unsafe { sigaction(signal, &ignore) }?;
         }
         // An ignored SIGCHLD is inherited, and makes the kernel reap in our stead: exits would be lost.
-        for signal in heard.iter() {
+        for signal in &heard {
             // SAFETY: no handler function is installed.
             unsafe { sigaction(signal, &default) }?;
         }
@@ -105,13 +105,21 @@ impl AsFd for Signals {
 /// In a child that will execute a program: every disposition default, nothing blocked. Both are inherited
 /// through exec, and a program that finds SIGPIPE or SIGINT ignored behaves as nobody tested it.
 pub fn reset() -> io::Result<()> {
+    // The kernel's own structure: handler, flags, restorer and mask; all zero is SIG_DFL. The C library's
+    // call refuses its two internal signals (32, 33), which may be inherited as ignored like any other.
+    let default = [0_u64; 4];
     for number in 1..=libc::SIGRTMAX() {
-        // SAFETY: an all-zero sigaction is SIG_DFL with an empty mask and no flags; the kernel refuses
-        // numbers that cannot be set (KILL, STOP) and the C library its own two, both without effect.
+        // SAFETY: the kernel reads at most the structure's 32 bytes, which live through the call; 8 is the
+        // size of its mask. KILL and STOP are refused without effect.
         unsafe {
-            let default: libc::sigaction = mem::zeroed();
-            libc::sigaction(number, &raw const default, ptr::null_mut());
-        }
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                default.as_ptr(),
+                ptr::null_mut::<u64>(),
+                8_usize,
+            )
+        };
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     Ok(())

@@ -93,7 +93,7 @@ fn prepare(job: &Job, line: &Line) -> Result<Command, StartError> {
     }
     spawn::set_umask(0o022);
 
-    let account = resolve(&job.intent.user)?;
+    let account = resolve(job.intent)?;
     line.say(&Word::Resolved {
         uid: account.uid,
         gid: account.gid,
@@ -117,7 +117,7 @@ fn prepare(job: &Job, line: &Line) -> Result<Command, StartError> {
     environ::finish(&mut env, job.intent);
 
     let directory = environ::expand(&job.intent.spec.working_dir, &env)?;
-    enter(directory, account.uid)?;
+    enter(&directory, account.uid)?;
     let mut arguments = Vec::with_capacity(job.intent.spec.command.len());
     for word in &job.intent.spec.command {
         arguments.push(c_string(environ::expand(word, &env)?)?);
@@ -138,7 +138,8 @@ fn prepare(job: &Job, line: &Line) -> Result<Command, StartError> {
     })
 }
 
-fn resolve(user: &RunAs) -> Result<Account, StartError> {
+fn resolve(intent: &Intent) -> Result<Account, StartError> {
+    let user = &intent.user;
     let _ = failpoint::hit("resolve-user");
     let (shown, found) = match user {
         RunAs::Uid(uid) => (uid.to_string(), users::by_uid(*uid)),
@@ -152,7 +153,11 @@ fn resolve(user: &RunAs) -> Result<Account, StartError> {
             uid: *uid,
             gid: users::own().1,
             name: shown,
-            home: std::env::var("HOME").unwrap_or_else(|_| "/".to_owned()),
+            home: intent
+                .base_env
+                .get("HOME")
+                .cloned()
+                .unwrap_or_else(|| "/".to_owned()),
             shell: "/bin/sh".to_owned(),
         }),
         (None, _) => Err(StartError::NoSuchUser { user: clip(&shown) }),
@@ -180,10 +185,10 @@ fn read_env_files(intent: &Intent, env: &mut Environment) -> Result<(), StartErr
     Ok(())
 }
 
-fn enter(directory: String, uid: u32) -> Result<(), StartError> {
-    std::env::set_current_dir(&directory).map_err(|error| StartError::WorkingDirectory {
+fn enter(directory: &str, uid: u32) -> Result<(), StartError> {
+    std::env::set_current_dir(directory).map_err(|error| StartError::WorkingDirectory {
         reason: words(&error),
-        directory: clip(&directory),
+        directory: clip(directory),
         uid,
     })
 }

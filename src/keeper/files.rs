@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -29,13 +29,31 @@ use crate::{
 const LONGEST_INTENT: u64 = 1 << 20;
 
 /// The directory, the lock that makes it ours, and what is in it.
+///
+/// All is read and written below the directory's descriptor, not by its path: should the runtime directory be
+/// removed and another run begin at the same path, its files are out of our reach.
 #[derive(Debug)]
 pub struct Files {
     runtime: PathBuf,
     name: SessionName,
-    directory: PathBuf,
+    directory: Directory,
     /// The lock, and further ones taken where the path was removed and made anew.
     locks: Vec<File>,
+}
+
+/// A directory that is held on to.
+#[derive(Debug)]
+struct Directory(File);
+
+impl Directory {
+    fn open(path: &Path) -> io::Result<Self> {
+        files::open_directory(path).map(Self)
+    }
+
+    /// A path that means a file of this very directory.
+    fn path(&self, file: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}/{file}", self.0.as_raw_fd()))
+    }
 }
 
 /// Why this process is not the keeper that was asked for.
@@ -45,10 +63,10 @@ pub enum NotOurs {
     #[error("standard input is not the lock of session {0}")]
     Lock(SessionName),
     /// There is no intent that can be read.
-    #[error("cannot read {}", .0.display())]
+    #[error("cannot read the intent in {}", .0.display())]
     Intent(PathBuf, #[source] io::Error),
     /// The intent is for another run: ours was given up.
-    #[error("{} is for another run", .0.display())]
+    #[error("the intent in {} is for another run", .0.display())]
     OtherRun(PathBuf),
 }
 
@@ -60,7 +78,8 @@ impl Files {
         if lock.try_lock().is_err() || !lock::is_still_at(&lock, &path).unwrap_or(false) {
             return Err(NotOurs::Lock(name));
         }
-        let directory = runtime.join("sessions").join(name.as_str());
+        let path = Self::directory_of(runtime, &name);
+        let directory = Directory::open(&path).map_err(|error| NotOurs::Intent(path, error))?;
         Ok(Self {
             runtime: runtime.to_owned(),
             name,
@@ -69,23 +88,23 @@ impl Files {
         })
     }
 
+    fn directory_of(runtime: &Path, name: &SessionName) -> PathBuf {
+        runtime.join("sessions").join(name.as_str())
+    }
+
     /// The intent, if it is for `run`.
     pub fn intent(&self, run: RunId) -> Result<Intent, NotOurs> {
-        let path = self.path(INTENT_FILE);
-        let bytes = match files::read_limited(&path, LONGEST_INTENT) {
-            Ok(bytes) => bytes,
-            Err(error) => return Err(NotOurs::Intent(path, error)),
-        };
-        match serde_json::from_slice::<Intent>(&bytes) {
-            Err(error) => Err(NotOurs::Intent(path, error.into())),
-            Ok(intent) if intent.run_id != run || intent.name != self.name => Err(NotOurs::OtherRun(path)),
-            Ok(intent) => Ok(intent),
+        let shown = || Self::directory_of(&self.runtime, &self.name);
+        let intent = read_intent(&self.directory).map_err(|error| NotOurs::Intent(shown(), error))?;
+        if intent.run_id != run || intent.name != self.name {
+            return Err(NotOurs::OtherRun(shown()));
         }
+        Ok(intent)
     }
 
     /// The path of a file in the directory.
-    pub fn path(&self, file: &str) -> PathBuf {
-        self.directory.join(file)
+    fn path(&self, file: &str) -> PathBuf {
+        self.directory.path(file)
     }
 
     fn put(&self, file: &str, value: &impl Serialize) -> io::Result<()> {
@@ -131,11 +150,6 @@ impl Files {
         Ok(page)
     }
 
-    /// Whether the directory is there and still of this run.
-    pub fn are_ours(&self, run: RunId) -> bool {
-        self.intent(run).is_ok()
-    }
-
     /// Makes the directory and the lock's path again after they were removed. `false`: they are another run's
     /// by now, or cannot be made, and nothing was touched.
     pub fn remake(&mut self, record: &Record) -> io::Result<bool> {
@@ -153,13 +167,23 @@ impl Files {
                 Some(lock) => self.locks.push(lock),
             }
         }
-        match fs::symlink_metadata(self.path(INTENT_FILE)) {
-            Ok(_) if !self.are_ours(record.intent.run_id) => return Ok(false),
-            _ => {}
+        let path = Self::directory_of(&self.runtime, &self.name);
+        files::make_directory(&path, 0o700)?;
+        let directory = Directory::open(&path)?;
+        // Ours, or empty: an intent that cannot be read may be another run's.
+        match read_intent(&directory) {
+            Ok(intent) if intent.run_id == record.intent.run_id => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Ok(_) | Err(_) => return Ok(false),
         }
-        files::make_directory(&self.directory, 0o700)?;
+        self.directory = directory;
         self.put(INTENT_FILE, &record.intent)?;
         self.write_record(record)?;
         Ok(true)
     }
+}
+
+fn read_intent(directory: &Directory) -> io::Result<Intent> {
+    let bytes = files::read_limited(&directory.path(INTENT_FILE), LONGEST_INTENT)?;
+    Ok(serde_json::from_slice(&bytes)?)
 }

@@ -5,9 +5,9 @@
 //! and the marks `ATM_INSTANCE`, `ATM_RUN_ID` in the environment.
 //!
 //! ```text
-//! start    intent → child behind the gate → record → gate → exec        (start, child, environ)
+//! start    intent → child behind the gate → record → gate → exec        (start, birth, child, environ)
 //! run      output → log; children reaped; peers answered                (session, peers)
-//! stop     cause into the record → signals → grace → SIGKILL until none (session, stop)
+//! stop     cause into the record → signals → grace → SIGKILL until none (ending, stop)
 //! end      the log's last byte → exit record → lock free, with the process
 //! ```
 //!
@@ -15,7 +15,9 @@
 
 pub mod client;
 
+mod birth;
 mod child;
+mod ending;
 mod environ;
 mod files;
 mod peers;

@@ -1,7 +1,6 @@
 //! A running session: one loop over its output, its signals and its peers, until nothing of it is left.
 
 use std::{
-    io,
     os::fd::{AsFd, OwnedFd},
     time::Duration,
 };
@@ -16,17 +15,16 @@ use crate::{
         activity::word,
         cause::{Actor, Cause, StopReason},
         keeper::{Reply, Request},
-        record::{Exit, ExitRecord, ProcessId, RECORD_VERSION, Record, Stopping},
+        record::{Exit, Record},
         time::Moment,
     },
     host::{
         cgroup::Group,
         children::{self, Reaped},
-        clock::{monotonic, wall},
-        failpoint,
+        clock::monotonic,
         log_file::LogFile,
         page::Page,
-        poll,
+        poll::{self, Ready},
         pty::{self, Got},
         signals::{Heard, Signals},
         tree, users,
@@ -35,16 +33,12 @@ use crate::{
 
 /// Bytes of output that are taken in one turn, so that a flood does not keep signals and peers waiting.
 pub const TURN: usize = 64 << 10;
-/// What is read after the last process died is what the kernel still held: this bounds a writer from outside
-/// the tree that would never let us end.
-const LAST_READS: usize = 1024;
 /// Old log files are looked at this often.
 const TIDY: Duration = Duration::from_secs(3600);
 /// How long a listener rests when there are no descriptors for a connection.
 const REST: Duration = Duration::from_secs(1);
-/// A chain that forks and exits is chased for so long before the loop turns again.
-const CHASE: Duration = Duration::from_millis(20);
-
+/// A pause where poll fails.
+const BREATH: Duration = Duration::from_millis(10);
 /// Where its output comes from.
 #[derive(Debug)]
 pub struct Source {
@@ -85,11 +79,16 @@ pub struct Session {
 /// How a run has gone so far.
 #[derive(Debug, Default)]
 pub struct Course {
-    exit: Option<(Exit, Moment)>,
-    childless: bool,
-    stop: Option<Stop>,
-    cause: Option<Cause>,
-    leftovers: Vec<i32>,
+    /// How and when the main process ended.
+    pub exit: Option<(Exit, Moment)>,
+    /// There was no child when last looked: nothing that descends from us lives.
+    pub childless: bool,
+    /// The stop in progress.
+    pub stop: Option<Stop>,
+    /// Its cause; none where the command ended by itself.
+    pub cause: Option<Cause>,
+    /// What the command left running.
+    pub leftovers: Vec<i32>,
     output_bytes: u64,
     tidy_at: Option<Moment>,
     listen_at: Option<Moment>,
@@ -102,25 +101,9 @@ impl Session {
         self.course.tidy_at = Some(later(monotonic(), TIDY));
         self.reap(); // what ended before signals were looked at
         while !self.is_over() {
-            if self.turn().is_err() {
-                // Without poll there is no way to serve: what can still be kept is the promise that nothing
-                // of the session outlives its keeper.
-                self.begin_stop(Duration::ZERO, 9, None);
-                self.kill();
-            }
+            self.turn();
         }
         self.finish();
-    }
-
-    fn is_over(&mut self) -> bool {
-        self.course.exit.is_some() && self.course.childless && !self.is_group_populated()
-    }
-
-    fn is_group_populated(&self) -> bool {
-        // A group that cannot be read is gone, and with it what was in it.
-        self.group
-            .as_ref()
-            .is_some_and(|group| group.is_populated().unwrap_or(false))
     }
 
     fn next(&self) -> Option<Moment> {
@@ -142,7 +125,7 @@ impl Session {
         .min()
     }
 
-    fn turn(&mut self) -> io::Result<()> {
+    fn turn(&mut self) {
         let patience = self.next().map(|next| next.since(monotonic()));
         let mut watched = vec![(self.signals.as_fd(), false)];
         watched.extend(self.source.ours.as_ref().map(|fd| (fd.as_fd(), false)));
@@ -150,7 +133,17 @@ impl Session {
         watched.extend(listener.map(|fd| (fd.as_fd(), false)));
         let (has_source, has_listener) = (self.source.ours.is_some(), listener.is_some());
         watched.extend(self.peers.watched());
-        let ready = poll::wait(&watched, patience)?;
+        // No memory for a poll is no reason to lose a session: nothing here blocks, so all may be tried.
+        let ready = poll::wait(&watched, patience).unwrap_or_else(|_| {
+            let _ = poll::wait(&[], Some(BREATH));
+            vec![
+                Ready {
+                    read: true,
+                    write: true
+                };
+                watched.len()
+            ]
+        });
         let mut ready = ready.as_slice();
         let mut take = |present: bool| {
             let (first, rest) = ready.split_first().filter(|_| present)?;
@@ -180,10 +173,10 @@ impl Session {
             self.course.listen_at = Some(later(now, REST));
         }
         self.tick(monotonic());
-        Ok(())
     }
 
-    fn tick(&mut self, now: Moment) {
+    /// Does what is due.
+    pub fn tick(&mut self, now: Moment) {
         self.course.listen_at = self.course.listen_at.filter(|at| now < *at);
         if self.course.tidy_at.is_some_and(|at| at <= now) {
             self.log.tidy();
@@ -208,7 +201,7 @@ impl Session {
     }
 
     /// Output to the log: one turn of it. Says whether there was any.
-    fn pump(&mut self, now: Moment) -> bool {
+    pub fn pump(&mut self, now: Moment) -> bool {
         let Some(ours) = &self.source.ours else {
             return false;
         };
@@ -233,7 +226,15 @@ impl Session {
             }
         }
         if ended {
-            self.source.ours = None;
+            // While we hold its other end a terminal ends only by a hangup.
+            self.source.held = self
+                .source
+                .held
+                .take()
+                .and_then(|_| pty::open_slave(ours.as_fd()).ok());
+            if self.source.held.is_none() {
+                self.source.ours = None;
+            }
         }
         filled > 0
     }
@@ -251,7 +252,8 @@ impl Session {
         }
     }
 
-    fn reap(&mut self) {
+    /// Reaps all that has ended.
+    pub fn reap(&mut self) {
         let now = monotonic();
         loop {
             match children::reap() {
@@ -276,103 +278,6 @@ impl Session {
         }
         if self.course.exit.is_some() && self.course.stop.is_none() && !self.is_over() {
             self.end_leftovers();
-        }
-    }
-
-    /// The command ended by itself and left something running.
-    fn end_leftovers(&mut self) {
-        self.course.leftovers = self.members().iter().map(|id| id.pid).collect();
-        self.begin_stop(self.grace(), self.stop_signal(), None);
-    }
-
-    fn grace(&self) -> Duration {
-        self.record.intent.spec.termination_grace_period.0
-    }
-
-    fn stop_signal(&self) -> i32 {
-        self.record.intent.spec.stop_signal.0
-    }
-
-    /// All processes of the session that live.
-    fn members(&self) -> Vec<ProcessId> {
-        let mut members = tree::descendants().unwrap_or_default();
-        let known: std::collections::BTreeSet<_> = members.iter().copied().collect();
-        let grouped = self.group.as_ref().map(Group::members).unwrap_or_default();
-        members.extend(grouped.into_iter().filter(|id| !known.contains(id)));
-        members
-    }
-
-    /// Begins a stop, or shortens the one in progress. The cause is in the record before the first signal.
-    fn begin_stop(&mut self, grace: Duration, signal: i32, cause: Option<Cause>) {
-        let now = monotonic();
-        let first = self.course.stop.is_none();
-        let stop = self.course.stop.get_or_insert_with(|| Stop::new(now, grace));
-        let shorter = stop.shorten(later(now, grace));
-        let kill_at = stop.kill_at();
-        let named = self.course.cause.is_none() && cause.is_some();
-        if named {
-            self.course.cause = cause;
-        }
-        if let Some(stopping) = &mut self.record.stopping {
-            stopping.kill_at = kill_at;
-        } else if let Some(cause) = self.course.cause.clone() {
-            self.record.stopping = Some(Stopping {
-                cause,
-                since: now,
-                kill_at,
-                unkillable: false,
-            });
-        }
-        let members = if first { self.members() } else { Vec::new() };
-        if first {
-            self.record.members.clone_from(&members);
-        }
-        if first || shorter || named {
-            self.save();
-        }
-        let _ = failpoint::hit("stop-recorded");
-        if first && !grace.is_zero() {
-            self.ask_to_end(&members, signal);
-        }
-        self.tick(now);
-    }
-
-    fn ask_to_end(&self, members: &[ProcessId], signal: i32) {
-        let send = |members: &[ProcessId]| {
-            tree::signal(members, signal);
-            if self.source.held.is_some() {
-                tree::signal(members, SIGHUP); // a shell ignores SIGTERM, and obeys when its terminal goes
-            }
-            tree::signal(members, SIGCONT); // one that is stopped hears nothing else
-        };
-        send(members);
-        // Born while the first were signalled, by parents that had not heard yet.
-        let later = self.members();
-        let missed: Vec<_> = later.into_iter().filter(|id| !members.contains(id)).collect();
-        send(&missed);
-        if let Some(group) = &self.group {
-            let _ = group.thaw(); // not frozen, mostly
-        }
-    }
-
-    /// SIGKILL to all that is left.
-    fn kill(&mut self) {
-        if let Some(group) = &self.group {
-            let _ = group.kill(); // too old a kernel: the sweep below does it
-        }
-        let until = later(monotonic(), CHASE);
-        let mut seen = std::collections::BTreeSet::new();
-        loop {
-            let before = seen.len();
-            seen.extend(tree::kill_own_children().unwrap_or_default());
-            let members = self.members();
-            tree::signal(&members, SIGKILL);
-            seen.extend(members.iter().map(|id| id.pid));
-            self.reap();
-            // Until a look finds nobody new: then all that lives has been signalled, and only has to die.
-            if self.course.childless || seen.len() == before || monotonic() >= until {
-                break;
-            }
         }
     }
 
@@ -419,7 +324,7 @@ impl Session {
     }
 
     /// Writes the record. Without its directory a session lives on, and its keeper still knows.
-    fn save(&self) {
+    pub fn save(&self) {
         let _ = self.files.write_record(&self.record);
     }
 
@@ -438,56 +343,14 @@ impl Session {
             self.listener = Some(listener);
         }
     }
-
-    /// The end: the log's last byte, then the exit record, then what nobody needs any more.
-    fn finish(mut self) {
-        self.source.held = None; // our own hold on the terminal would hide its end
-        for _ in 0..LAST_READS {
-            if !self.pump(monotonic()) {
-                break;
-            }
-        }
-        self.log.settle();
-        let _ = failpoint::hit("before-exit-record");
-        let (exit, ended) = self.course.exit.unzip();
-        let usage = children::usage();
-        let exit = ExitRecord {
-            version: RECORD_VERSION,
-            run_id: self.record.intent.run_id,
-            exit,
-            start_error: None,
-            cause: self.course.cause.take(),
-            leftovers: std::mem::take(&mut self.course.leftovers),
-            cpu_micros: usage.cpu_micros,
-            max_rss_kib: usage.max_rss_kib,
-            started_at: Some(self.record.started_at),
-            ended_at: wall(),
-            ran_millis: millis(ended.unwrap_or_else(monotonic).since(self.record.started)),
-        };
-        if self.files.write_exit(&exit).is_err() && self.files.remake(&self.record).unwrap_or(false) {
-            let _ = self.files.write_exit(&exit); // without it the daemon tells the run as lost
-        }
-        self.files.remove_socket();
-        if let Some(group) = &self.group {
-            let _ = group.remove(); // the next run takes it over
-        }
-    }
 }
 
-const SIGHUP: i32 = 1;
-const SIGKILL: i32 = 9;
-const SIGCONT: i32 = 18;
-
-/// A person's stop that comes straight from a client names that person as the kernel does; the daemon speaks
-/// for others, whom it has checked itself.
+/// Who is behind a stop. The daemon and root speak for others, whom they have checked; anyone else is who
+/// the kernel says.
 fn by(cause: &Cause, asked: Actor) -> Option<Actor> {
-    match cause.by {
-        Some(by) if by.uid != asked.uid && asked.uid != 0 && asked.uid != users::own().0 => Some(asked),
-        by => by,
+    if asked.uid == 0 || asked.uid == users::own().0 {
+        cause.by
+    } else {
+        Some(asked)
     }
-}
-
-/// Whole milliseconds of a span.
-pub fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

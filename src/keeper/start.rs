@@ -4,17 +4,18 @@
 use std::{
     fs::File,
     io::{self, Write},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
     path::Path,
     time::Duration,
 };
 
 use super::{
-    child::{self, Job, host},
+    birth::put_away,
+    child::host,
+    ending::millis,
     files::{Files, NotOurs},
     peers::Peers,
-    session::{Course, Session, Source, TURN, millis},
-    stop::later,
+    session::{Course, Session, Source, TURN},
 };
 use crate::{
     api::{
@@ -26,26 +27,20 @@ use crate::{
     },
     host::{
         cgroup::Group,
-        children::{self, Reaped},
-        clock, descriptors,
-        errors::{is_transient, words},
-        failpoint,
+        clock, descriptors, failpoint,
         line::{Answer, Line, Word},
         log_file::LogFile,
         page::Page,
-        poll,
         process::identify,
         pty::{self, Streams},
         signals::Signals,
         spawn::{self, Inherited},
-        tree, users,
+        users,
     },
 };
 
 /// How long a name service, a directory or a file may hold up the child.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a group that a previous run left may take to empty.
-const EMPTYING: Duration = Duration::from_secs(1);
 
 /// What begins a keeper.
 #[derive(Debug)]
@@ -171,10 +166,12 @@ impl Begun {
 }
 
 /// A start in progress.
-struct Starting<'a> {
+pub struct Starting<'a> {
     files: &'a Files,
-    intent: &'a Intent,
-    inherited: Inherited,
+    /// What to run.
+    pub intent: &'a Intent,
+    /// Limits that the session gets back.
+    pub inherited: Inherited,
 }
 
 impl Starting<'_> {
@@ -243,78 +240,6 @@ impl Starting<'_> {
         }
     }
 
-    /// The session's own group. What a lost keeper left in it goes first: it carries this session's name, and
-    /// we hold its lock.
-    fn make_group(&self, warnings: &mut Vec<String>) -> Result<Option<Group>, StartError> {
-        let Some(parent) = &self.intent.cgroup else {
-            return Ok(None);
-        };
-        let group = match Group::create(parent, &format!("s-{}", self.intent.name)) {
-            Ok(group) => group,
-            Err(error) => {
-                let path = parent.display();
-                warnings.push(format!(
-                    "no cgroup: cannot make one in `{path}`: {}",
-                    words(&error)
-                ));
-                return Ok(None);
-            }
-        };
-        let until = later(clock::monotonic(), EMPTYING);
-        while group.is_populated().unwrap_or(false) {
-            if clock::monotonic() >= until {
-                return Err(StartError::Host {
-                    action: format!("empty the cgroup `{}`", group.path().display()),
-                    reason: "processes of an earlier run are still in it".to_owned(),
-                    transient: true,
-                });
-            }
-            if group.kill().is_err() {
-                tree::signal(&group.members(), 9);
-            }
-            pause();
-        }
-        Ok(Some(group))
-    }
-
-    /// Makes the child in its group; where it cannot be made there it is moved, or runs without, and a warning
-    /// says so.
-    fn make_child(
-        &self,
-        streams: &Streams,
-        line: &Line,
-        group: &mut Option<Group>,
-        warnings: &mut Vec<String>,
-    ) -> io::Result<i32> {
-        failpoint::hit("clone")?;
-        let job = Job {
-            intent: self.intent,
-            input: streams.input.as_fd(),
-            output: streams.output.as_fd(),
-            line,
-            inherited: self.inherited,
-        };
-        let Some(own) = group.as_ref() else {
-            return spawn::spawn(None, || child::run(&job));
-        };
-        let inside = match spawn::spawn(Some(own.as_fd()), || child::run(&job)) {
-            Err(error) if !is_transient(&error) => error,
-            result => return result,
-        };
-        let pid = spawn::spawn(None, || child::run(&job))?;
-        if let Err(error) = own.add(pid) {
-            let path = own.path().display();
-            warnings.push(format!(
-                "no cgroup: cannot start in `{path}`: {}; cannot move there: {}",
-                words(&inside),
-                words(&error)
-            ));
-            let _ = own.remove(); // nobody is in it
-            *group = None;
-        }
-        Ok(pid)
-    }
-
     /// What the keeper makes while the child prepares itself; both are done when this returns.
     fn prepare(&self, line: &Line) -> Result<Prepared, StartError> {
         let path = &self.intent.log_file;
@@ -331,7 +256,7 @@ impl Starting<'_> {
         };
         let (uid, gid) = match hear(line, PATIENCE, &format!("look up user `{}`", user.escape_debug()))? {
             Some(Word::Resolved { uid, gid }) => (uid, gid),
-            other => return Err(unexpected(other)),
+            other => return Err(unexpected(other.as_ref())),
         };
         if uid != users::own().0 {
             log.give_to(uid, gid)
@@ -349,7 +274,7 @@ impl Starting<'_> {
                 listener,
                 page,
             }),
-            other => Err(unexpected(other)),
+            other => Err(unexpected(other.as_ref())),
         }
     }
 
@@ -366,7 +291,7 @@ impl Starting<'_> {
         opened.map_err(|error| host("open the gate", &error))?;
         match hear(line, PATIENCE, "execute the command")? {
             None => {}
-            other => return Err(unexpected(other)),
+            other => return Err(unexpected(other.as_ref())),
         }
         let _ = failpoint::hit("executed");
         record.executed = true;
@@ -424,7 +349,7 @@ fn hear(line: &Line, patience: Duration, what: &str) -> Result<Option<Word>, Sta
     }
 }
 
-fn unexpected(word: Option<Word>) -> StartError {
+fn unexpected(word: Option<&Word>) -> StartError {
     let reason = match word {
         None => "the child ended before it was ready",
         Some(_) => "the child spoke out of turn",
@@ -434,20 +359,6 @@ fn unexpected(word: Option<Word>) -> StartError {
         reason: reason.to_owned(),
         transient: true,
     }
-}
-
-/// Ends a child that did not become a session, and whatever a name service made there. One that hangs in the
-/// kernel is left: it holds nothing of ours, and ends behind the gate.
-fn put_away() {
-    let until = later(clock::monotonic(), EMPTYING);
-    while !matches!(children::reap(), Ok(Reaped::None) | Err(_)) && clock::monotonic() < until {
-        let _ = tree::kill_own_children(); // again until none is left
-        pause();
-    }
-}
-
-fn pause() {
-    let _ = poll::wait(&[], Some(Duration::from_millis(1))); // an interrupted pause is only shorter
 }
 
 /// One line on the start pipe. A daemon that is gone does not hear it; the next one reads the files.
