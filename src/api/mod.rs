@@ -1,6 +1,7 @@
 //! What people write and programs see: values with their rules, and no IO.
 //!
-//! - written by people: [`spec`], [`config`] (with [`yaml`] and [`diagnose`] to read them and say what is wrong)
+//! - written by people: [`spec`], [`config`] (with [`rules`], [`yaml`] and [`diagnose`] to read
+//!   them and say what is wrong, [`defaults`] for what is not written, [`schema`] for editors)
 //! - shown to people and programs: [`status`], [`event`], [`control`] (the daemon's socket)
 //! - between daemon and keeper: [`record`] (files), [`keeper`] (socket), [`activity`] (shared page)
 //! - shared words: [`name`], [`quantity`], [`time`], [`cause`]
@@ -16,6 +17,7 @@ pub mod keeper;
 pub mod name;
 pub mod quantity;
 pub mod record;
+pub mod rules;
 pub mod schema;
 pub mod spec;
 pub mod status;

@@ -28,31 +28,89 @@ pub enum Limit<T> {
     At(T),
 }
 
-/// Why a text is no quantity.
+/// Why a text is not the value that was wanted. Never quotes it: who reports it knows whether that is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum QuantityError {
-    /// Not a duration; the text says what the parser found.
-    #[error("expected a duration such as `90s`, `1h30m` or `2d`: {0}")]
-    Duration(String),
-    /// Not a size.
-    #[error("expected a size such as `512MiB`, `2GB` or `4096`, found `{0}`")]
-    Size(String),
-    /// More than fits.
-    #[error("`{0}` is more than this machine can count")]
-    TooLarge(String),
+#[error("expected {expected}")]
+pub struct Wrong {
+    /// "a duration such as `90s`".
+    pub expected: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl Wrong {
+    /// With no more to say than what was expected.
+    pub fn expected(what: impl Into<String>) -> Self {
+        Self {
+            expected: what.into(),
+            hint: None,
+        }
+    }
+
+    /// The same, with advice.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Longest duration: far beyond any use, and far below where sums with it could overflow.
+pub const LONGEST: Dur = Dur(Duration::from_secs(100 * 365 * 24 * 3600));
+
+impl Dur {
+    /// What a duration looks like.
+    pub const EXPECTED: &str = "a duration such as `90s`, `1h30m` or `2d`";
 }
 
 impl FromStr for Dur {
-    type Err = QuantityError;
-    fn from_str(text: &str) -> Result<Self, QuantityError> {
-        humantime::parse_duration(text).map(Self).map_err(|e| QuantityError::Duration(e.to_string()))
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let wrong = Wrong::expected(Self::EXPECTED);
+        // `M` would be months, where most who write it mean minutes.
+        if text.contains(|c: char| c.is_ascii_uppercase()) {
+            return Err(wrong.hint("units are lower case: `ms`, `s`, `m`, `h`, `d`, `w`"));
+        }
+        let dur = humantime::parse_duration(text)
+            .map(Self)
+            .map_err(|error| match error {
+                humantime::DurationError::UnknownUnit { .. }
+                    if text.ends_with(|c: char| c.is_ascii_digit()) =>
+                {
+                    wrong.clone().hint("add a unit: `ms`, `s`, `m`, `h`, `d` or `w`")
+                }
+                humantime::DurationError::UnknownUnit { .. } => {
+                    wrong.clone().hint("units are `ms`, `s`, `m`, `h`, `d` and `w`")
+                }
+                _ => wrong.clone(),
+            })?;
+        if dur > LONGEST {
+            Err(Wrong::expected("a duration of at most 100 years"))
+        } else {
+            Ok(dur)
+        }
     }
 }
 
 impl fmt::Display for Dur {
+    /// `1h30m`: the units that it needs, none larger than a day, so that reading it back gives the same.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text: String = humantime::format_duration(self.0).to_string();
-        f.pad(&text.replace(' ', ""))
+        let (seconds, nanos) = (self.0.as_secs(), self.0.subsec_nanos());
+        let mut text = String::new();
+        for (amount, unit) in [
+            (seconds / 86400, "d"),
+            (seconds / 3600 % 24, "h"),
+            (seconds / 60 % 60, "m"),
+            (seconds % 60, "s"),
+            (u64::from(nanos / 1_000_000), "ms"),
+            (u64::from(nanos / 1000 % 1000), "us"),
+            (u64::from(nanos % 1000), "ns"),
+        ] {
+            if amount > 0 {
+                text.extend([amount.to_string().as_str(), unit]);
+            }
+        }
+        f.pad(if text.is_empty() { "0s" } else { &text })
     }
 }
 
@@ -73,28 +131,28 @@ const UNITS: &[(&str, u64)] = &[
     ("B", 1),
 ];
 
+impl Size {
+    /// What a size looks like.
+    pub const EXPECTED: &str = "a size such as `512MiB`, `2GB` or `4096` (bytes)";
+}
+
 impl FromStr for Size {
-    type Err = QuantityError;
-    fn from_str(text: &str) -> Result<Self, QuantityError> {
-        let invalid = || QuantityError::Size(text.escape_default().to_string());
-        let (digits, factor) = UNITS
+    type Err = Wrong;
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let wrong = || Wrong::expected(Self::EXPECTED);
+        let unit = UNITS
             .iter()
-            .find_map(|(unit, factor)| text.strip_suffix(unit).map(|rest| (rest.trim_end(), *factor)))
-            .unwrap_or((text, 1));
+            .find_map(|(unit, factor)| text.strip_suffix(unit).map(|rest| (rest, *factor)));
+        let (digits, factor) = unit.map_or((text, 1), |(rest, factor)| (rest.trim_end_matches(' '), factor));
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
-        let number = |part: &str| {
-            let plain = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-            if plain { Ok(()) } else { Err(invalid()) }
-        };
-        number(whole)?;
-        number(fraction)?;
-        if fraction.len() > 9 {
-            return Err(invalid());
+        let plain = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        if !plain(whole) || !plain(fraction) || fraction.len() > 9 {
+            return Err(wrong().hint("units are `KiB`, `MiB`, `GiB` and `TiB`, or `kB`, `MB`, `GB` and `TB`"));
         }
-        let too_large = || QuantityError::TooLarge(text.to_owned());
+        let too_large = || Wrong::expected("a size of less than 16 EiB");
         let whole: u64 = whole.parse().map_err(|_| too_large())?;
-        let scale = 10_u128.pow(u32::try_from(fraction.len()).map_err(|_| invalid())?);
-        let fraction: u128 = fraction.parse().map_err(|_| invalid())?;
+        let scale = 10_u128.pow(u32::try_from(fraction.len()).map_err(|_| wrong())?);
+        let fraction: u128 = fraction.parse().map_err(|_| wrong())?;
         let bytes = u128::from(whole) * u128::from(factor) + fraction * u128::from(factor) / scale;
         u64::try_from(bytes).map(Self).map_err(|_| too_large())
     }
@@ -103,7 +161,10 @@ impl FromStr for Size {
 impl fmt::Display for Size {
     /// The largest binary unit that says it exactly, so that reading it back gives the same number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = UNITS.iter().take(4).find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
+        let unit = UNITS
+            .iter()
+            .take(4)
+            .find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
         match unit {
             Some((unit, factor)) => f.pad(&format!("{}{unit}", self.0 / factor)),
             None => f.pad(&self.0.to_string()),
@@ -126,7 +187,11 @@ impl Size {
 impl<T: FromStr> FromStr for Limit<T> {
     type Err = T::Err;
     fn from_str(text: &str) -> Result<Self, T::Err> {
-        if text == "never" { Ok(Self::Never) } else { text.parse().map(Self::At) }
+        if text == "never" {
+            Ok(Self::Never)
+        } else {
+            text.parse().map(Self::At)
+        }
     }
 }
 
@@ -152,8 +217,8 @@ impl<T> Limit<T> {
 macro_rules! text_form {
     ($($name:ty),*) => {$(
         impl TryFrom<String> for $name {
-            type Error = QuantityError;
-            fn try_from(text: String) -> Result<Self, QuantityError> { text.parse() }
+            type Error = Wrong;
+            fn try_from(text: String) -> Result<Self, Wrong> { text.parse() }
         }
         impl From<$name> for String {
             fn from(value: $name) -> Self { value.to_string() }
@@ -192,7 +257,17 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
         }
-        for bad in ["", "MiB", "-1", "1e3", "4 apples", "1.", ".5", "99999999999TiB", "0x10"] {
+        for bad in [
+            "",
+            "MiB",
+            "-1",
+            "1e3",
+            "4 apples",
+            "1.",
+            ".5",
+            "99999999999TiB",
+            "0x10",
+        ] {
             assert!(bad.parse::<Size>().is_err(), "{bad}");
         }
     }
@@ -202,10 +277,43 @@ mod tests {
         for bytes in [0, 1, 1023, 1024, 512 << 20, 2_000_000_000, u64::MAX] {
             assert_eq!(Size(bytes).to_string().parse(), Ok(Size(bytes)));
         }
-        for text in ["90s", "1h30m", "2d", "0s", "1ms"] {
+        for text in [
+            "90s", "1h30m", "2d", "0s", "1ms", "4.2s", "1us", "100d", "3y", "1ns", "1 h 5 m",
+        ] {
             let dur: Dur = text.parse().unwrap();
             assert_eq!(dur.to_string().parse(), Ok(dur), "{text}");
         }
         assert_eq!("never".parse(), Ok(Limit::<Dur>::Never));
+    }
+
+    #[test]
+    fn durations_are_shown_as_people_write_them() {
+        for (text, shown) in [
+            ("90s", "1m30s"),
+            ("1h30m", "1h30m"),
+            ("2d", "2d"),
+            ("24h", "1d"),
+            ("1w", "7d"),
+            ("0ms", "0s"),
+            ("1500ms", "1s500ms"),
+        ] {
+            assert_eq!(text.parse::<Dur>().unwrap().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused_with_advice() {
+        for (text, hint) in [
+            ("", None),
+            ("10", Some("add a unit: `ms`, `s`, `m`, `h`, `d` or `w`")),
+            ("30 parsecs", Some("units are `ms`, `s`, `m`, `h`, `d` and `w`")),
+            ("5M", Some("units are lower case: `ms`, `s`, `m`, `h`, `d`, `w`")),
+            ("-1s", None),
+            ("200y", None),
+            ("99999999999999999999s", None),
+        ] {
+            let wrong = text.parse::<Dur>().unwrap_err();
+            assert_eq!(wrong.hint.as_deref(), hint, "{text}: {wrong}");
+        }
     }
 }

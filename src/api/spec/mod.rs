@@ -3,16 +3,20 @@
 //! Two stages: [`WrittenSpec`] is one file, checked by itself; [`SessionSpec`] is what it means under the
 //! config in force, with every default filled in, so that later code has no `Option` left to interpret.
 
-use std::{collections::BTreeMap, path::Path};
+mod digest;
+mod resolve;
+mod signal;
+mod written;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    config::Config,
-    diagnose::Diagnostics,
-    name::SessionName,
-    quantity::{Dur, Limit, Size},
+pub use self::{
+    signal::StopSignal,
+    written::{Backoff as WrittenBackoff, Terminal as WrittenTerminal, TerminalSize, WrittenSpec},
 };
+use super::quantity::{Dur, Limit, Size};
 
 /// A session as it is meant: effective values, nothing left to default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,111 +171,7 @@ pub struct Backoff {
     pub reset_after: Dur,
 }
 
-/// A signal by which a session may be asked to stop: `TERM`, `SIGTERM` or `15`, shown as `TERM`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct StopSignal(pub i32);
-
-/// Names of signals without `SIG`, by number on Linux (x86, arm, riscv).
-const SIGNALS: &[(&str, i32)] = &[
-    ("HUP", 1),
-    ("INT", 2),
-    ("QUIT", 3),
-    ("ILL", 4),
-    ("TRAP", 5),
-    ("ABRT", 6),
-    ("BUS", 7),
-    ("FPE", 8),
-    ("KILL", 9),
-    ("USR1", 10),
-    ("SEGV", 11),
-    ("USR2", 12),
-    ("PIPE", 13),
-    ("ALRM", 14),
-    ("TERM", 15),
-    ("STKFLT", 16),
-    ("CHLD", 17),
-    ("CONT", 18),
-    ("STOP", 19),
-    ("TSTP", 20),
-    ("TTIN", 21),
-    ("TTOU", 22),
-    ("URG", 23),
-    ("XCPU", 24),
-    ("XFSZ", 25),
-    ("VTALRM", 26),
-    ("PROF", 27),
-    ("WINCH", 28),
-    ("IO", 29),
-    ("PWR", 30),
-    ("SYS", 31),
-];
-
-impl std::str::FromStr for StopSignal {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let name = text.strip_prefix("SIG").unwrap_or(text);
-        SIGNALS
-            .iter()
-            .find(|(known, number)| *known == name || number.to_string() == name)
-            .map(|(_, number)| Self(*number))
-            .ok_or_else(|| {
-                format!("`{}` is no signal: use a name such as TERM, INT or HUP", text.escape_default())
-            })
-    }
-}
-
-impl std::fmt::Display for StopSignal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match SIGNALS.iter().find(|(_, number)| *number == self.0) {
-            Some((name, _)) => f.pad(name),
-            None => f.pad(&self.0.to_string()),
-        }
-    }
-}
-
-impl TryFrom<String> for StopSignal {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<StopSignal> for String {
-    fn from(signal: StopSignal) -> Self {
-        signal.to_string()
-    }
-}
-
 /// SHA-256 over the canonical form of a spec, or of the part that needs a restart, in hex.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Digest(pub String);
-
-/// One spec file, checked by itself: what is not written is `None`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WrittenSpec {
-    // The fields of the file; filled in by `yaml`.
-}
-
-impl WrittenSpec {
-    /// Reads one spec. `file` is for messages only.
-    pub fn parse(_source: &str, _file: &Path) -> Result<Self, Diagnostics> {
-        unimplemented!()
-    }
-
-    /// Changes exactly when the meaning changes: not by comments, key order, line ends, or a default written out.
-    pub fn digest(&self) -> Digest {
-        unimplemented!()
-    }
-
-    /// The digest of what only a new run can change: command, env, envFile, workingDir, user, terminal.
-    pub fn launch_digest(&self) -> Digest {
-        unimplemented!()
-    }
-
-    /// What it means under `config`.
-    pub fn resolve(&self, _name: &SessionName, _config: &Config) -> SessionSpec {
-        unimplemented!()
-    }
-}

@@ -1,1 +1,0 @@
-//! One YAML document, read with every error located.
