@@ -13,7 +13,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncReadExt, Interest, unix::AsyncFd},
+    io::AsyncReadExt,
     net::unix::pipe,
     sync::mpsc::UnboundedSender,
 };
@@ -26,6 +26,7 @@ use crate::{
         record::{ENV_INSTANCE, ENV_RUN_ID, ENV_SESSION, Intent, ProcessId},
     },
     host::{
+        exit::ExitWatch,
         files::{self, Durability},
         lock,
         process::Process,
@@ -173,7 +174,7 @@ impl LinuxKeepers {
         name: SessionName,
         run_id: RunId,
         outcome: Option<pipe::Receiver>,
-        exit: AsyncFd<Process>,
+        exit: ExitWatch,
     ) {
         let reports = self.reports.clone();
         let (children, held) = (Rc::clone(&self.children), Rc::clone(&self.held));
@@ -184,11 +185,11 @@ impl LinuxKeepers {
                 // The loop has ended when nobody receives; then nothing more is wanted.
                 let _ = reports.send(Report::Started { name: name.clone(), run_id, outcome });
             }
-            if let Err(error) = exit.readable().await {
+            if let Err(error) = exit.ended().await {
                 tracing::error!(%name, %error, "cannot wait for the end of a keeper");
                 return;
             }
-            let keeper = exit.get_ref();
+            let keeper = exit.process();
             if let Err(error) = keeper.reap() {
                 tracing::warn!(%name, %error, "cannot reap a keeper");
             }
@@ -233,19 +234,19 @@ impl Keepers for LinuxKeepers {
         let pid = child.id().cast_signed();
         self.children.borrow_mut().insert(pid);
         let watch = || -> io::Result<_> {
-            let exit = AsyncFd::register_with_interest(Process::open(pid)?, Interest::READABLE)?;
+            let exit = ExitWatch::new(Process::open(pid)?)?;
             let outcome = pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?;
             Ok((outcome, exit))
         };
         let (outcome, exit) = watch().map_err(host("watch the keeper of", at()))?;
-        self.held.borrow_mut().insert(intent.name.clone(), exit.get_ref().id());
+        self.held.borrow_mut().insert(intent.name.clone(), exit.process().id());
         self.spawn_watch(intent.name.clone(), intent.run_id, Some(outcome), exit);
         Ok(())
     }
 
     fn adopt(&self, name: SessionName, run_id: RunId, process: Process) -> io::Result<()> {
-        let exit = AsyncFd::register_with_interest(process, Interest::READABLE)?;
-        self.held.borrow_mut().insert(name.clone(), exit.get_ref().id());
+        let exit = ExitWatch::new(process)?;
+        self.held.borrow_mut().insert(name.clone(), exit.process().id());
         self.spawn_watch(name, run_id, None, exit);
         Ok(())
     }

@@ -74,16 +74,6 @@ pub enum StartupError {
     },
 }
 
-impl StartupError {
-    /// 75 where another daemon has the directory: trying again later may help. 1 otherwise.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::AlreadyRunning { .. } => 75,
-            Self::Host { .. } => 1,
-        }
-    }
-}
-
 fn host(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StartupError {
     let path = path.to_owned();
     move |source| StartupError::Host { action, path, source }
@@ -403,7 +393,7 @@ mod tests {
         let path = dir.path().join("atm.lock");
         let _first = take_lock(&path, dir.path()).unwrap();
         let error = take_lock(&path, dir.path()).unwrap_err();
-        assert_eq!(error.exit_code(), 75);
+        assert!(matches!(error, StartupError::AlreadyRunning { pid: Some(_), .. }));
         assert!(error.to_string().contains(&format!("pid {}", std::process::id())), "{error}");
     }
 

@@ -4,11 +4,14 @@
 
 pub mod cgroup;
 pub mod children;
+pub mod client;
 pub mod clock;
 pub mod delegation;
 #[allow(unsafe_code)] // close_range has no safe wrapper
 pub mod descriptors;
 pub mod errors;
+#[allow(unsafe_code)] // registering a descriptor of ours
+pub mod exit;
 pub mod failpoint;
 pub mod files;
 pub mod line;
