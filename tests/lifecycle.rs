@@ -110,7 +110,8 @@ fn the_fifth_of_four_waits_and_starts_when_one_goes() {
 fn nothing_is_lost_and_nothing_doubled_when_the_daemon_is_killed() {
     let mut atm = Atm::start();
     atm.drop_spec("stays", "command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo line $i; sleep 0.02; done']\n");
-    atm.drop_spec("ends", "command: [sh, -c, 'while [ ! -e go ]; do sleep 0.02; done; exit 7']\nworkingDir: ~\nrestartPolicy: Never\n");
+    let until_told = format!("while [ ! -e {} ]; do sleep 0.02; done; exit 7", atm.path("go").display());
+    atm.drop_spec("ends", &format!("command: [sh, -c, {until_told:?}]\nrestartPolicy: Never\n"));
     let (stays, ends) = (atm.wait_pid("stays"), atm.wait_pid("ends"));
     atm.kill_daemon();
     std::fs::write(atm.path("go"), "").unwrap();

@@ -342,11 +342,17 @@ impl<K: Keepers> Daemon<K> {
         let generation = record.intent.generation;
         let launch = record.intent.launch.clone();
         let started = record.started;
-        let outcome =
-            tokio::task::spawn_blocking(move || leftovers::end(&lock, instance, &record, leftovers::PATIENCE))
-                .await
-                .unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+        let orphans = self.keepers.orphans();
+        let outcome = tokio::task::spawn_blocking(move || {
+            leftovers::end(&lock, instance, &record, &orphans, leftovers::PATIENCE)
+        });
+        let outcome = outcome.await.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
         let left = outcome.map_err(|source| ReconcileError::Leftovers { name: name.clone(), source })?;
+        if left.is_empty() && !self.keepers.orphans().is_empty() {
+            // What forked while it was looked for has left its child to us: this was not all.
+            self.look_again(name, Duration::from_millis(20));
+            return Ok(());
+        }
         if left.is_empty() {
             let ended = Ended {
                 run_id,

@@ -30,7 +30,7 @@ use crate::{
         files::{self, Durability},
         lock,
         process::Process,
-        reaper,
+        reaper, tree,
     },
     keeper::client::{self, ClientError},
 };
@@ -112,6 +112,10 @@ pub trait Keepers {
     /// Signals the keeper itself: to wake one that was stopped, or to end one that does not answer.
     fn signal_keeper(&self, name: &SessionName, signal: i32) -> io::Result<()>;
 
+    /// What came to the daemon from keepers that died: the daemon is a subreaper, so this finds also what hid its
+    /// environment. Must be asked on the loop's thread, where no start is under way.
+    fn orphans(&self) -> Vec<ProcessId>;
+
     /// Asks the keeper of `name`.
     fn ask(&self, name: &SessionName, request: Request) -> impl Future<Output = Result<(), AskError>>;
 }
@@ -140,11 +144,6 @@ impl LinuxKeepers {
         if let Err(error) = reaper::reap_orphans(|pid| children.contains(&pid)) {
             tracing::warn!(%error, "cannot reap orphaned processes");
         }
-    }
-
-    /// Whether `pid` is a keeper that this daemon started.
-    pub fn is_keeper(&self, pid: i32) -> bool {
-        self.children.borrow().contains(&pid)
     }
 
     fn prepare(&self, intent: &Intent) -> Result<(File, RunFiles), LaunchError> {
@@ -257,6 +256,14 @@ impl Keepers for LinuxKeepers {
             Some(keeper) => keeper.signal(signal),
             None => Ok(()), // gone already
         }
+    }
+
+    fn orphans(&self) -> Vec<ProcessId> {
+        let keepers = self.children.borrow();
+        let children = tree::own_children().unwrap_or_default();
+        let orphans = children.into_iter().filter(|pid| !keepers.contains(pid));
+        let held = orphans.filter_map(|pid| Process::open(pid).ok());
+        held.filter(|process| !process.has_ended().unwrap_or(false)).map(|process| process.id()).collect()
     }
 
     async fn ask(&self, name: &SessionName, request: Request) -> Result<(), AskError> {

@@ -17,11 +17,14 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// Ends everything of the run in `record` whose keeper is gone. The answer is what still lives after
 /// `patience`; empty: the name is free.
 ///
+/// `orphans` came to the daemon from keepers that died, this one or another: all of them are to end.
+///
 /// Blocks. The name's lock is held meanwhile, so that nobody starts it.
 pub fn end(
     lock_path: &Path,
     instance: InstanceId,
     record: &Record,
+    orphans: &[ProcessId],
     patience: Duration,
 ) -> io::Result<Vec<ProcessId>> {
     let Some(_held) = lock::try_take(lock_path)? else {
@@ -30,7 +33,7 @@ pub fn end(
     };
     let begun = clock::monotonic();
     let deadline = begun.checked_add(patience).unwrap_or(begun);
-    let known: Vec<ProcessId> = record.members.iter().copied().chain([record.child]).collect();
+    let known: Vec<ProcessId> = record.members.iter().chain(orphans).copied().chain([record.child]).collect();
     // A group that is not there any more holds nobody.
     let group = record.group.as_deref().and_then(|path| Group::open(path).ok());
     let mut quiet_looks = 0;
