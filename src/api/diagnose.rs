@@ -184,7 +184,7 @@ pub(super) fn snippet(line: &str, number: usize, place: Range<usize>, label: &st
         if unprintable(character) && character != '\t' {
             shown.extend(character.escape_default());
         } else {
-            shown.push(if character == '\t' { ' ' } else { character });
+            shown.push(if character == '\t' { '→' } else { character });
         }
         if at < place.end {
             end = shown.len();
@@ -259,7 +259,7 @@ mod tests {
     fn carets_stand_under_wide_characters_tabs_and_far_places() {
         insta::assert_snapshot!(snippet("a: 会议\tx", 1, 10..11, ""), @r"
           |
-        1 | a: 会议 x
+        1 | a: 会议→x
           |         ^
         ");
         let long = format!("{}HERE{}", "x".repeat(500), "y".repeat(500));

@@ -1,8 +1,11 @@
 //! Quantities as people write them, each with its rule.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, marker::PhantomData, str::FromStr, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, Visitor},
+};
 
 /// A length of time: `90s`, `1h30m`, `2d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -15,12 +18,7 @@ pub struct Dur(pub Duration);
 pub struct Size(pub u64);
 
 /// A limit, or `never`: no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-#[serde(bound(
-    serialize = "T: Clone + fmt::Display",
-    deserialize = "T: FromStr, T::Err: fmt::Display"
-))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Limit<T> {
     /// Switched off.
     Never,
@@ -227,16 +225,37 @@ macro_rules! text_form {
 }
 text_form!(Dur, Size);
 
-impl<T: FromStr> TryFrom<String> for Limit<T> {
-    type Error = T::Err;
-    fn try_from(text: String) -> Result<Self, T::Err> {
-        text.parse()
+impl<T: Serialize> Serialize for Limit<T> {
+    /// `never`, or the limit as it is: a number stays a number.
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Never => to.serialize_str("never"),
+            Self::At(limit) => limit.serialize(to),
+        }
     }
 }
 
-impl<T: fmt::Display> From<Limit<T>> for String {
-    fn from(value: Limit<T>) -> Self {
-        value.to_string()
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Limit<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(LimitVisitor(PhantomData))
+    }
+}
+
+struct LimitVisitor<T>(PhantomData<T>);
+
+impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for LimitVisitor<T> {
+    type Value = Limit<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a limit or `never`")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Limit<T>, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Limit<T>, E> {
+        self.visit_str(&number.to_string())
     }
 }
 
@@ -284,6 +303,18 @@ mod tests {
             assert_eq!(dur.to_string().parse(), Ok(dur), "{text}");
         }
         assert_eq!("never".parse(), Ok(Limit::<Dur>::Never));
+    }
+
+    #[test]
+    fn limits_pass_through_json() {
+        for (limit, json) in [(Limit::At(512_u32), "512"), (Limit::Never, r#""never""#)] {
+            assert_eq!(serde_json::to_string(&limit).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Limit<u32>>(json).unwrap(), limit);
+        }
+        let size = Limit::At(Size(1 << 30));
+        assert_eq!(serde_json::to_string(&size).unwrap(), r#""1GiB""#);
+        assert_eq!(serde_json::from_str::<Limit<Size>>(r#""1GiB""#).unwrap(), size);
+        assert!(serde_json::from_str::<Limit<u32>>(r#""many""#).is_err());
     }
 
     #[test]

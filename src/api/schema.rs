@@ -22,7 +22,7 @@ fn render<T: JsonSchema>() -> String {
     // Draft 7 is what the YAML language server knows best.
     let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
     let schema = settings
-        .with_transform(refuse_null)
+        .with_transform(tidy)
         .into_generator()
         .into_root_schema_for::<T>();
     let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
@@ -30,12 +30,15 @@ fn render<T: JsonSchema>() -> String {
     text
 }
 
-/// An `Option` here is a key that may be missing, not one that may be empty.
-fn refuse_null(schema: &mut Schema) {
-    transform_subschemas(&mut refuse_null, schema);
+/// An `Option` here is a key that may be missing, not one that may be empty; and a description is one paragraph.
+fn tidy(schema: &mut Schema) {
+    transform_subschemas(&mut tidy, schema);
     let Some(object) = schema.as_object_mut() else {
         return;
     };
+    if let Some(Value::String(description)) = object.get_mut("description") {
+        *description = description.replace('\n', " ");
+    }
     if let Some(Value::Array(types)) = object.get_mut("type") {
         types.retain(|kind| kind != "null");
         if let [only] = types.as_slice() {

@@ -6,6 +6,8 @@
 mod digest;
 mod resolve;
 mod signal;
+#[cfg(test)]
+mod tests;
 mod written;
 
 use std::collections::BTreeMap;

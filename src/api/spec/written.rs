@@ -23,7 +23,7 @@ use crate::api::{
 // The doc comments of the fields are the descriptions of the JSON Schema: they speak to who writes a spec.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(title = "atm session")]
+#[schemars(title = "atm session", extend("dependencies" = {"slot": ["owner"]}))]
 pub struct WrittenSpec {
     /// What to run: a list of words, or one text that is split into words. No shell runs; `~` and `${VAR}` are
     /// expanded.
@@ -93,7 +93,7 @@ pub struct WrittenSpec {
     pub cpu_weight: Option<Whole<u16, 1, 10_000>>,
     /// Higher is admitted first and evicted last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("default" = defaults::PRIORITY))]
+    #[schemars(range(min = i32::MIN, max = i32::MAX), extend("default" = defaults::PRIORITY))]
     pub priority: Option<i32>,
     /// Never evicted for a shared budget.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -170,6 +170,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("name", "the file's name is the session's name: NAME.yaml"),
     ("cwd", "did you mean `workingDir`?"),
     ("directory", "did you mean `workingDir`?"),
+    ("workdir", "did you mean `workingDir`?"),
+    ("workingDirectory", "did you mean `workingDir`?"),
     ("cmd", "did you mean `command`?"),
     ("args", "arguments follow the program in `command`"),
     ("exec", "did you mean `command`?"),

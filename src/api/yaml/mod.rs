@@ -110,11 +110,14 @@ fn refused(source: &Source<'_>, refusal: scan::Refusal) -> Diagnostics {
     source.refuse(refusal.at..end, message, Some(hint))
 }
 
+const QUOTE: &str = "this quote is not closed";
+const KEY: &str = "a key cannot stand here";
+
 /// What the parser says, in the words of a person who writes a spec. Its own texts are fixed: they quote nothing.
 const PARSER_WORDS: &[(&str, &str, Option<&str>)] = &[
     (
         "mapping values are not allowed in this context",
-        "a key cannot stand here",
+        KEY,
         Some("check the indentation of this line and the one before, and put a text with `: ` in quotes"),
     ),
     (
@@ -147,16 +150,8 @@ const PARSER_WORDS: &[(&str, &str, Option<&str>)] = &[
         "expected `,` or `}`",
         Some("is a `{` not closed?"),
     ),
-    (
-        "found unexpected end of stream",
-        "the file ends inside of a quoted text",
-        Some("is a quote not closed?"),
-    ),
-    (
-        "found unexpected document indicator",
-        "the document ends inside of a quoted text",
-        None,
-    ),
+    ("found unexpected end of stream", QUOTE, Some("a quote inside of a text is doubled or escaped")),
+    ("found unexpected document indicator", QUOTE, None),
     (
         "found character that cannot start any token",
         "this character cannot begin a value",
@@ -180,25 +175,32 @@ fn malformed(source: &Source<'_>, error: &serde_yaml::Error) -> Diagnostics {
     let problem = problem.split(", while ").next().unwrap_or_default();
     let known = PARSER_WORDS.iter().find(|(words, ..)| problem.contains(words));
     let (message, hint) = known.map_or((problem, None), |(_, message, hint)| (*message, *hint));
-    let length = source.text().len();
-    let at = error
+    // Where what the parser was reading began: "…, while scanning a quoted scalar at line 1 column 10".
+    let context = text
+        .split(", while ")
+        .nth(1)
+        .and_then(|context| context.rsplit(" at line ").next());
+    let began = context.and_then(|place| place.split_once(" column "));
+    let began = began.and_then(|(line, column)| Some((line.parse().ok()?, column.parse().ok()?)));
+    let whole = source.text();
+    let stopped = error
         .location()
         .map_or(0, |location| location.index())
-        .min(length);
-    // The parser often stops after the last line; the place to mend is before.
-    let at = if source.text().get(at..).is_some_and(|rest| rest.trim().is_empty()) {
-        source.text().trim_end().len()
+        .min(whole.len());
+    let before = whole.get(..stopped).unwrap_or(whole);
+    let at = if message == QUOTE {
+        // The opening quote is to be mended; the end of the file says nothing.
+        source.at(began.unwrap_or((1, 1)))
+    } else if message == KEY {
+        // The parser stops at the colon behind the key.
+        before.rfind(char::is_whitespace).map_or(0, |blank| blank + 1)
+    } else if whole.get(stopped..).is_some_and(|rest| rest.trim().is_empty()) {
+        whole.trim_end().len()
     } else {
-        at
+        stopped
     };
-    // An open bracket is found missing far from where it stands.
-    let opened = text
-        .split("while parsing a flow ")
-        .nth(1)
-        .and_then(|context| context.split(" at line ").nth(1));
-    let opened = opened.and_then(|line| line.split(' ').next());
-    let hint = match (hint, opened) {
-        (Some(hint), Some(line)) if message.starts_with("expected `,`") => {
+    let hint = match (hint, began) {
+        (Some(hint), Some((line, _))) if message.starts_with("expected `,`") => {
             Some(format!("{hint} The one of line {line} is open here"))
         }
         (hint, _) => hint.map(str::to_owned),
@@ -220,6 +222,9 @@ fn diagnose(source: &Source<'_>, problem: Problem) -> Diagnostic {
         Found::Key(key) => Some(format!("{} {}", problem.message, quote(&key))),
         Found::Value(kind @ ("a list" | "a mapping" | "nothing"), _) => {
             Some(format!("{}, found {kind}", problem.message))
+        }
+        Found::Value(_, Some(text)) if text.is_empty() => {
+            Some(format!("{}, found an empty text", problem.message))
         }
         Found::Value(kind, text) => Some(format!(
             "{}, found {kind} {}",

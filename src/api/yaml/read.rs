@@ -268,6 +268,7 @@ pub struct Fields<'d> {
     place: Place<'d>,
     entries: &'d [(Node, Node)],
     asked: Vec<&'static str>,
+    missing: Vec<(&'static str, Problem)>,
 }
 
 impl<'d> Fields<'d> {
@@ -281,6 +282,7 @@ impl<'d> Fields<'d> {
             place: place.clone(),
             entries,
             asked: Vec::new(),
+            missing: Vec::new(),
         })
     }
 
@@ -306,7 +308,7 @@ impl<'d> Fields<'d> {
                 "`{key}` belongs to another key: check the indentation of"
             ));
         }
-        self.place.problems.add(problem);
+        self.missing.push((key, problem));
         None
     }
 
@@ -330,7 +332,7 @@ impl<'d> Fields<'d> {
     }
 
     /// Reports every key that was not asked for. `known_elsewhere` has advice for words of other tools.
-    pub fn close(self, known_elsewhere: &[(&str, &str)]) {
+    pub fn close(mut self, known_elsewhere: &[(&str, &str)]) {
         for (index, (key, _)) in self.entries.iter().enumerate() {
             let Node::Text(name) = key else { continue };
             if self.asked.contains(&name.as_str()) || name == "<<" {
@@ -341,10 +343,18 @@ impl<'d> Fields<'d> {
                 Some((_, advice)) => Some((*advice).to_owned()),
                 None => did_you_mean(name, &self.asked),
             };
-            self.place.problems.add(
-                self.place
-                    .bad_key(index, "unknown key", Found::Key(name.clone()), hint),
-            );
+            // Written with a mistake, it is not missing as well.
+            if let Some(hint) = &hint {
+                self.missing
+                    .retain(|(key, _)| !hint.contains(&format!("`{key}`")));
+            }
+            let found = Found::Key(name.clone());
+            self.place
+                .problems
+                .add(self.place.bad_key(index, "unknown key", found, hint));
+        }
+        for (_, problem) in self.missing {
+            self.place.problems.add(problem);
         }
     }
 }

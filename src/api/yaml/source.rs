@@ -127,6 +127,23 @@ impl<'a> Source<'a> {
         1 + before.matches('\n').count()
     }
 
+    /// The byte at a line and column, both from 1.
+    pub(super) fn at(&self, (line, column): (usize, usize)) -> usize {
+        let start: usize = self
+            .text
+            .split_inclusive('\n')
+            .take(line.saturating_sub(1))
+            .map(str::len)
+            .sum();
+        let rest = self.text.get(start..).unwrap_or_default();
+        start
+            + rest
+                .chars()
+                .take(column.saturating_sub(1))
+                .map(char::len_utf8)
+                .sum::<usize>()
+    }
+
     /// The bytes of the token that begins at `at`, on its line: for the caret, and for what a message repeats.
     pub(super) fn token(&self, at: usize) -> Range<usize> {
         let rest = self.text.get(at..).unwrap_or_default();

@@ -32,7 +32,7 @@ impl Node {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
-            Self::Bool(_) => "the truth value",
+            Self::Bool(_) => "the boolean",
             Self::Number(_) => "the number",
             Self::Text(_) => "the text",
             Self::List(_) => "a list",
