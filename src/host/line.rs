@@ -7,6 +7,7 @@
 use std::{io, os::fd::OwnedFd, time::Duration};
 
 use rustix::{
+    buffer::spare_capacity,
     event::{PollFd, PollFlags, Timespec, poll},
     net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send},
 };
@@ -96,7 +97,8 @@ impl Line {
             tv_sec: patience.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: patience.subsec_nanos().into(),
         };
-        let mut bytes = vec![0_u8; LONGEST];
+        // As much room as a word may take, of which only what comes is ever touched.
+        let mut bytes = Vec::with_capacity(LONGEST);
         loop {
             match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&patience)) {
                 Ok(0) => return Ok(Answer::Silence),
@@ -104,11 +106,9 @@ impl Line {
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             }
-            return match recv(&self.0, &mut *bytes, RecvFlags::empty()) {
+            return match recv(&self.0, spare_capacity(&mut bytes), RecvFlags::empty()) {
                 Ok((_, 0)) | Err(rustix::io::Errno::CONNRESET) => Ok(Answer::Closed),
-                Ok((_, count)) => Ok(Answer::Said(serde_json::from_slice(
-                    bytes.get(..count).unwrap_or_default(),
-                )?)),
+                Ok(_) => Ok(Answer::Said(serde_json::from_slice(&bytes)?)),
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => Err(error.into()),
             };

@@ -1,7 +1,12 @@
-//! Waiting for descriptors.
+//! Waiting for descriptors, and reading what came.
 
-use std::{io, os::fd::BorrowedFd, time::Duration};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    time::Duration,
+};
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// What a descriptor is ready for.
@@ -43,4 +48,30 @@ pub fn wait(watched: &[(BorrowedFd, bool)], patience: Option<Duration>) -> io::R
             .intersects(PollFlags::OUT | PollFlags::ERR | PollFlags::HUP),
     };
     Ok(fds.iter().map(ready).collect())
+}
+
+/// What a read gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Got {
+    /// So many bytes more.
+    Bytes(usize),
+    /// Nothing at the moment.
+    Nothing,
+    /// Nobody can write any more.
+    End,
+}
+
+/// Reads once, behind what `into` holds and into the room that it has: room that was never used is never
+/// touched, which keeps a large buffer free of charge. The end of a terminal is an error (EIO), that of a pipe
+/// or a socket is no bytes: both are the end.
+pub fn read(from: impl AsFd, into: &mut Vec<u8>) -> io::Result<Got> {
+    loop {
+        return match rustix::io::read(&from, spare_capacity(into)) {
+            Ok(0) | Err(rustix::io::Errno::IO) => Ok(Got::End),
+            Ok(count) => Ok(Got::Bytes(count)),
+            Err(rustix::io::Errno::AGAIN) => Ok(Got::Nothing),
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => Err(error.into()),
+        };
+    }
 }

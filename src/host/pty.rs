@@ -88,27 +88,3 @@ pub fn give_to(slave: BorrowedFd, uid: u32) -> io::Result<()> {
 pub fn control(slave: impl AsFd) -> io::Result<()> {
     Ok(rustix::process::ioctl_tiocsctty(slave)?)
 }
-
-/// What a read of output gave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Got {
-    /// So many bytes.
-    Bytes(usize),
-    /// Nothing at the moment.
-    Nothing,
-    /// Nobody can write any more.
-    End,
-}
-
-/// Reads once. The end of a terminal is an error (EIO), that of a pipe is no bytes: both are the end.
-pub fn read(from: impl AsFd, into: &mut [u8]) -> io::Result<Got> {
-    loop {
-        return match rustix::io::read(&from, &mut *into) {
-            Ok(0) | Err(rustix::io::Errno::IO) => Ok(Got::End),
-            Ok(count) => Ok(Got::Bytes(count)),
-            Err(rustix::io::Errno::AGAIN) => Ok(Got::Nothing),
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(error) => Err(error.into()),
-        };
-    }
-}

@@ -23,8 +23,8 @@ use crate::api::cause::Actor;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 64;
 
-fn stream() -> io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+fn stream(flags: SocketFlags) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | flags;
     Ok(rustix::net::socket_with(
         AddressFamily::UNIX,
         SocketType::STREAM,
@@ -63,7 +63,7 @@ pub fn listen(path: &Path) -> io::Result<OwnedFd> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let socket = stream()?;
+    let socket = stream(SocketFlags::NONBLOCK)?;
     with_address(path, |address| rustix::net::bind(&socket, address))?;
     // Nobody can connect before `listen`, so the mode is in time.
     std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
@@ -93,16 +93,13 @@ pub fn peer(connection: impl AsFd) -> io::Result<Actor> {
     })
 }
 
-/// Connects to `path`; reads and writes of what is returned give up after `patience`.
-///
-/// Connecting itself does not wait: a listener whose backlog is full is `WouldBlock`.
+/// Connects to `path`. Connecting, and each read and write of what is returned, gives up after `patience`
+/// with `WouldBlock`: a listener that does not accept has a full backlog sooner or later.
 pub fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
-    let socket = stream()?;
-    with_address(path, |address| rustix::net::connect(&socket, address))?;
-    let stream = UnixStream::from(socket);
-    stream.set_nonblocking(false)?;
+    let stream = UnixStream::from(stream(SocketFlags::empty())?);
     stream.set_read_timeout(Some(patience))?;
-    stream.set_write_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?; // the kernel's own limit on a connect, too
+    with_address(path, |address| rustix::net::connect(&stream, address))?;
     Ok(stream)
 }
 

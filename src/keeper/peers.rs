@@ -1,7 +1,7 @@
 //! Those who are connected to a keeper's socket. None of them can hold it up.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, Write},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
@@ -17,7 +17,10 @@ use crate::{
         record::Record,
         time::Moment,
     },
-    host::{poll::Ready, socket},
+    host::{
+        poll::{self, Got, Ready},
+        socket,
+    },
 };
 
 /// Connections at once. The one that is silent longest makes room for another.
@@ -26,6 +29,9 @@ const MOST: usize = 32;
 const SILENCE: Duration = Duration::from_secs(30);
 /// A peer that asks and does not read is not read further.
 const UNREAD: usize = 64 << 10;
+
+/// Least room for a read.
+const PIECE: usize = 4096;
 
 #[derive(Debug)]
 struct Peer {
@@ -113,14 +119,14 @@ impl Peers {
     }
 
     /// Reads and writes what can be: `ready` is for each connection as [`Self::watched`] told them.
-    pub fn turn(&mut self, ready: &[Ready], buffer: &mut [u8], now: Moment) -> Vec<Asked> {
+    pub fn turn(&mut self, ready: &[Ready], now: Moment) -> Vec<Asked> {
         let mut asked = Vec::new();
         for (index, (peer, ready)) in self.list.iter_mut().zip(ready).enumerate() {
             if ready.write {
                 peer.flush();
             }
             if ready.read && peer.output.len() < UNREAD {
-                peer.read(buffer);
+                peer.read();
             }
             while let Some(request) = peer.next_request() {
                 peer.heard = now;
@@ -164,18 +170,11 @@ impl Peer {
         }
     }
 
-    fn read(&mut self, buffer: &mut [u8]) {
-        match self.stream.read(buffer) {
-            Ok(0) => self.gone = true,
-            Ok(count) => self
-                .input
-                .extend_from_slice(buffer.get(..count).unwrap_or_default()),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) => {}
-            Err(_) => self.gone = true,
+    fn read(&mut self) {
+        self.input.reserve(PIECE);
+        match poll::read(&self.stream, &mut self.input) {
+            Ok(Got::Bytes(_) | Got::Nothing) => {}
+            Ok(Got::End) | Err(_) => self.gone = true,
         }
     }
 

@@ -24,8 +24,8 @@ use crate::{
         clock::monotonic,
         log_file::LogFile,
         page::Page,
-        poll::{self, Ready},
-        pty::{self, Got},
+        poll::{self, Got, Ready},
+        pty,
         signals::{Heard, Signals},
         tree, users,
     },
@@ -71,7 +71,7 @@ pub struct Session {
     /// Who is connected.
     pub peers: Peers,
     /// Buffer for a turn's output.
-    pub buffer: Box<[u8]>,
+    pub buffer: Vec<u8>,
     /// How the run has gone so far.
     pub course: Course,
 }
@@ -158,7 +158,7 @@ impl Session {
         if output {
             self.pump(now);
         }
-        for asked in self.peers.turn(ready, &mut self.buffer, now) {
+        for asked in self.peers.turn(ready, now) {
             let reply = self.answer(&asked);
             self.peers.answer(&asked, &reply);
         }
@@ -205,11 +205,11 @@ impl Session {
         let Some(ours) = &self.source.ours else {
             return false;
         };
-        let mut filled = 0;
+        self.buffer.clear();
         let mut ended = false;
-        while let Some(room) = self.buffer.get_mut(filled..).filter(|room| !room.is_empty()) {
-            match pty::read(ours, room) {
-                Ok(Got::Bytes(count)) => filled += count,
+        while self.buffer.len() < self.buffer.capacity() {
+            match poll::read(ours, &mut self.buffer) {
+                Ok(Got::Bytes(_)) => {}
                 Ok(Got::Nothing) => break,
                 Ok(Got::End) | Err(_) => {
                     ended = true;
@@ -217,7 +217,8 @@ impl Session {
                 }
             }
         }
-        if let Some(bytes) = self.buffer.get(..filled).filter(|bytes| !bytes.is_empty()) {
+        let bytes = self.buffer.as_slice();
+        if !bytes.is_empty() {
             self.log.write(bytes, now);
             self.course.output_bytes += bytes.len() as u64;
             if let Some(page) = &self.page {
@@ -236,7 +237,7 @@ impl Session {
                 self.source.ours = None;
             }
         }
-        filled > 0
+        !self.buffer.is_empty()
     }
 
     fn hear(&mut self) {

@@ -159,7 +159,7 @@ impl Begun {
             listener,
             peers: Peers::new(&record, users::own().0),
             record,
-            buffer: vec![0; TURN].into_boxed_slice(),
+            buffer: Vec::with_capacity(TURN),
             course: Course::default(),
         })
     }

@@ -212,7 +212,7 @@ fn a_keeper_killed_before_the_gate_leaves_no_child_and_no_lock() {
         assert!(keeper.report().is_none());
         keeper.wait();
         eventually("nothing of it lives", || keeper.marked().is_empty().then_some(()));
-        assert!(!atm::host::lock::is_held(&keeper.lock).unwrap());
+        keeper.lock_is_free();
         assert!(!started.exists(), "{point}: the gate stayed shut");
     }
 }
