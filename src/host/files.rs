@@ -55,9 +55,18 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<
 /// Reads at most `limit` bytes of a regular file, never blocking on a FIFO or a device and never following
 /// a link. More than `limit` bytes is an error: the size that `stat` tells is not believed.
 pub fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    read_with(path, limit, libc::O_NOFOLLOW)
+}
+
+/// The same, following links: for a path that its own user wrote, opened as that user.
+pub fn read_following(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    read_with(path, limit, 0)
+}
+
+fn read_with(path: &Path, limit: u64, flags: libc::c_int) -> io::Result<Vec<u8>> {
     let file = OpenOptions::new()
         .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | flags)
         .open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
@@ -68,6 +77,11 @@ pub fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {limit} bytes")));
     }
     Ok(bytes)
+}
+
+/// Holds on to a directory: the handle means it also after its path means another.
+pub fn open_directory(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path)
 }
 
 /// Makes `path` and what is missing above it; a directory that this call makes gets `mode`.

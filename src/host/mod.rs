@@ -2,7 +2,28 @@
 //!
 //! The only room with `unsafe`, nix and procfs. It acts and observes, and holds no rule.
 
+pub mod cgroup;
+pub mod children;
 pub mod clock;
+#[allow(unsafe_code)] // close_range has no safe wrapper
+pub mod descriptors;
+pub mod errors;
+pub mod failpoint;
 pub mod files;
+pub mod line;
 pub mod lock;
+pub mod log_file;
+#[allow(unsafe_code)] // a shared mapping
+pub mod page;
+pub mod poll;
 pub mod process;
+pub mod program;
+#[allow(unsafe_code)] // ioctls of terminals
+pub mod pty;
+#[allow(unsafe_code)] // dispositions of signals
+pub mod signals;
+pub mod socket;
+#[allow(unsafe_code)] // clone3 and fork
+pub mod spawn;
+pub mod tree;
+pub mod users;
