@@ -4,6 +4,7 @@
 
 pub mod cgroup;
 pub mod children;
+pub mod client;
 pub mod clock;
 #[allow(unsafe_code)] // close_range has no safe wrapper
 pub mod descriptors;

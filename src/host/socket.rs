@@ -35,7 +35,7 @@ fn stream() -> io::Result<OwnedFd> {
 
 /// Calls `with` on an address of `path`: itself, or one through the directory's descriptor, as an address
 /// holds 107 bytes.
-fn with_address<T>(
+pub(super) fn with_address<T>(
     path: &Path,
     with: impl FnOnce(&SocketAddrUnix) -> rustix::io::Result<T>,
 ) -> io::Result<T> {
