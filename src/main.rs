@@ -1,11 +1,12 @@
-//! The program `atm`: arguments to a role, a role to an exit code.
+//! Arguments → a role (client, daemon, keeper) → an exit status.
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 fn main() -> ExitCode {
-    // Before anything else is read: a keeper's start is part of every session's.
-    if std::env::args_os().nth(1).is_some_and(|verb| verb == "keeper") {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // Before anything else: a keeper is started a thousand times, and needs no grammar.
+    if arguments.get(1).is_some_and(|role| role == "keeper") {
         return atm::keeper::main();
     }
-    ExitCode::FAILURE
+    atm::cli::main(arguments)
 }
