@@ -145,9 +145,9 @@ pub fn escape(text: &str) -> String {
 }
 
 /// Whether a character acts on a terminal instead of showing there.
-pub(super) fn unprintable(character: char) -> bool {
+pub fn unprintable(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Most characters of a value that a message repeats.

@@ -406,3 +406,39 @@ fn down(candidates: &[Candidate], environment: &Environment) -> CliError {
     };
     CliError::new(Kind::Unreachable, message).hint(format!("start it: {service}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    fn candidate(socket: PathBuf) -> Candidate {
+        let directories = dirs::table(Mode::System, &Environment::default()).unwrap();
+        Candidate {
+            mode: None,
+            socket,
+            directories,
+        }
+    }
+
+    #[test]
+    fn a_daemon_that_says_nothing_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let error = Client::open(candidate(socket), Duration::from_millis(20)).unwrap_err();
+        assert!(matches!(error, ClientError::Silent { .. }), "{error:?}");
+        assert_eq!(CliError::from(error).kind, Kind::Unreachable);
+    }
+
+    #[test]
+    fn a_socket_without_a_listener_is_told_from_one_that_may_not_be_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s");
+        drop(UnixListener::bind(&socket).unwrap());
+        for path in [socket, dir.path().join("none"), dir.path().join("none/s")] {
+            let error = Client::open(candidate(path), Duration::from_secs(5)).unwrap_err();
+            assert!(matches!(error, ClientError::Down { .. }), "{error:?}");
+        }
+    }
+}

@@ -40,7 +40,7 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult<ExitCode> {
         StartupError::AlreadyRunning { .. } => CliError::new(Kind::Limit, error.to_string())
             .hint("`atm status` shows what it does; stop that one first, or give this one directories of its own"),
         StartupError::Host { action, path, source } => {
-            CliError::io(format_args!("{action} {}", path.display()), &source)
+            CliError::io(format_args!("cannot {action} {}", path.display()), &source)
         }
     })
 }

@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(both.kind.status(), 75);
         insta::assert_snapshot!(both.render(str::to_owned), @r"
         error: no room
-        error: cannot\x1b[2J
+        error: cannot\u{1b}[2J
         hint: a\nb
         ");
     }

@@ -295,13 +295,15 @@ mod tests {
         table.row(vec!["a".into(), "/漢字".into(), "1".into()]);
         table.row(vec!["longer-name".into(), "/x\u{1b}[2J".into(), "".into()]);
         insta::assert_snapshot!(table.render(false), @r"
-        NAME          DIR         X
-        a             /漢字       1
-        longer-name   /x\x1b[2J   -
+        NAME          DIR           X
+        a             /漢字         1
+        longer-name   /x\u{1b}[2J   -
         ");
         insta::assert_snapshot!(
             table.render_later(&["b".into(), Cell::new("c", Style::Bad), "2".into()], false),
-            @"b             c           2"
+            @r"
+        b             c             2
+        "
         );
     }
 

@@ -3,27 +3,14 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use crate::api::{quantity::Size, time::Timestamp};
-
-/// Whether a character could act on a terminal, or show a line as another than it is: controls, C1 controls,
-/// marks that turn the direction of text, line separators, invisible tags.
-fn acts(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
+use crate::api::{diagnose::unprintable as acts, quantity::Size, time::Timestamp};
 
 /// Appends `c`, made visible where it could act.
 pub fn push_escaped(c: char, out: &mut String) {
-    match c {
-        '\n' => out.push_str("\\n"),
-        '\r' => out.push_str("\\r"),
-        '\t' => out.push_str("\\t"),
-        c if !acts(c) => out.push(c),
-        // Writing to a `String` does not fail.
-        c if u32::from(c) < 0x100 => _ = write!(out, "\\x{:02x}", u32::from(c)),
-        c => _ = write!(out, "\\u{{{:x}}}", u32::from(c)),
+    if acts(c) {
+        out.extend(c.escape_default());
+    } else {
+        out.push(c);
     }
 }
 
@@ -132,9 +119,9 @@ mod tests {
     fn what_could_act_becomes_visible() {
         insta::assert_snapshot!(
             escape("a\u{1b}[2Jb\u{9b}c\u{202e}d\ne\tf\u{7f}g\u{feff}é漢"),
-            @r"a\x1b[2Jb\x9bc\u{202e}d\ne\tf\x7fg\u{feff}é漢"
+            @r"a\u{1b}[2Jb\u{9b}c\u{202e}d\ne\tf\u{7f}g\u{feff}é漢"
         );
-        assert_eq!(escape_lines("a\n\tb\u{1b}c"), "a\n\tb\\x1bc");
+        assert_eq!(escape_lines("a\n\tb\u{1b}c"), "a\n\tb\\u{1b}c");
         assert_eq!(
             escape_json("[\"\u{9b}\u{e0001}\"]\n"),
             "[\"\\u009b\\udb40\\udc01\"]\n"

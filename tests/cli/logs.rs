@@ -25,7 +25,7 @@ fn a_pipe_gets_every_byte_and_plain_is_plain() {
     assert_eq!(raw, b"\x1b[31mred\x1b[0m\r\nbell\x07\xff\n");
     assert_eq!(
         daemon.atm(&["logs", "a", "--plain"]).stdout,
-        "red\nbell\\x07\u{fffd}\n"
+        "red\nbell\\u{7}\u{fffd}\n"
     );
 }
 

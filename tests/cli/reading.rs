@@ -149,10 +149,10 @@ fn describe_tells_everything() {
         session_with("fix", "Failed Error", &status),
         &json!({}),
     )]);
-    let lines: String = (1..=30)
+    let lines: Vec<String> = (1..=30)
         .map(|line| format!("line {line} \u{1b}[1mbold\u{1b}[0m\r\n"))
         .collect();
-    std::fs::write(daemon.path("log/fix.log"), lines).unwrap();
+    std::fs::write(daemon.path("log/fix.log"), lines.concat()).unwrap();
     let event = json!({"id": 1, "at": "2026-01-01T00:00:00Z", "kind": "Exited", "session": "fix", "message": "exit status 3"});
     daemon.tell(|world| {
         world.results.insert("events".into(), json!({"events": [event]}));
@@ -162,72 +162,72 @@ fn describe_tells_everything() {
     settings.add_filter(r"\((in )?\d+d(\d+h)?( ago)?\)", "(AGO)");
     settings.bind(|| {
         insta::assert_snapshot!(done.transcript(), @r"
-    Name:          fix
-    Phase:         Failed (Error)
-    Not running:   exit status 3.
-    Since:         2026-01-01 00:00:00 (AGO)
-    Run:           0190aaaa-0000-7000-8000-000000000001
-    Restarts:      2
-    Last exit:     exit status 3
-    Last stop:     ClientStop, by uid 1000 pid 9: atm stop
-    Spec file:     /s/fix.yaml
-    Generation:    1
+        Name:          fix
+        Phase:         Failed (Error)
+        Not running:   exit status 3.
+        Since:         2026-01-01 00:00:00 (AGO)
+        Run:           0190aaaa-0000-7000-8000-000000000001
+        Restarts:      2
+        Last exit:     exit status 3
+        Last stop:     ClientStop, by uid 1000 pid 9: atm stop
+        Spec file:     /s/fix.yaml
+        Generation:    1
 
-    Spec (effective)
-      command:
-      - claude
-      - --permission-mode
-      - acceptEdits
-      workingDir: ~/src/web
-      env: {}
-      envFile: []
-      terminal:
-        columns: 120
-        rows: 40
-      agent: claude
-      resume: auto
-      restartPolicy: OnFailure
-      backoff:
-        initial: 1s
-        max: 5m
-        resetAfter: 10m
-      terminationGracePeriod: 10s
-      stopSignal: TERM
-      onChange: WhenIdle
-      maxIdle: 1h
-      maxAge: 1day
-      maxMemory: never
-      maxProcesses: '512'
-      cpuWeight: 100
-      priority: 0
-      pinned: false
-      suspend: false
-      identity: x
-      labels: {}
+        Spec (effective)
+          command:
+          - claude
+          - --permission-mode
+          - acceptEdits
+          workingDir: ~/src/web
+          env: {}
+          envFile: []
+          terminal:
+            columns: 120
+            rows: 40
+          agent: claude
+          resume: auto
+          restartPolicy: OnFailure
+          backoff:
+            initial: 1s
+            max: 5m
+            resetAfter: 10m
+          terminationGracePeriod: 10s
+          stopSignal: TERM
+          onChange: WhenIdle
+          maxIdle: 1h
+          maxAge: 1d
+          maxMemory: never
+          maxProcesses: '512'
+          cpuWeight: 100
+          priority: 0
+          pinned: false
+          suspend: false
+          identity: x
+          labels: {}
 
-    Events
-      2026-01-01 00:00:00  Exited         exit status 3
+        Events
+          2026-01-01 00:00:00  Exited         exit status 3
 
-    Output
-      line 1 bold
-      line 2 bold
-      line 3 bold
-      line 4 bold
-      line 5 bold
-      …
-      line 21 bold
-      line 22 bold
-      line 23 bold
-      line 24 bold
-      line 25 bold
-      line 26 bold
-      line 27 bold
-      line 28 bold
-      line 29 bold
-      line 30 bold
-    --- stderr
-    --- exit 0
-    ")
+        Output
+          line 1 bold
+          line 2 bold
+          line 3 bold
+          line 4 bold
+          line 5 bold
+          …
+          line 21 bold
+          line 22 bold
+          line 23 bold
+          line 24 bold
+          line 25 bold
+          line 26 bold
+          line 27 bold
+          line 28 bold
+          line 29 bold
+          line 30 bold
+        --- stderr
+        --- exit 0
+        ");
     });
 
     let json: Value = serde_json::from_str(&daemon.atm(&["describe", "fix", "-o", "json"]).stdout).unwrap();

@@ -171,7 +171,7 @@ fn suspend_and_resume_wait_too() {
         _ = world.scripts.insert(
             "resume".into(),
             vec![now("Pending Starting"), now("Running Started")],
-        )
+        );
     });
     assert_eq!(daemon.atm(&["resume", "a"]).stdout, "a running\n");
 }
@@ -204,7 +204,7 @@ fn many_are_steered_at_once_and_the_first_failure_decides() {
     daemon.tell(|world| {
         _ = world
             .scripts
-            .insert("stop".into(), vec![stopped("b"), stopped("a")])
+            .insert("stop".into(), vec![stopped("b"), stopped("a")]);
     });
     let done = daemon.atm(&["stop", "-l", "team=web"]);
     let mut lines: Vec<&str> = done.stdout.lines().collect();
