@@ -1,1 +1,4 @@
 //! …
+
+pub mod config_file;
+pub mod specs;

@@ -6,3 +6,4 @@ pub mod clock;
 pub mod files;
 pub mod lock;
 pub mod process;
+pub mod specfile;
