@@ -123,13 +123,22 @@ impl<C: Clone + PartialEq> ConfigFile<C> {
                 let print = print_of(stamp.as_ref(), &bytes);
                 // At the start a file that nobody touches needs no second look: the daemon can do nothing
                 // before it knows its limits.
-                let at_rest = self.told == Told::Nothing && quiet.is_some_and(|quiet| quiet >= QUIET_AT_START);
+                let at_rest =
+                    self.told == Told::Nothing && quiet.is_some_and(|quiet| quiet >= QUIET_AT_START);
                 let sure = self.print == Some(print) || (at_rest && !torn);
-                if self.looks.found(Seen { stamp: stamp.as_ref(), print, torn }, sure, now) {
+                if self.looks.found(
+                    Seen {
+                        stamp: stamp.as_ref(),
+                        print,
+                        torn,
+                    },
+                    sure,
+                    now,
+                ) {
                     self.print = Some(print);
                     let path = &self.path;
-                    let read = text_of(bytes, path)
-                        .and_then(|text| parse_with(|| (self.parse)(&text, path), path));
+                    let read =
+                        text_of(bytes, path).and_then(|text| parse_with(|| (self.parse)(&text, path), path));
                     self.believe(read);
                 }
             }

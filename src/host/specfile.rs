@@ -144,8 +144,15 @@ impl Sight {
     /// A name in a directory that could not be opened: it may be there.
     pub fn unopened(error: &io::Error) -> Self {
         let error = Errno::from_io_error(error).unwrap_or(Errno::IO);
-        let obstacle = Obstacle::Refused { doing: "looked for", error };
-        Self::Present { stamp: None, bytes: Err(obstacle), torn: false }
+        let obstacle = Obstacle::Refused {
+            doing: "looked for",
+            error,
+        };
+        Self::Present {
+            stamp: None,
+            bytes: Err(obstacle),
+            torn: false,
+        }
     }
 }
 

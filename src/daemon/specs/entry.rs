@@ -149,7 +149,11 @@ impl<S> File<S> {
 impl<S> Entry<S> {
     /// A name that state knows and nobody has looked at.
     pub fn of_state(force: Force) -> Self {
-        Self { force: Some(force), known: true, ..Self::default() }
+        Self {
+            force: Some(force),
+            known: true,
+            ..Self::default()
+        }
     }
 
     pub fn file(&self, suffix: Suffix) -> Option<&File<S>> {

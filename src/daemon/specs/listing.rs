@@ -33,7 +33,9 @@ impl<S: Document> Ledger<S> {
                         .iter()
                         .filter(|(_, entry)| entry.known || entry.force.is_some());
                     let names: Vec<_> = known.map(|(name, _)| name.clone()).collect();
-                    names.iter().for_each(|name| self.remove(name, now));
+                    for name in &names {
+                        self.remove(name, now);
+                    }
                 }
             }
             Listing::Unreadable(why) => self.lose_unknown(Unavailable::Unreadable(why), now),

@@ -141,7 +141,10 @@ impl fmt::Display for Unavailable {
         match self {
             Self::Missing => f.write_str("the spec directory is missing; no session is stopped for that"),
             Self::Unreadable(why) => {
-                write!(f, "the spec directory cannot be read ({why}); no session is stopped for that")
+                write!(
+                    f,
+                    "the spec directory cannot be read ({why}); no session is stopped for that"
+                )
             }
             Self::Refused(why) => write!(f, "the spec directory is refused: {why}"),
             Self::Other { absent } => {
@@ -194,7 +197,9 @@ impl fmt::Display for Notice {
             ),
             Self::Blind(why) => write!(f, "no inotify ({why}): the spec directory is listed each second"),
             Self::Sighted => f.write_str("inotify works again"),
-            Self::Forgotten { name } => write!(f, "the last good spec that was kept for {name} cannot be read"),
+            Self::Forgotten { name } => {
+                write!(f, "the last good spec that was kept for {name} cannot be read")
+            }
         }
     }
 }

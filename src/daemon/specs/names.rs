@@ -26,6 +26,7 @@ impl Suffix {
     }
 
     /// The one that this is not.
+    #[must_use]
     pub const fn other(self) -> Self {
         match self {
             Self::Yaml => Self::Yml,

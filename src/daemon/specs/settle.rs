@@ -32,25 +32,21 @@ impl<S: Document> Ledger<S> {
             .to_string(),
         );
         let name = name.clone();
-        match parse_with(|| S::parse(&text, &file), &file) {
-            Ok(spec) => {
-                force.digest = spec.digest();
-                let text = text.into_string();
-                self.tell(Change::Good {
-                    name,
-                    spec,
-                    text,
-                    file,
-                    owner,
-                    remembered: true,
-                });
-            }
+        let Ok(spec) = parse_with(|| S::parse(&text, &file), &file) else {
             // Written by another version of atm, perhaps. The file, when it is good, will do.
-            Err(_) => {
-                entry.force = None;
-                self.tell(Change::Notice(Notice::Forgotten { name }));
-            }
-        }
+            entry.force = None;
+            return self.tell(Change::Notice(Notice::Forgotten { name }));
+        };
+        force.digest = spec.digest();
+        let text = text.into_string();
+        self.tell(Change::Good {
+            name,
+            spec,
+            text,
+            file,
+            owner,
+            remembered: true,
+        });
     }
 
     /// Brings what the loop knows of one name in line with what was last seen of it.

@@ -73,7 +73,11 @@ pub struct Inbox {
 impl Inbox {
     /// `wake` is called when something came into an empty inbox; it must not block.
     pub fn new(targets: Targets, wake: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { targets, heard: Mutex::default(), wake: Box::new(wake) })
+        Arc::new(Self {
+            targets,
+            heard: Mutex::default(),
+            wake: Box::new(wake),
+        })
     }
 
     /// What came since the last time.
@@ -119,13 +123,18 @@ impl Heard {
         if *path == targets.config {
             self.config = Some(self.config.map_or(hint, |before| before.then(hint)));
         }
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return };
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return;
+        };
         if parent != targets.directory {
             return;
         }
         match FileName::of(name) {
             FileName::Spec(key) => {
-                self.specs.entry(key).and_modify(|before| *before = before.then(hint)).or_insert(hint);
+                self.specs
+                    .entry(key)
+                    .and_modify(|before| *before = before.then(hint))
+                    .or_insert(hint);
             }
             FileName::Odd(text) if what != What::Gone && self.odd.len() < MAX_ODD => self.odd.push(text),
             FileName::Odd(_) | FileName::Foreign => {}
@@ -176,7 +185,11 @@ pub struct Watch {
 impl Watch {
     /// No watch yet.
     pub fn new(inbox: Arc<Inbox>) -> Self {
-        Self { inbox, watcher: None, watched: BTreeMap::new() }
+        Self {
+            inbox,
+            watcher: None,
+            watched: BTreeMap::new(),
+        }
     }
 
     /// Whether `path` is watched, and led to `id` then.
@@ -188,7 +201,10 @@ impl Watch {
     /// elsewhere by then.
     pub fn watch(&mut self, path: &Path, id: DirId) -> Result<(), WatchError> {
         self.forget(path);
-        let blind = |source| WatchError::Blind { path: super::judge::shown(path), source };
+        let blind = |source| WatchError::Blind {
+            path: super::judge::shown(path),
+            source,
+        };
         let watcher = match &mut self.watcher {
             Some(watcher) => watcher,
             none => {
@@ -241,24 +257,33 @@ mod tests {
     fn inbox() -> (Arc<Inbox>, Arc<AtomicUsize>) {
         let woken = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&woken);
-        let targets = Targets { directory: "/s/d".into(), config: "/s/c.yaml".into() };
+        let targets = Targets {
+            directory: "/s/d".into(),
+            config: "/s/c.yaml".into(),
+        };
         let inbox = Inbox::new(targets, move || {
             count.fetch_add(1, Ordering::SeqCst);
         });
         (inbox, woken)
     }
 
-    fn event(kind: EventKind, path: &str) -> notify::Result<Event> {
-        Ok(Event::new(kind).add_path(path.into()))
+    fn event(kind: EventKind, path: &str) -> Event {
+        Event::new(kind).add_path(path.into())
     }
 
     #[test]
     fn our_own_reads_and_foreign_names_wake_nobody() {
         let (inbox, woken) = inbox();
-        inbox.hear(event(EventKind::Access(AccessKind::Open(AccessMode::Any)), "/s/d/a.yaml"));
-        inbox.hear(event(EventKind::Access(AccessKind::Close(AccessMode::Read)), "/s/d/a.yaml"));
-        inbox.hear(event(EventKind::Create(CreateKind::File), "/s/d/.a.yaml.swp"));
-        inbox.hear(event(EventKind::Create(CreateKind::File), "/s/other"));
+        inbox.hear(Ok(event(
+            EventKind::Access(AccessKind::Open(AccessMode::Any)),
+            "/s/d/a.yaml",
+        )));
+        inbox.hear(Ok(event(
+            EventKind::Access(AccessKind::Close(AccessMode::Read)),
+            "/s/d/a.yaml",
+        )));
+        inbox.hear(Ok(event(EventKind::Create(CreateKind::File), "/s/d/.a.yaml.swp")));
+        inbox.hear(Ok(event(EventKind::Create(CreateKind::File), "/s/other")));
         assert_eq!(woken.load(Ordering::SeqCst), 0);
         assert_eq!(inbox.take(), Heard::default());
     }
@@ -267,15 +292,30 @@ mod tests {
     fn a_storm_on_one_name_is_one_entry_and_one_wake() {
         let (inbox, woken) = inbox();
         for _ in 0..1000 {
-            inbox.hear(event(EventKind::Create(CreateKind::File), "/s/d/a.yaml"));
-            inbox.hear(event(EventKind::Modify(ModifyKind::Data(DataChange::Any)), "/s/d/a.yaml"));
-            inbox.hear(event(EventKind::Access(AccessKind::Close(AccessMode::Write)), "/s/d/a.yaml"));
-            inbox.hear(event(EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any)), "/s/d/a.yaml"));
+            inbox.hear(Ok(event(EventKind::Create(CreateKind::File), "/s/d/a.yaml")));
+            inbox.hear(Ok(event(
+                EventKind::Modify(ModifyKind::Data(DataChange::Any)),
+                "/s/d/a.yaml",
+            )));
+            inbox.hear(Ok(event(
+                EventKind::Access(AccessKind::Close(AccessMode::Write)),
+                "/s/d/a.yaml",
+            )));
+            inbox.hear(Ok(event(
+                EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any)),
+                "/s/d/a.yaml",
+            )));
         }
         assert_eq!(woken.load(Ordering::SeqCst), 1);
         let heard = inbox.take();
         let hints: Vec<_> = heard.specs.values().copied().collect();
-        assert_eq!(hints, [Hint { what: What::Closed, wrote: true }]);
+        assert_eq!(
+            hints,
+            [Hint {
+                what: What::Closed,
+                wrote: true
+            }]
+        );
     }
 
     #[test]
@@ -290,14 +330,17 @@ mod tests {
     #[test]
     fn directories_and_the_config_are_told_apart() {
         let (inbox, _) = inbox();
-        inbox.hear(event(EventKind::Remove(RemoveKind::Folder), "/s/d"));
-        inbox.hear(event(EventKind::Modify(ModifyKind::Name(RenameMode::To)), "/s/c.yaml"));
-        inbox.hear(event(EventKind::Create(CreateKind::File), "/s/d/Foo.yaml"));
+        inbox.hear(Ok(event(EventKind::Remove(RemoveKind::Folder), "/s/d")));
+        inbox.hear(Ok(event(
+            EventKind::Modify(ModifyKind::Name(RenameMode::To)),
+            "/s/c.yaml",
+        )));
+        inbox.hear(Ok(event(EventKind::Create(CreateKind::File), "/s/d/Foo.yaml")));
         let heard = inbox.take();
         assert!(heard.directory && !heard.config_directory);
         assert_eq!(heard.config, Some(What::Placed.into()));
         assert_eq!(heard.odd.len(), 1);
-        inbox.hear(event(EventKind::Remove(RemoveKind::Folder), "/s"));
+        inbox.hear(Ok(event(EventKind::Remove(RemoveKind::Folder), "/s")));
         let heard = inbox.take();
         assert!(heard.config_directory && heard.directory, "the parent of both");
     }

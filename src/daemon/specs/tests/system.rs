@@ -17,7 +17,13 @@ fn rig() -> Option<Rig> {
         return None;
     }
     let root = tempfile::tempdir().unwrap();
-    let mut rig = Rig::start(root, Start { rules: SYSTEM, ..Start::default() });
+    let mut rig = Rig::start(
+        root,
+        Start {
+            rules: SYSTEM,
+            ..Start::default()
+        },
+    );
     rig.wait_for("first");
     fs::set_permissions(&rig.dir, fs::Permissions::from_mode(0o1777)).unwrap();
     rig.flush("open");
@@ -62,7 +68,10 @@ fn a_file_counts_only_if_nobody_else_could_have_written_it() {
         rig.wait_for(&format!("bad {bad} invalid"));
     }
     let said: Vec<String> = rig.errors.iter().map(ToString::to_string).collect();
-    assert!(said.iter().all(|text| !text.contains("ok A")), "no content of a refused file is shown: {said:?}");
+    assert!(
+        said.iter().all(|text| !text.contains("ok A")),
+        "no content of a refused file is shown: {said:?}"
+    );
     // Mended, it counts.
     fs::set_permissions(rig.at("group.yaml"), fs::Permissions::from_mode(0o644)).unwrap();
     rig.wait_for("good group A group.yaml");
@@ -80,9 +89,22 @@ fn a_directory_that_others_may_replace_files_in_is_refused_until_it_is_mended() 
     fs::set_permissions(&rig.dir, fs::Permissions::from_mode(0o755)).unwrap();
     rig.wait_for("good a A a.yaml");
     rig.wait_for("removed open");
-    let refused = rig.told.iter().position(|line| line == "unavailable refused").unwrap();
-    let told = |wanted: &str| rig.told.iter().rposition(|line| line.starts_with(wanted)).unwrap();
-    assert!(told("available") > refused && told("good a") > told("available"), "{:?}", rig.told);
+    let refused = rig
+        .told
+        .iter()
+        .position(|line| line == "unavailable refused")
+        .unwrap();
+    let told = |wanted: &str| {
+        rig.told
+            .iter()
+            .rposition(|line| line.starts_with(wanted))
+            .unwrap()
+    };
+    assert!(
+        told("available") > refused && told("good a") > told("available"),
+        "{:?}",
+        rig.told
+    );
     rig.handle.shutdown();
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use super::{Toy, name};
 use crate::{
-    api::{spec::Digest, time::Moment},
+    api::{name::SessionName, spec::Digest, time::Moment},
     daemon::specs::{
         Change, Known, Notice, Unavailable,
         judge::Rules,
@@ -44,17 +44,35 @@ pub struct World {
     next_inode: u64,
 }
 
-pub const RULES: Rules = Rules { system: false, uid: 1000 };
+pub const RULES: Rules = Rules {
+    system: false,
+    uid: 1000,
+};
 pub const SYSTEM: Rules = Rules { system: true, uid: 0 };
 
 fn directory(ino: u64, mode: u32) -> Inode {
-    Inode { id: DirId { dev: 1, ino }, size: 0, modified: (0, 0), changed: (0, 0), mode: 0o040_000 | mode, uid: 0, links: 2 }
+    Inode {
+        id: DirId { dev: 1, ino },
+        size: 0,
+        modified: (0, 0),
+        changed: (0, 0),
+        mode: 0o040_000 | mode,
+        uid: 0,
+        links: 2,
+    }
 }
 
 pub fn known(file: &str, text: &str, live: bool) -> Known {
     let key = FileKey::parse(file).unwrap();
     let digest = Digest(text.trim_start_matches("ok ").to_owned());
-    Known { name: key.name, file_name: file.to_owned(), owner: 1000, digest, text: text.to_owned(), live }
+    Known {
+        name: key.name,
+        file_name: file.to_owned(),
+        owner: 1000,
+        digest,
+        text: text.to_owned(),
+        live,
+    }
 }
 
 impl World {
@@ -107,7 +125,10 @@ impl World {
 
     fn touch(&mut self, file: &str) {
         let at = self.now.as_nanos();
-        let time = (i64::try_from(at / 1_000_000_000).unwrap(), u32::try_from(at % 1_000_000_000).unwrap());
+        let time = (
+            i64::try_from(at / 1_000_000_000).unwrap(),
+            u32::try_from(at % 1_000_000_000).unwrap(),
+        );
         if let Some(node) = self.dir().get_mut(file) {
             node.inode.modified = time;
             node.inode.changed = time;
@@ -124,10 +145,26 @@ impl World {
     /// The same, without any event.
     pub fn put(&mut self, file: &str, text: &str) {
         self.next_inode += 1;
-        let id = DirId { dev: 1, ino: self.next_inode };
-        let inode =
-            Inode { id, size: 0, modified: (0, 0), changed: (0, 0), mode: 0o100_644, uid: self.uid, links: 1 };
-        self.dir().insert(file.to_owned(), Node { text: Ok(text.to_owned()), inode });
+        let id = DirId {
+            dev: 1,
+            ino: self.next_inode,
+        };
+        let inode = Inode {
+            id,
+            size: 0,
+            modified: (0, 0),
+            changed: (0, 0),
+            mode: 0o100_644,
+            uid: self.uid,
+            links: 1,
+        };
+        self.dir().insert(
+            file.to_owned(),
+            Node {
+                text: Ok(text.to_owned()),
+                inode,
+            },
+        );
         self.touch(file);
     }
 
@@ -233,7 +270,10 @@ impl World {
                 let files = self.dirs[ino]
                     .iter()
                     .filter_map(|(file, node)| {
-                        let stamp = Stamp { own: node.inode, target: None };
+                        let stamp = Stamp {
+                            own: node.inode,
+                            target: None,
+                        };
                         let changed = Moment::from_nanos(
                             u64::try_from(node.inode.changed.0).unwrap() * 1_000_000_000
                                 + u64::from(node.inode.changed.1),
@@ -245,7 +285,11 @@ impl World {
                         })
                     })
                     .collect();
-                Listing::Here { directory: directory(*ino, self.dir_mode), files, odd: Vec::new() }
+                Listing::Here {
+                    directory: directory(*ino, self.dir_mode),
+                    files,
+                    odd: Vec::new(),
+                }
             }
         };
         self.ledger.listed(listing, self.now);
@@ -253,14 +297,19 @@ impl World {
 
     fn read(&mut self, key: &FileKey, expected: DirId) {
         self.reads += 1;
-        let Ok(Some(ino)) = self.path else { return self.ledger.elsewhere(key, self.now) };
+        let Ok(Some(ino)) = self.path else {
+            return self.ledger.elsewhere(key, self.now);
+        };
         if ino != expected.ino {
             return self.ledger.elsewhere(key, self.now);
         }
         let sight = match self.dirs[&ino].get(&key.to_string()) {
             None => Sight::Missing,
             Some(node) => Sight::Present {
-                stamp: Some(Stamp { own: node.inode, target: None }),
+                stamp: Some(Stamp {
+                    own: node.inode,
+                    target: None,
+                }),
                 bytes: node.text.clone().map(String::into_bytes),
                 torn: false,
             },
@@ -281,22 +330,27 @@ impl World {
         std::mem::take(&mut self.told)
     }
 
-    /// The names that the ledger told good and not removed, with their meanings, from `told`.
+    /// The names that were told good and not removed, with their meanings.
     pub fn in_force(told: &[String]) -> BTreeMap<String, String> {
         let mut force = BTreeMap::new();
         for line in told {
-            let words: Vec<&str> = line.split(' ').collect();
-            match words[..] {
-                ["good" | "remembered", name, meaning, ..] => {
-                    force.insert(name.to_owned(), meaning.to_owned());
-                }
-                ["removed", name] => {
-                    force.remove(name);
-                }
-                _ => {}
-            }
+            Self::add_to_force(&mut force, line);
         }
         force
+    }
+
+    /// What one more line does to the names in force.
+    pub fn add_to_force(force: &mut BTreeMap<String, String>, line: &str) {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["good" | "remembered", name, meaning, ..] => {
+                force.insert(name.to_owned(), meaning.to_owned());
+            }
+            ["removed", name] => {
+                force.remove(name);
+            }
+            _ => {}
+        }
     }
 
     /// The names with an error in force.
@@ -322,9 +376,19 @@ impl World {
 pub fn line(change: &Change<Toy>) -> String {
     match change {
         Change::FirstListing => "first".to_owned(),
-        Change::Good { name, spec, file, remembered, .. } => {
+        Change::Good {
+            name,
+            spec,
+            file,
+            remembered,
+            ..
+        } => {
             let word = if *remembered { "remembered" } else { "good" };
-            format!("{word} {name} {} {}", spec.0, file.file_name().unwrap().to_str().unwrap())
+            format!(
+                "{word} {name} {} {}",
+                spec.0,
+                file.file_name().unwrap().to_str().unwrap()
+            )
         }
         Change::Rebound { name, file } => {
             format!("rebound {name} {}", file.file_name().unwrap().to_str().unwrap())
@@ -351,7 +415,7 @@ pub fn line(change: &Change<Toy>) -> String {
         Change::Unavailable(Unavailable::Unreadable(_)) => "unavailable unreadable".to_owned(),
         Change::Unavailable(Unavailable::Refused(_)) => "unavailable refused".to_owned(),
         Change::Unavailable(Unavailable::Other { absent }) => {
-            let absent: Vec<&str> = absent.iter().map(|name| name.as_str()).collect();
+            let absent: Vec<&str> = absent.iter().map(SessionName::as_str).collect();
             format!("unavailable other {}", absent.join(","))
         }
         Change::Available { identity } => format!("available {}", identity.ino),
