@@ -1,11 +1,6 @@
 //! The files that ship: schemas are fresh, the commented config says the defaults, every example is a spec.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::{
     fs,
@@ -36,11 +31,7 @@ fn assert_fresh(path: &str, made: &str) {
     if std::env::var_os("ATM_BLESS").is_some() {
         fs::write(&path, made).unwrap();
     }
-    assert!(
-        read(&path) == made,
-        "{} is stale: ATM_BLESS=1 cargo test --test written",
-        path.display()
-    );
+    assert!(read(&path) == made, "{} is stale: ATM_BLESS=1 cargo test --test written", path.display());
 }
 
 #[test]
@@ -51,12 +42,7 @@ fn schemas_are_fresh() {
 
 fn keys(schema: &str) -> Vec<String> {
     let schema: Value = serde_json::from_str(schema).unwrap();
-    schema["properties"]
-        .as_object()
-        .unwrap()
-        .keys()
-        .cloned()
-        .collect()
+    schema["properties"].as_object().unwrap().keys().cloned().collect()
 }
 
 #[test]
@@ -77,9 +63,7 @@ fn the_commented_config_says_the_defaults() {
 #[test]
 fn the_commented_lines_of_the_config_are_good_too() {
     let path = shipped("config/atm.yaml");
-    let text = read(&path)
-        .replace("# maxIdle", "maxIdle")
-        .replace("# maxAge", "maxAge");
+    let text = read(&path).replace("# maxIdle", "maxIdle").replace("# maxAge", "maxAge");
     let parsed = Config::parse(&text, &path, MACHINE).unwrap_or_else(|wrong| panic!("{}", wrong.render()));
     assert!(parsed.max_idle.is_some() && parsed.max_age.is_some());
 }
@@ -116,10 +100,7 @@ fn schemas_promise_what_the_reader_keeps() {
         for (key, property) in schema["properties"].as_object().unwrap() {
             assert!(property["description"].is_string(), "{key} is not described");
             let nested = property.get("properties").is_some();
-            assert!(
-                !nested || property["additionalProperties"] == false,
-                "{key} takes anything"
-            );
+            assert!(!nested || property["additionalProperties"] == false, "{key} takes anything");
         }
     }
 }

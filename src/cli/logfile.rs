@@ -53,9 +53,7 @@ pub struct Kept {
 impl LogFiles {
     /// The output whose newest file is `current`.
     pub fn at(current: impl Into<PathBuf>) -> Self {
-        Self {
-            current: current.into(),
-        }
+        Self { current: current.into() }
     }
 
     /// Its newest file.
@@ -82,18 +80,9 @@ impl LogFiles {
         match open_regular(path, Links::Refuse) {
             Ok(file) => {
                 let metadata = file.metadata()?;
-                Ok(Some(Piece {
-                    file,
-                    inode: metadata.ino(),
-                    length: metadata.len(),
-                }))
+                Ok(Some(Piece { file, inode: metadata.ino(), length: metadata.len() }))
             }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
-            {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -164,9 +153,7 @@ impl Kept {
             if start >= piece.length || bytes.len() >= limit {
                 continue;
             }
-            let left = u64::try_from(limit - bytes.len())
-                .unwrap_or(u64::MAX)
-                .min(piece.length - start);
+            let left = u64::try_from(limit - bytes.len()).unwrap_or(u64::MAX).min(piece.length - start);
             let mut part = vec![0; usize::try_from(left).unwrap_or(CHUNK)];
             piece.file.read_exact_at(&mut part, start)?;
             bytes.append(&mut part);
@@ -218,11 +205,7 @@ impl Kept {
         if let Some(piece) = &mut newest {
             piece.file.seek(SeekFrom::Start(piece.length)).map_err(failed)?;
         }
-        Ok(Follower {
-            files: files.clone(),
-            open: newest,
-            events: None,
-        })
+        Ok(Follower { files: files.clone(), open: newest, events: None })
     }
 }
 
@@ -260,11 +243,7 @@ impl Follower {
         let failed = |error: io::Error| files.error(&error);
         let Some(open) = &mut self.open else {
             self.open = LogFiles::open(&files.current).map_err(failed)?;
-            return Ok(if self.open.is_some() {
-                Found::Bytes
-            } else {
-                Found::Nothing
-            });
+            return Ok(if self.open.is_some() { Found::Bytes } else { Found::Nothing });
         };
         // Asked before reading: a file that was replaced by then gets no more bytes, so reading it to its end
         // after this question leaves nothing behind.
@@ -356,11 +335,7 @@ fn events(path: &Path, inode: u64) -> Option<Events> {
     })
     .ok()?;
     watcher.watch(path, RecursiveMode::NonRecursive).ok()?;
-    Some(Events {
-        inode,
-        receiver,
-        _watcher: watcher,
-    })
+    Some(Events { inode, receiver, _watcher: watcher })
 }
 
 #[cfg(test)]

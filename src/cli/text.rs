@@ -28,20 +28,12 @@ fn escaped(text: &str, keep: &[char]) -> Cow<'static, str> {
 
 /// One line of text, safe on a terminal. Everything from outside passes here or through [`escape_lines`].
 pub fn escape(text: &str) -> Cow<'_, str> {
-    if text.chars().any(acts) {
-        escaped(text, &[])
-    } else {
-        Cow::Borrowed(text)
-    }
+    if text.chars().any(acts) { escaped(text, &[]) } else { Cow::Borrowed(text) }
 }
 
 /// Several lines of text, safe on a terminal: line ends and tabs stay.
 pub fn escape_lines(text: &str) -> Cow<'_, str> {
-    if text.chars().any(acts) {
-        escaped(text, &['\n', '\t'])
-    } else {
-        Cow::Borrowed(text)
-    }
+    if text.chars().any(acts) { escaped(text, &['\n', '\t']) } else { Cow::Borrowed(text) }
 }
 
 /// The same JSON, with every character that could act on a terminal written as `\uXXXX`. Such characters can
@@ -86,18 +78,12 @@ pub fn age(now: Timestamp, then: Timestamp) -> String {
 /// `3m ago`, or `in 3m` for what is to come.
 pub fn relative(now: Timestamp, then: Timestamp) -> String {
     let seconds = now.as_second().saturating_sub(then.as_second());
-    if seconds < 0 {
-        format!("in {}", span(-seconds))
-    } else {
-        format!("{} ago", span(seconds))
-    }
+    if seconds < 0 { format!("in {}", span(-seconds)) } else { format!("{} ago", span(seconds)) }
 }
 
 /// A point in time, on the clock of this machine's zone: `2026-02-03 14:05:06`.
 pub fn local(then: Timestamp) -> String {
-    then.to_zoned(jiff::tz::TimeZone::system())
-        .strftime("%Y-%m-%d %H:%M:%S")
-        .to_string()
+    then.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 /// Bytes for people.
@@ -122,10 +108,7 @@ mod tests {
             @r"a\u{1b}[2Jb\u{9b}c\u{202e}d\ne\tf\u{7f}g\u{feff}é漢"
         );
         assert_eq!(escape_lines("a\n\tb\u{1b}c"), "a\n\tb\\u{1b}c");
-        assert_eq!(
-            escape_json("[\"\u{9b}\u{e0001}\"]\n"),
-            "[\"\\u009b\\udb40\\udc01\"]\n"
-        );
+        assert_eq!(escape_json("[\"\u{9b}\u{e0001}\"]\n"), "[\"\\u009b\\udb40\\udc01\"]\n");
     }
 
     proptest! {
@@ -142,25 +125,18 @@ mod tests {
 
     #[test]
     fn spans_have_two_figures_at_most() {
-        let shown: Vec<String> = [
-            -5, 0, 59, 60, 61, 599, 600, 3599, 3600, 3660, 7500, 36_000, 86_400, 90_000, 864_000,
-        ]
-        .into_iter()
-        .map(span)
-        .collect();
+        let shown: Vec<String> =
+            [-5, 0, 59, 60, 61, 599, 600, 3599, 3600, 3660, 7500, 36_000, 86_400, 90_000, 864_000]
+                .into_iter()
+                .map(span)
+                .collect();
         insta::assert_snapshot!(shown.join(" "), @"0s 0s 59s 1m 1m1s 9m59s 10m 59m 1h 1h1m 2h5m 10h 1d 1d1h 10d");
     }
 
     #[test]
     fn past_and_future_are_told_apart() {
         let now = Timestamp::from_second(1_000_000).unwrap();
-        assert_eq!(
-            relative(now, Timestamp::from_second(1_000_000 - 180).unwrap()),
-            "3m ago"
-        );
-        assert_eq!(
-            relative(now, Timestamp::from_second(1_000_000 + 90).unwrap()),
-            "in 1m30s"
-        );
+        assert_eq!(relative(now, Timestamp::from_second(1_000_000 - 180).unwrap()), "3m ago");
+        assert_eq!(relative(now, Timestamp::from_second(1_000_000 + 90).unwrap()), "in 1m30s");
     }
 }

@@ -126,15 +126,7 @@ impl<C: Clone + PartialEq> ConfigFile<C> {
                 let at_rest =
                     self.told == Told::Nothing && quiet.is_some_and(|quiet| quiet >= QUIET_AT_START);
                 let sure = self.print == Some(print) || (at_rest && !torn);
-                if self.looks.found(
-                    Seen {
-                        stamp: stamp.as_ref(),
-                        print,
-                        torn,
-                    },
-                    sure,
-                    now,
-                ) {
+                if self.looks.found(Seen { stamp: stamp.as_ref(), print, torn }, sure, now) {
                     self.print = Some(print);
                     let path = &self.path;
                     let read =

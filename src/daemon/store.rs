@@ -263,7 +263,7 @@ impl Store {
     }
 
     /// Adds a session, or replaces it whole.
-    pub fn insert(&self, name: SessionName, entry: Entry) {
+    pub fn insert(&self, name: &SessionName, entry: Entry) {
         {
             let mut world = self.shared.world.borrow_mut();
             let world = &mut *world;
@@ -272,7 +272,7 @@ impl Store {
                 count(&mut world.counts, &mut world.invalid_specs, &old.shown, -1);
             }
         }
-        self.touch(&name);
+        self.touch(name);
     }
 
     /// Changes one session; `None` where it is not known. What people see of it is derived anew.

@@ -29,23 +29,14 @@ fn generation(number: u64) -> Value {
 fn while_running(daemon: &Daemon, arguments: &[&str], file: &Path, text: &str, change: Change) -> Done {
     let child = daemon.command(arguments).spawn().unwrap();
     eventually("the file is written", || {
-        fs::read_to_string(file)
-            .is_ok_and(|found| found.contains(text))
-            .then_some(())
+        fs::read_to_string(file).is_ok_and(|found| found.contains(text)).then_some(())
     });
     daemon.change(change);
     finish(child)
 }
 
 fn down(home: &Path, arguments: &[&str]) -> Done {
-    let at = [
-        "--runtime-dir",
-        "run",
-        "--sessions-dir",
-        "specs",
-        "--config",
-        "atm.yaml",
-    ];
+    let at = ["--runtime-dir", "run", "--sessions-dir", "specs", "--config", "atm.yaml"];
     finish(atm(home, &[arguments, &at].concat()).spawn().unwrap())
 }
 
@@ -54,24 +45,10 @@ fn apply_creates_a_session_and_waits_until_it_is_seen() {
     let daemon = Daemon::with([]);
     fs::write(daemon.path("a.yaml"), GOOD).unwrap();
     let file = daemon.path("sessions.d/a.yaml");
-    let done = while_running(
-        &daemon,
-        &["apply", "a.yaml"],
-        &file,
-        GOOD,
-        Change::Now(generation(1)),
-    );
+    let done = while_running(&daemon, &["apply", "a.yaml"], &file, GOOD, Change::Now(generation(1)));
     assert_eq!(done.transcript(), "a created\n--- stderr\n--- exit 0");
-    assert_eq!(
-        fs::metadata(&file).unwrap().mode() & 0o777,
-        0o600,
-        "specs hold values of env"
-    );
-    assert_eq!(
-        fs::read_dir(daemon.path("sessions.d")).unwrap().count(),
-        1,
-        "no temporary file is left"
-    );
+    assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600, "specs hold values of env");
+    assert_eq!(fs::read_dir(daemon.path("sessions.d")).unwrap().count(), 1, "no temporary file is left");
 }
 
 #[test]
@@ -85,23 +62,10 @@ fn apply_changes_a_session_and_what_means_the_same_is_left_alone() {
     assert_eq!(fs::read_to_string(&file).unwrap(), GOOD);
 
     fs::write(daemon.path("a.yaml"), BETTER).unwrap();
-    let done = while_running(
-        &daemon,
-        &["apply", "a.yaml"],
-        &file,
-        BETTER,
-        Change::Now(generation(2)),
-    );
+    let done = while_running(&daemon, &["apply", "a.yaml"], &file, BETTER, Change::Now(generation(2)));
     assert_eq!(done.transcript(), "a configured\n--- stderr\n--- exit 0");
-    assert_eq!(
-        fs::metadata(&file).unwrap().mode() & 0o777,
-        0o644,
-        "a replaced file keeps its mode"
-    );
-    assert!(
-        !daemon.path("sessions.d/a.yaml").exists(),
-        "a session has one file"
-    );
+    assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o644, "a replaced file keeps its mode");
+    assert!(!daemon.path("sessions.d/a.yaml").exists(), "a session has one file");
 }
 
 #[test]
@@ -111,11 +75,7 @@ fn apply_that_the_daemon_does_not_take_up_fails() {
     fs::write(daemon.path("a.yaml"), BETTER).unwrap();
     let done = daemon.atm(&["apply", "a.yaml", "--timeout", "20ms"]);
     assert_eq!((done.code, done.stdout.as_str()), (1, "a configured\n"));
-    assert!(
-        done.stderr.contains("has not taken up the file of `a`"),
-        "{}",
-        done.stderr
-    );
+    assert!(done.stderr.contains("has not taken up the file of `a`"), "{}", done.stderr);
 
     fs::write(daemon.path("a.yaml"), GOOD).unwrap();
     let refused = session_with(
@@ -142,11 +102,7 @@ fn one_bad_file_keeps_all_from_being_written() {
     fs::write(home.path().join("Upper.yaml"), GOOD).unwrap();
     let done = down(home.path(), &["apply", "a.yaml", "b.yaml", "Upper.yaml"]);
     assert_eq!((done.code, done.stdout.as_str()), (4, ""));
-    assert!(
-        done.stderr.contains("b.yaml:1:1") && done.stderr.contains("command"),
-        "{}",
-        done.stderr
-    );
+    assert!(done.stderr.contains("b.yaml:1:1") && done.stderr.contains("command"), "{}", done.stderr);
     assert!(done.stderr.contains("Upper.yaml"), "{}", done.stderr);
     assert!(!home.path().join("specs/a.yaml").exists());
 }
@@ -154,25 +110,13 @@ fn one_bad_file_keeps_all_from_being_written() {
 #[test]
 fn apply_works_without_a_daemon_and_from_standard_input() {
     let home = tempfile::tempdir().unwrap();
-    let at = [
-        "apply",
-        "-",
-        "--name",
-        "a",
-        "--runtime-dir",
-        "run",
-        "--sessions-dir",
-        "specs",
-    ];
+    let at = ["apply", "-", "--name", "a", "--runtime-dir", "run", "--sessions-dir", "specs"];
     let mut child = atm(home.path(), &at).stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(GOOD.as_bytes()).unwrap();
     let done = finish(child);
     assert_eq!((done.code, done.stdout.as_str()), (0, "a created\n"));
     assert!(done.stderr.starts_with("daemon down: "), "{}", done.stderr);
-    assert_eq!(
-        fs::read_to_string(home.path().join("specs/a.yaml")).unwrap(),
-        GOOD
-    );
+    assert_eq!(fs::read_to_string(home.path().join("specs/a.yaml")).unwrap(), GOOD);
 }
 
 #[test]
@@ -184,11 +128,7 @@ fn a_link_is_neither_replaced_nor_written_through() {
     fs::write(home.path().join("a.yaml"), BETTER).unwrap();
     let done = down(home.path(), &["apply", "a.yaml"]);
     assert_eq!(done.code, 1);
-    assert!(
-        done.stderr.contains("is a link to `../target`"),
-        "{}",
-        done.stderr
-    );
+    assert!(done.stderr.contains("is a link to `../target`"), "{}", done.stderr);
     assert_eq!(fs::read_to_string(home.path().join("target")).unwrap(), GOOD);
 }
 
@@ -214,11 +154,7 @@ fn delete_without_a_daemon_removes_the_file() {
     fs::write(home.path().join("specs/a.yaml"), GOOD).unwrap();
     let done = down(home.path(), &["delete", "a", "b"]);
     assert_eq!((done.code, done.stdout.as_str()), (3, "a deleted\n"));
-    assert!(
-        done.stderr.contains("daemon down") && done.stderr.contains("no session `b`"),
-        "{}",
-        done.stderr
-    );
+    assert!(done.stderr.contains("daemon down") && done.stderr.contains("no session `b`"), "{}", done.stderr);
     assert!(!home.path().join("specs/a.yaml").exists());
 }
 
@@ -229,9 +165,7 @@ fn edit(home: &Path, script: &str) -> Done {
     fs::set_permissions(&editor, Permissions::from_mode(0o755)).unwrap();
     let at = ["edit", "a", "--runtime-dir", "run", "--sessions-dir", "specs"];
     let mut command = atm(home, &at);
-    command
-        .env("EDITOR", format!("{} --wait", editor.display()))
-        .env("TMPDIR", home.join("tmp"));
+    command.env("EDITOR", format!("{} --wait", editor.display())).env("TMPDIR", home.join("tmp"));
     finish(command.spawn().unwrap())
 }
 
@@ -246,25 +180,11 @@ fn editable() -> tempfile::TempDir {
 #[test]
 fn edit_puts_a_valid_copy_into_place() {
     let home = editable();
-    let done = edit(
-        home.path(),
-        "test \"$1\" = --wait && case $2 in */a.yaml) echo 'priority: 5' >> \"$2\";; esac",
-    );
-    assert_eq!(
-        (done.code, done.stdout.as_str()),
-        (0, "a configured\n"),
-        "{}",
-        done.stderr
-    );
-    assert_eq!(
-        fs::read_to_string(home.path().join("specs/a.yaml")).unwrap(),
-        format!("{GOOD}priority: 5\n")
-    );
-    assert_eq!(
-        fs::read_dir(home.path().join("tmp")).unwrap().count(),
-        0,
-        "the copy is gone"
-    );
+    let done =
+        edit(home.path(), "test \"$1\" = --wait && case $2 in */a.yaml) echo 'priority: 5' >> \"$2\";; esac");
+    assert_eq!((done.code, done.stdout.as_str()), (0, "a configured\n"), "{}", done.stderr);
+    assert_eq!(fs::read_to_string(home.path().join("specs/a.yaml")).unwrap(), format!("{GOOD}priority: 5\n"));
+    assert_eq!(fs::read_dir(home.path().join("tmp")).unwrap().count(), 0, "the copy is gone");
 
     let done = edit(home.path(), "exit 0");
     assert_eq!((done.code, done.stdout.as_str()), (0, "a unchanged\n"));
@@ -277,10 +197,7 @@ fn edit_keeps_what_cannot_be_put_into_place() {
     for (script, code, told) in [
         ("echo 'prioritty: 5' >> \"$2\"".to_owned(), 4, "did you mean"),
         (
-            format!(
-                "echo 'priority: 5' >> \"$2\"; echo '# other' >> {}",
-                spec.display()
-            ),
+            format!("echo 'priority: 5' >> \"$2\"; echo '# other' >> {}", spec.display()),
             1,
             "was changed meanwhile",
         ),
@@ -290,14 +207,7 @@ fn edit_keeps_what_cannot_be_put_into_place() {
         let done = edit(home.path(), &script);
         assert_eq!(done.code, code, "{done:?}");
         assert!(done.stderr.contains(told), "{}", done.stderr);
-        let kept = done
-            .stderr
-            .split("your copy is kept: `")
-            .nth(1)
-            .unwrap()
-            .split('`')
-            .next()
-            .unwrap();
+        let kept = done.stderr.split("your copy is kept: `").nth(1).unwrap().split('`').next().unwrap();
         assert!(fs::read_to_string(kept).unwrap().contains("prior"), "{kept}");
         assert!(!fs::read_to_string(&spec).unwrap().contains("prior"));
     }
@@ -315,16 +225,10 @@ fn run_writes_a_spec_and_waits_until_it_runs() {
         "x y",
         Change::Now(running),
     );
-    assert_eq!(
-        done.transcript(),
-        "sh-2\n--- stderr\nsh-2 running (pid 9)\n--- exit 0"
-    );
+    assert_eq!(done.transcript(), "sh-2\n--- stderr\nsh-2 running (pid 9)\n--- exit 0");
     let spec: Value = serde_yaml::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
     let here = fs::canonicalize(daemon.directory.path()).unwrap();
-    assert_eq!(
-        spec,
-        json!({"command": ["/bin/sh", "-c", "x y"], "env": {"A": "b"}, "workingDir": here})
-    );
+    assert_eq!(spec, json!({"command": ["/bin/sh", "-c", "x y"], "env": {"A": "b"}, "workingDir": here}));
 
     let taken = daemon.atm(&["run", "--name", "sh-2", "--", "sh"]);
     assert_eq!(taken.code, 1);
@@ -335,18 +239,8 @@ fn run_writes_a_spec_and_waits_until_it_runs() {
 fn run_says_why_it_does_not_run() {
     let daemon = Daemon::with([]);
     let file = daemon.path("sessions.d/a.yaml");
-    let full = session_with(
-        "a",
-        "Pending MaxSessions",
-        &json!({"message": "Maximum 4 sessions supported."}),
-    );
-    let done = while_running(
-        &daemon,
-        &["run", "--name", "a", "--", "sh"],
-        &file,
-        "sh",
-        Change::Now(full),
-    );
+    let full = session_with("a", "Pending MaxSessions", &json!({"message": "Maximum 4 sessions supported."}));
+    let done = while_running(&daemon, &["run", "--name", "a", "--", "sh"], &file, "sh", Change::Now(full));
     assert_eq!((done.code, done.stdout.as_str()), (75, "a\n"), "{}", done.stderr);
     let bad = daemon.atm(&["run", "--name", "b", "--env", "A B=c", "--", ""]);
     assert_eq!(bad.code, 4, "{bad:?}");
@@ -359,13 +253,9 @@ fn validate_checks_a_whole_directory_and_never_blocks() {
     let specs = home.path().join("specs");
     fs::create_dir(&specs).unwrap();
     fs::write(home.path().join("atm.yaml"), "maxSessions: 4\n").unwrap();
-    for (name, text) in [
-        ("a.yaml", GOOD),
-        ("b.yml", BETTER),
-        (".c.yaml", BAD),
-        ("d.yaml~", BAD),
-        ("notes.txt", BAD),
-    ] {
+    for (name, text) in
+        [("a.yaml", GOOD), ("b.yml", BETTER), (".c.yaml", BAD), ("d.yaml~", BAD), ("notes.txt", BAD)]
+    {
         fs::write(specs.join(name), text).unwrap();
     }
     let done = down(home.path(), &["validate"]);
@@ -374,14 +264,8 @@ fn validate_checks_a_whole_directory_and_never_blocks() {
     fs::write(specs.join("bad.yaml"), BAD).unwrap();
     fs::write(home.path().join("atm.yaml"), "maxSesions: 4\n").unwrap();
     let mode = rustix::fs::Mode::RUSR;
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        specs.join("fifo.yaml"),
-        rustix::fs::FileType::Fifo,
-        mode,
-        0,
-    )
-    .unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, specs.join("fifo.yaml"), rustix::fs::FileType::Fifo, mode, 0)
+        .unwrap();
     let done = down(home.path(), &["validate"]);
     assert_eq!(done.code, 4);
     for told in ["bad.yaml:1:1", "did you mean", "maxSessions", "fifo.yaml"] {
@@ -397,10 +281,7 @@ fn config_is_told_from_its_file_while_the_daemon_is_down() {
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("atm.yaml"), "maxSessions: 7\n").unwrap();
     let done = down(home.path(), &["config", "-o", "json"]);
-    assert_eq!(
-        serde_json::from_str::<Value>(&done.stdout).unwrap()["maxSessions"],
-        7
-    );
+    assert_eq!(serde_json::from_str::<Value>(&done.stdout).unwrap()["maxSessions"], 7);
     assert!(done.stderr.starts_with("daemon down: from "), "{}", done.stderr);
     fs::write(home.path().join("atm.yaml"), "maxSessions: many\n").unwrap();
     assert_eq!(down(home.path(), &["config"]).code, 4);

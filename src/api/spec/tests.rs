@@ -221,7 +221,9 @@ fn what_means_the_same_has_the_same_digest() {
         "command: [\"claude\", '-x']\r\n# a comment\r\n",
         "---\ncommand:\n- claude\n- -x\n...\n",
         "\u{feff}command: [claude, -x]",
-        "command: [claude, -x]\nworkingDir: ~\nenv: {}\nenvFile: []\nlabels: {}".replace(": ~\n", ": '~'\n").as_str(),
+        "command: [claude, -x]\nworkingDir: ~\nenv: {}\nenvFile: []\nlabels: {}"
+            .replace(": ~\n", ": '~'\n")
+            .as_str(),
         "command: [claude, -x]\nterminal: true\nagent: claude\nresume: auto\nrestartPolicy: OnFailure",
         "command: [claude, -x]\nterminal: {columns: 120, rows: 40}\nbackoff: {initial: 1000ms, max: 5m, resetAfter: 600s}",
         "command: [claude, -x]\nbackoff: {}\nterminal: {}\nterminationGracePeriod: 10s\nstopSignal: 15\nonChange: WhenIdle",
@@ -257,7 +259,8 @@ fn a_change_of_any_key_changes_the_digest_and_of_few_the_launch() {
     let whole = good(FULL);
     for line in FULL.lines() {
         let key = line.split(':').next().unwrap();
-        let rest: String = FULL.lines().filter(|other| *other != line).map(|line| format!("{line}\n")).collect();
+        let rest: String =
+            FULL.lines().filter(|other| *other != line).map(|line| format!("{line}\n")).collect();
         let changed = match key {
             "command" => good(&format!("{rest}command: [claude]")),
             "owner" => good(&format!("{rest}owner: bob")),
@@ -307,7 +310,9 @@ fn every_default_of_the_schema_written_out_changes_nothing() {
 
 #[test]
 fn a_mistake_is_told_with_its_place_and_what_to_do() {
-    let wrong = parse("comand: [claude]\nrestartPolicy: always\nbackoff: {initial: 30 parsecs}\nenv:\n  PORT: 8080\n");
+    let wrong = parse(
+        "comand: [claude]\nrestartPolicy: always\nbackoff: {initial: 30 parsecs}\nenv:\n  PORT: 8080\n",
+    );
     insta::assert_snapshot!(wrong.unwrap_err().render(), @r#"
     error: unknown key `comand`
      --> web.yaml:1:1
@@ -526,64 +531,167 @@ fn wrong_values_are_told_by_their_path() {
         ("command: ''", "1:10: the command is empty (write what to run: `[claude]`)"),
         ("command: []", "1:10: the command is empty (write what to run: `[claude]`)"),
         ("command: ['', a]", "1:10: the program has no name (write what to run: `[claude]`)"),
-        ("command:", "1:9: expected a command as a list or a text, found nothing (give it a value, or leave the key out)"),
+        (
+            "command:",
+            "1:9: expected a command as a list or a text, found nothing (give it a value, or leave the key out)",
+        ),
         ("command: {a: b}", "1:10: expected a command as a list or a text, found a mapping"),
-        ("command: [sleep, 1000]", "1:18: expected a text, found the number `1000` (put it in quotes to make it a text)"),
+        (
+            "command: [sleep, 1000]",
+            "1:18: expected a text, found the number `1000` (put it in quotes to make it a text)",
+        ),
         ("command: [sh, [x]]", "1:15: expected a text, found a list"),
         ("command: \"a\\0b\"", "1:10: a NUL character cannot stand in a value"),
         ("env: {'': a}", "1:7: expected the name of a variable, without `=`, found an empty text"),
         ("env: {A=B: a}", "1:7: expected the name of a variable, without `=`, found the name `A=B`"),
         ("env: {\"A\\0\": a}", "1:7: expected the name of a variable, without `=`, found the name `A\\u{0}`"),
-        ("env: {ATM_SESSION: a}", "1:7: expected a name that a session may set, found the name `ATM_SESSION` (atm and systemd set it themselves)"),
-        ("env: {NOTIFY_SOCKET: a}", "1:7: expected a name that a session may set, found the name `NOTIFY_SOCKET` (atm and systemd set it themselves)"),
+        (
+            "env: {ATM_SESSION: a}",
+            "1:7: expected a name that a session may set, found the name `ATM_SESSION` (atm and systemd set it themselves)",
+        ),
+        (
+            "env: {NOTIFY_SOCKET: a}",
+            "1:7: expected a name that a session may set, found the name `NOTIFY_SOCKET` (atm and systemd set it themselves)",
+        ),
         ("env: {A: \"\\0\"}", "1:10: a NUL character cannot stand in a value"),
-        ("env: [A=b]", "1:6: expected a mapping of names to texts, found a list (write each as `NAME: \"value\"`)"),
-        ("env: {1: a}", "1:7: expected a text as key, found the number `1` (put it in quotes to make it a text)"),
-        ("workingDir: src", "1:13: expected a path that begins with `/`, `~` or `${VAR}`, found the text `src` (`~/` in front of it means the user's home)"),
-        ("workingDir: ~", "1:13: expected a path that begins with `/`, `~` or `${VAR}`, found nothing (give it a value, or leave the key out)"),
-        ("envFile: [/a, b]", "1:15: expected a path that begins with `/`, `~` or `${VAR}`, found the text `b` (`~/` in front of it means the user's home)"),
+        (
+            "env: [A=b]",
+            "1:6: expected a mapping of names to texts, found a list (write each as `NAME: \"value\"`)",
+        ),
+        (
+            "env: {1: a}",
+            "1:7: expected a text as key, found the number `1` (put it in quotes to make it a text)",
+        ),
+        (
+            "workingDir: src",
+            "1:13: expected a path that begins with `/`, `~` or `${VAR}`, found the text `src` (`~/` in front of it means the user's home)",
+        ),
+        (
+            "workingDir: ~",
+            "1:13: expected a path that begins with `/`, `~` or `${VAR}`, found nothing (give it a value, or leave the key out)",
+        ),
+        (
+            "envFile: [/a, b]",
+            "1:15: expected a path that begins with `/`, `~` or `${VAR}`, found the text `b` (`~/` in front of it means the user's home)",
+        ),
         ("user: a:b", "1:7: expected the name of a user, found the text `a:b`"),
-        ("user: 1000", "1:7: expected the name of a user, found the number `1000` (put it in quotes to make it a text)"),
-        ("terminal: yes", "1:11: expected `true`, `false` or `{columns: 120, rows: 40}`, found the text `yes`"),
+        (
+            "user: 1000",
+            "1:7: expected the name of a user, found the number `1000` (put it in quotes to make it a text)",
+        ),
+        (
+            "terminal: yes",
+            "1:11: expected `true`, `false` or `{columns: 120, rows: 40}`, found the text `yes`",
+        ),
         ("terminal: {columns: 0}", "1:21: expected a whole number from 1 to 1000, found the number `0`"),
         ("terminal: {rows: 1001}", "1:18: expected a whole number from 1 to 1000, found the number `1001`"),
         ("terminal: {width: 80}", "1:12: unknown key `width` (did you mean `columns`?)"),
-        ("agent: Claude", "1:8: expected `claude`, `codex` or `generic`, found the text `Claude` (did you mean `claude`?)"),
-        ("restartPolicy: on-failure", "1:16: expected `Always`, `OnFailure` or `Never`, found the text `on-failure` (did you mean `OnFailure`?)"),
-        ("restartPolicy: Sometimes", "1:16: expected `Always`, `OnFailure` or `Never`, found the text `Sometimes`"),
-        ("onChange: restart", "1:11: expected `WhenIdle`, `Restart` or `Manual`, found the text `restart` (did you mean `Restart`?)"),
+        (
+            "agent: Claude",
+            "1:8: expected `claude`, `codex` or `generic`, found the text `Claude` (did you mean `claude`?)",
+        ),
+        (
+            "restartPolicy: on-failure",
+            "1:16: expected `Always`, `OnFailure` or `Never`, found the text `on-failure` (did you mean `OnFailure`?)",
+        ),
+        (
+            "restartPolicy: Sometimes",
+            "1:16: expected `Always`, `OnFailure` or `Never`, found the text `Sometimes`",
+        ),
+        (
+            "onChange: restart",
+            "1:11: expected `WhenIdle`, `Restart` or `Manual`, found the text `restart` (did you mean `Restart`?)",
+        ),
         ("resume: true", "1:9: expected `auto` or `never`, found the boolean `true`"),
         ("backoff: 5s", "1:10: expected `{initial: 1s, max: 5m, resetAfter: 10m}`, found the text `5s`"),
-        ("backoff: {initial: 10m}", "1:20: `max` is shorter than `initial` (`max` is 5m where it is not written)"),
-        ("backoff: {max: 1ms}", "1:16: `max` is shorter than `initial` (`initial` is 1s where it is not written)"),
-        ("terminationGracePeriod: 10", "1:25: expected a duration such as `90s`, `1h30m` or `2d`, found the number `10` (add a unit: `ms`, `s`, `m`, `h`, `d` or `w`)"),
-        ("terminationGracePeriod: '10'", "1:25: expected a duration such as `90s`, `1h30m` or `2d`, found the text `10` (add a unit: `ms`, `s`, `m`, `h`, `d` or `w`)"),
-        ("terminationGracePeriod: 101y", "1:25: expected a duration of at most 100 years, found the text `101y`"),
-        ("stopSignal: KILL", "1:13: expected a signal that a program can act on, found the text `KILL` (SIGKILL follows by itself after terminationGracePeriod)"),
-        ("stopSignal: 19", "1:13: expected a signal that a program can act on, found the number `19` (SIGKILL follows by itself after terminationGracePeriod)"),
-        ("stopSignal: term", "1:13: expected a signal such as `TERM`, `INT` or `HUP`, found the text `term` (did you mean `TERM`?)"),
-        ("maxIdle: 0s", "1:10: expected a duration of at least 1ms, or `never`, found the text `0s` (`never` switches it off)"),
-        ("maxAge: off", "1:9: expected a duration such as `90s`, `1h30m` or `2d`, or `never`, found the text `off` (`never` switches it off)"),
-        ("maxMemory: 4", "1:12: expected a size of at least 1MiB, or `never`, found the number `4` (a number without a unit is in bytes)"),
-        ("maxMemory: 4GiBs", "1:12: expected a size such as `512MiB`, `2GB` or `4096` (bytes), or `never`, found the text `4GiBs` (units are `KiB`, `MiB`, `GiB` and `TiB`, or `kB`, `MB`, `GB` and `TB`)"),
-        ("maxMemory: -1", "1:12: expected a size such as `512MiB`, `2GB` or `4096` (bytes), or `never`, found the number `-1` (`never` switches it off)"),
-        ("maxProcesses: 0", "1:15: expected a whole number from 1 to 4194304, or `never`, found the number `0` (`never` switches it off)"),
+        (
+            "backoff: {initial: 10m}",
+            "1:20: `max` is shorter than `initial` (`max` is 5m where it is not written)",
+        ),
+        (
+            "backoff: {max: 1ms}",
+            "1:16: `max` is shorter than `initial` (`initial` is 1s where it is not written)",
+        ),
+        (
+            "terminationGracePeriod: 10",
+            "1:25: expected a duration such as `90s`, `1h30m` or `2d`, found the number `10` (add a unit: `ms`, `s`, `m`, `h`, `d` or `w`)",
+        ),
+        (
+            "terminationGracePeriod: '10'",
+            "1:25: expected a duration such as `90s`, `1h30m` or `2d`, found the text `10` (add a unit: `ms`, `s`, `m`, `h`, `d` or `w`)",
+        ),
+        (
+            "terminationGracePeriod: 101y",
+            "1:25: expected a duration of at most 100 years, found the text `101y`",
+        ),
+        (
+            "stopSignal: KILL",
+            "1:13: expected a signal that a program can act on, found the text `KILL` (SIGKILL follows by itself after terminationGracePeriod)",
+        ),
+        (
+            "stopSignal: 19",
+            "1:13: expected a signal that a program can act on, found the number `19` (SIGKILL follows by itself after terminationGracePeriod)",
+        ),
+        (
+            "stopSignal: term",
+            "1:13: expected a signal such as `TERM`, `INT` or `HUP`, found the text `term` (did you mean `TERM`?)",
+        ),
+        (
+            "maxIdle: 0s",
+            "1:10: expected a duration of at least 1ms, or `never`, found the text `0s` (`never` switches it off)",
+        ),
+        (
+            "maxAge: off",
+            "1:9: expected a duration such as `90s`, `1h30m` or `2d`, or `never`, found the text `off` (`never` switches it off)",
+        ),
+        (
+            "maxMemory: 4",
+            "1:12: expected a size of at least 1MiB, or `never`, found the number `4` (a number without a unit is in bytes)",
+        ),
+        (
+            "maxMemory: 4GiBs",
+            "1:12: expected a size such as `512MiB`, `2GB` or `4096` (bytes), or `never`, found the text `4GiBs` (units are `KiB`, `MiB`, `GiB` and `TiB`, or `kB`, `MB`, `GB` and `TB`)",
+        ),
+        (
+            "maxMemory: -1",
+            "1:12: expected a size such as `512MiB`, `2GB` or `4096` (bytes), or `never`, found the number `-1` (`never` switches it off)",
+        ),
+        (
+            "maxProcesses: 0",
+            "1:15: expected a whole number from 1 to 4194304, or `never`, found the number `0` (`never` switches it off)",
+        ),
         ("cpuWeight: 10001", "1:12: expected a whole number from 1 to 10000, found the number `10001`"),
         ("cpuWeight: 1.5", "1:12: expected a whole number from 1 to 10000, found the number `1.5`"),
-        ("priority: '1'", "1:11: expected a whole number from -2147483648 to 2147483647, found the text `1` (write it without quotes)"),
-        ("priority: 2147483648", "1:11: expected a whole number from -2147483648 to 2147483647, found the number `2147483648`"),
+        (
+            "priority: '1'",
+            "1:11: expected a whole number from -2147483648 to 2147483647, found the text `1` (write it without quotes)",
+        ),
+        (
+            "priority: 2147483648",
+            "1:11: expected a whole number from -2147483648 to 2147483647, found the number `2147483648`",
+        ),
         ("pinned: yes", "1:9: expected `true` or `false`, found the text `yes` (write `true`)"),
         ("pinned: 1", "1:9: expected `true` or `false`, found the number `1`"),
         ("identity: ''", "1:11: expected a name, found an empty text (leave the key out to mean none)"),
-        ("identity: \"a\\e[2J\"", "1:11: expected a name of at most 253 printable bytes, found the text `a\\u{1b}[2J`"),
+        (
+            "identity: \"a\\e[2J\"",
+            "1:11: expected a name of at most 253 printable bytes, found the text `a\\u{1b}[2J`",
+        ),
         ("slot: chat", "1:7: `slot` without `owner` (a slot is its owner's: write both)"),
-        ("labels: {a b: c}", "1:10: expected a label's name, without blanks, `,`, `=` and `!`, found the name `a b`"),
-        ("labels: {a: 1}", "1:13: expected a label's value, found the number `1` (put it in quotes to make it a text)"),
+        (
+            "labels: {a b: c}",
+            "1:10: expected a label's name, without blanks, `,`, `=` and `!`, found the name `a b`",
+        ),
+        (
+            "labels: {a: 1}",
+            "1:13: expected a label's value, found the number `1` (put it in quotes to make it a text)",
+        ),
         ("labels: {a: 'b,c'}", "1:13: expected a label's value without `,`, found the text `b,c`"),
         ("<<: {pinned: true}", "1:1: merge keys are not supported (write the keys out)"),
         ("? [a]\n: b", "1:3: expected a text as key, found a list (put it in quotes to make it a text)"),
     ] {
-        let text = if line.starts_with("command") { line.to_owned() } else { format!("{line}\ncommand: [x]\n") };
+        let text =
+            if line.starts_with("command") { line.to_owned() } else { format!("{line}\ncommand: [x]\n") };
         assert_eq!(bad(&text), [format!("web.yaml:{expected}")], "{text}");
     }
 }
@@ -684,7 +792,8 @@ fn an_error_shown_to_strangers_quotes_nothing() {
 fn arbitrary_env() -> impl Strategy<Value = Vec<(String, String)>> {
     let name = "[A-Zé][A-Z_]{0,5}".prop_filter("reserved", |name| !name.starts_with("ATM_"));
     // The emitter leaves these two bare: the parser reads them as texts, YAML 1.2 as numbers.
-    let scalars: Vec<&str> = NORWAY.iter().map(|(text, _)| *text).filter(|text| !text.ends_with("1e999")).collect();
+    let scalars: Vec<&str> =
+        NORWAY.iter().map(|(text, _)| *text).filter(|text| !text.ends_with("1e999")).collect();
     let value = prop_oneof![any::<String>(), select(scalars).prop_map(str::to_owned)];
     let value = value.prop_map(|text| text.replace(['\0', '\r', '\u{feff}', '\u{fffe}', '\u{ffff}'], ""));
     prop::collection::vec((name, value), 0..5)

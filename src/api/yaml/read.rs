@@ -24,14 +24,7 @@ pub(super) enum Found {
 }
 
 fn found(node: &Node) -> Found {
-    Found::Value(
-        node.kind(),
-        if let Node::Text(text) = node {
-            Some(text.clone())
-        } else {
-            None
-        },
-    )
+    Found::Value(node.kind(), if let Node::Text(text) = node { Some(text.clone()) } else { None })
 }
 
 /// Something wrong, by its path; located later.
@@ -82,13 +75,7 @@ pub struct Place<'d> {
 
 impl<'d> Place<'d> {
     pub(super) fn root(node: &'d Node, problems: &'d Problems) -> Self {
-        Self {
-            node,
-            steps: Vec::new(),
-            path: String::new(),
-            problems,
-            also: None,
-        }
+        Self { node, steps: Vec::new(), path: String::new(), problems, also: None }
     }
 
     /// The value.
@@ -99,13 +86,7 @@ impl<'d> Place<'d> {
     fn inner(&self, node: &'d Node, step: Step, name: &str) -> Self {
         let mut steps = self.steps.clone();
         steps.push(step);
-        Self {
-            node,
-            steps,
-            path: format!("{}{name}", self.path),
-            problems: self.problems,
-            also: None,
-        }
+        Self { node, steps, path: format!("{}{name}", self.path), problems: self.problems, also: None }
     }
 
     fn entry(&self, index: usize, key: &str, value: &'d Node) -> Self {
@@ -132,10 +113,7 @@ impl<'d> Place<'d> {
     /// The same place, where `word` may stand as well; a message about it says so.
     #[must_use]
     pub fn or(&self, word: &'static str) -> Self {
-        Self {
-            also: Some(word),
-            ..self.clone()
-        }
+        Self { also: Some(word), ..self.clone() }
     }
 
     /// Reports that the value is not what was expected; the message shows what is there.
@@ -239,8 +217,7 @@ impl<'d> Place<'d> {
         for (index, (key, value)) in entries.iter().enumerate() {
             let Node::Text(name) = key else {
                 let hint = "put it in quotes to make it a text".to_owned();
-                self.problems
-                    .add(self.bad_key(index, "expected a text as key", found(key), Some(hint)));
+                self.problems.add(self.bad_key(index, "expected a text as key", found(key), Some(hint)));
                 continue;
             };
             if name == "<<" {
@@ -278,12 +255,7 @@ impl<'d> Fields<'d> {
             place.wrong(&Wrong::expected(expected));
             return None;
         };
-        Some(Self {
-            place: place.clone(),
-            entries,
-            asked: Vec::new(),
-            missing: Vec::new(),
-        })
+        Some(Self { place: place.clone(), entries, asked: Vec::new(), missing: Vec::new() })
     }
 
     /// The value of `key`, where it is written and good.
@@ -296,17 +268,12 @@ impl<'d> Fields<'d> {
         if let Some(place) = self.find(key) {
             return T::read(&place);
         }
-        let mut problem = self.place.problem(
-            format!("the key `{key}` is missing"),
-            Found::Nothing,
-            Some(hint.into()),
-        );
+        let mut problem =
+            self.place.problem(format!("the key `{key}` is missing"), Found::Nothing, Some(hint.into()));
         // Indented by accident, it is a key of something else.
         problem.other = self.misplaced(key);
         if problem.other.is_some() {
-            problem.hint = Some(format!(
-                "`{key}` belongs to another key: check the indentation of"
-            ));
+            problem.hint = Some(format!("`{key}` belongs to another key: check the indentation of"));
         }
         self.missing.push((key, problem));
         None
@@ -324,9 +291,7 @@ impl<'d> Fields<'d> {
     fn misplaced(&self, key: &str) -> Option<Vec<Step>> {
         self.entries.iter().enumerate().find_map(|(outer, (_, value))| {
             let Node::Map(inner) = value else { return None };
-            let at = inner
-                .iter()
-                .position(|(found, _)| matches!(found, Node::Text(text) if text == key))?;
+            let at = inner.iter().position(|(found, _)| matches!(found, Node::Text(text) if text == key))?;
             Some([self.place.steps.as_slice(), &[Step::Value(outer), Step::Key(at)]].concat())
         })
     }
@@ -345,13 +310,10 @@ impl<'d> Fields<'d> {
             };
             // Written with a mistake, it is not missing as well.
             if let Some(hint) = &hint {
-                self.missing
-                    .retain(|(key, _)| !hint.contains(&format!("`{key}`")));
+                self.missing.retain(|(key, _)| !hint.contains(&format!("`{key}`")));
             }
             let found = Found::Key(name.clone());
-            self.place
-                .problems
-                .add(self.place.bad_key(index, "unknown key", found, hint));
+            self.place.problems.add(self.place.bad_key(index, "unknown key", found, hint));
         }
         for (_, problem) in self.missing {
             self.place.problems.add(problem);
@@ -367,15 +329,9 @@ pub fn one_of<T: Copy>(place: &Place<'_>, words: &[(&str, T)]) -> Option<T> {
         place.wrong(&wrong);
         return None;
     };
-    let found = words
-        .iter()
-        .find(|(word, _)| word == text)
-        .map(|(_, value)| *value);
+    let found = words.iter().find(|(word, _)| word == text).map(|(_, value)| *value);
     if found.is_none() {
-        place.wrong(&Wrong {
-            hint: did_you_mean(text, &names),
-            ..wrong
-        });
+        place.wrong(&Wrong { hint: did_you_mean(text, &names), ..wrong });
     }
     found
 }
@@ -428,10 +384,7 @@ impl Read for bool {
             },
             _ => None,
         };
-        place.wrong(&Wrong {
-            expected: "`true` or `false`".into(),
-            hint: hint.map(str::to_owned),
-        });
+        place.wrong(&Wrong { expected: "`true` or `false`".into(), hint: hint.map(str::to_owned) });
         None
     }
 }

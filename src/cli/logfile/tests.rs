@@ -11,19 +11,11 @@ struct Writer {
 impl Writer {
     fn new(files: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self {
-            path: dir.path().join("a.log"),
-            _dir: dir,
-            files,
-        }
+        Self { path: dir.path().join("a.log"), _dir: dir, files }
     }
 
     fn write(&self, text: &str) {
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(&self.path)
-            .unwrap();
+        let mut file = OpenOptions::new().append(true).create(true).open(&self.path).unwrap();
         file.write_all(text.as_bytes()).unwrap();
     }
 
@@ -111,11 +103,7 @@ fn following_goes_through_rotation_without_a_gap() {
     assert_eq!(drain(&mut follower), (String::new(), false));
     writer.write("b\n");
     writer.rotate();
-    assert_eq!(
-        drain(&mut follower),
-        ("b\n".into(), false),
-        "nothing has taken its place yet"
-    );
+    assert_eq!(drain(&mut follower), ("b\n".into(), false), "nothing has taken its place yet");
     writer.write("c\n");
     writer.rotate();
     writer.write("d\n");

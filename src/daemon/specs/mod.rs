@@ -141,10 +141,7 @@ impl fmt::Display for Unavailable {
         match self {
             Self::Missing => f.write_str("the spec directory is missing; no session is stopped for that"),
             Self::Unreadable(why) => {
-                write!(
-                    f,
-                    "the spec directory cannot be read ({why}); no session is stopped for that"
-                )
+                write!(f, "the spec directory cannot be read ({why}); no session is stopped for that")
             }
             Self::Refused(why) => write!(f, "the spec directory is refused: {why}"),
             Self::Other { absent } => {

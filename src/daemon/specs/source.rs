@@ -142,23 +142,14 @@ where
     let (input, inputs) = mpsc::channel();
     let busy_since = Arc::new(AtomicU64::new(0));
     let (wake, busy) = (input.clone(), Arc::clone(&busy_since));
-    let thread = std::thread::Builder::new()
-        .name("specs".to_owned())
-        .spawn(move || {
-            let targets = Targets {
-                directory: options.directory.clone(),
-                config: options.config.clone(),
-            };
-            let inbox = Inbox::new(targets, move || {
-                let _ = wake.send(Input::Heard); // fails when the thread is ending
-            });
-            Source::new(options, inbox, updates, busy).run(&inputs);
-        })?;
-    Ok(Handle {
-        input,
-        busy_since,
-        thread,
-    })
+    let thread = std::thread::Builder::new().name("specs".to_owned()).spawn(move || {
+        let targets = Targets { directory: options.directory.clone(), config: options.config.clone() };
+        let inbox = Inbox::new(targets, move || {
+            let _ = wake.send(Input::Heard); // fails when the thread is ending
+        });
+        Source::new(options, inbox, updates, busy).run(&inputs);
+    })?;
+    Ok(Handle { input, busy_since, thread })
 }
 
 struct Source<S, C> {
@@ -196,16 +187,7 @@ impl<S: Document, C: Clone + PartialEq> Source<S, C> {
         updates: UnboundedSender<Update<S, C>>,
         busy_since: Arc<AtomicU64>,
     ) -> Self {
-        let Options {
-            directory,
-            mode,
-            rules,
-            recorded,
-            known,
-            config,
-            parse_config,
-            inotify,
-        } = options;
+        let Options { directory, mode, rules, recorded, known, config, parse_config, inotify } = options;
         if known.is_empty() {
             // Where this fails the first listing says why.
             let _ = make_directory(&directory, mode);
@@ -269,12 +251,7 @@ impl<S: Document, C: Clone + PartialEq> Source<S, C> {
                 // A further look at the same file makes the earlier one worth nothing.
                 self.unheard.retain(|(unheard, _)| unheard != key);
             }
-            if let Step::Read {
-                key,
-                directory,
-                hear_first: true,
-            } = step
-            {
+            if let Step::Read { key, directory, hear_first: true } = step {
                 // Hearing takes longer than reading, and once is enough for all that was read before.
                 let sight = self.look(&key, directory);
                 self.unheard.push((key, sight));
@@ -367,8 +344,7 @@ impl<S: Document, C: Clone + PartialEq> Source<S, C> {
 
     fn busy<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
         // Zero is "not busy"; the clock was there one nanosecond after boot.
-        self.busy_since
-            .store(clock::monotonic().as_nanos().max(1), Ordering::Relaxed);
+        self.busy_since.store(clock::monotonic().as_nanos().max(1), Ordering::Relaxed);
         let result = work(self);
         self.busy_since.store(0, Ordering::Relaxed);
         result
@@ -410,19 +386,14 @@ impl<S: Document, C: Clone + PartialEq> Source<S, C> {
                 files.push(Listed { key, stamp, quiet });
             }
         }
-        Listing::Here {
-            directory: directory.inode,
-            files,
-            odd,
-        }
+        Listing::Here { directory: directory.inode, files, odd }
     }
 
     /// Watches the spec directory, and its parent, which tells at once when the directory comes back.
     /// Returns whether there is a new watch.
     fn watch_specs(&mut self, path: &Path, id: DirId) -> bool {
         if !self.inotify {
-            self.ledger
-                .set_blind(Some("it is switched off".to_owned()), clock::monotonic());
+            self.ledger.set_blind(Some("it is switched off".to_owned()), clock::monotonic());
             return false;
         }
         let now = clock::monotonic();
@@ -517,9 +488,7 @@ impl<S: Document, C: Clone + PartialEq> Source<S, C> {
             self.hear(clock::monotonic());
         }
         let quiet = match &sight {
-            Sight::Present {
-                stamp: Some(stamp), ..
-            } => quiet_for(stamp.file()),
+            Sight::Present { stamp: Some(stamp), .. } => quiet_for(stamp.file()),
             Sight::Present { stamp: None, .. } | Sight::Missing => None,
         };
         self.config.read(sight, quiet, clock::monotonic());

@@ -73,11 +73,7 @@ pub struct Inbox {
 impl Inbox {
     /// `wake` is called when something came into an empty inbox; it must not block.
     pub fn new(targets: Targets, wake: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self {
-            targets,
-            heard: Mutex::default(),
-            wake: Box::new(wake),
-        })
+        Arc::new(Self { targets, heard: Mutex::default(), wake: Box::new(wake) })
     }
 
     /// What came since the last time.
@@ -131,10 +127,7 @@ impl Heard {
         }
         match FileName::of(name) {
             FileName::Spec(key) => {
-                self.specs
-                    .entry(key)
-                    .and_modify(|before| *before = before.then(hint))
-                    .or_insert(hint);
+                self.specs.entry(key).and_modify(|before| *before = before.then(hint)).or_insert(hint);
             }
             FileName::Odd(text) if what != What::Gone && self.odd.len() < MAX_ODD => self.odd.push(text),
             FileName::Odd(_) | FileName::Foreign => {}
@@ -185,11 +178,7 @@ pub struct Watch {
 impl Watch {
     /// No watch yet.
     pub fn new(inbox: Arc<Inbox>) -> Self {
-        Self {
-            inbox,
-            watcher: None,
-            watched: BTreeMap::new(),
-        }
+        Self { inbox, watcher: None, watched: BTreeMap::new() }
     }
 
     /// Whether `path` is watched, and led to `id` then.
@@ -201,10 +190,7 @@ impl Watch {
     /// elsewhere by then.
     pub fn watch(&mut self, path: &Path, id: DirId) -> Result<(), WatchError> {
         self.forget(path);
-        let blind = |source| WatchError::Blind {
-            path: super::judge::shown(path),
-            source,
-        };
+        let blind = |source| WatchError::Blind { path: super::judge::shown(path), source };
         let watcher = match &mut self.watcher {
             Some(watcher) => watcher,
             none => {
@@ -257,10 +243,7 @@ mod tests {
     fn inbox() -> (Arc<Inbox>, Arc<AtomicUsize>) {
         let woken = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&woken);
-        let targets = Targets {
-            directory: "/s/d".into(),
-            config: "/s/c.yaml".into(),
-        };
+        let targets = Targets { directory: "/s/d".into(), config: "/s/c.yaml".into() };
         let inbox = Inbox::new(targets, move || {
             count.fetch_add(1, Ordering::SeqCst);
         });
@@ -274,14 +257,8 @@ mod tests {
     #[test]
     fn our_own_reads_and_foreign_names_wake_nobody() {
         let (inbox, woken) = inbox();
-        inbox.hear(Ok(event(
-            EventKind::Access(AccessKind::Open(AccessMode::Any)),
-            "/s/d/a.yaml",
-        )));
-        inbox.hear(Ok(event(
-            EventKind::Access(AccessKind::Close(AccessMode::Read)),
-            "/s/d/a.yaml",
-        )));
+        inbox.hear(Ok(event(EventKind::Access(AccessKind::Open(AccessMode::Any)), "/s/d/a.yaml")));
+        inbox.hear(Ok(event(EventKind::Access(AccessKind::Close(AccessMode::Read)), "/s/d/a.yaml")));
         inbox.hear(Ok(event(EventKind::Create(CreateKind::File), "/s/d/.a.yaml.swp")));
         inbox.hear(Ok(event(EventKind::Create(CreateKind::File), "/s/other")));
         assert_eq!(woken.load(Ordering::SeqCst), 0);
@@ -293,29 +270,14 @@ mod tests {
         let (inbox, woken) = inbox();
         for _ in 0..1000 {
             inbox.hear(Ok(event(EventKind::Create(CreateKind::File), "/s/d/a.yaml")));
-            inbox.hear(Ok(event(
-                EventKind::Modify(ModifyKind::Data(DataChange::Any)),
-                "/s/d/a.yaml",
-            )));
-            inbox.hear(Ok(event(
-                EventKind::Access(AccessKind::Close(AccessMode::Write)),
-                "/s/d/a.yaml",
-            )));
-            inbox.hear(Ok(event(
-                EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any)),
-                "/s/d/a.yaml",
-            )));
+            inbox.hear(Ok(event(EventKind::Modify(ModifyKind::Data(DataChange::Any)), "/s/d/a.yaml")));
+            inbox.hear(Ok(event(EventKind::Access(AccessKind::Close(AccessMode::Write)), "/s/d/a.yaml")));
+            inbox.hear(Ok(event(EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any)), "/s/d/a.yaml")));
         }
         assert_eq!(woken.load(Ordering::SeqCst), 1);
         let heard = inbox.take();
         let hints: Vec<_> = heard.specs.values().copied().collect();
-        assert_eq!(
-            hints,
-            [Hint {
-                what: What::Closed,
-                wrote: true
-            }]
-        );
+        assert_eq!(hints, [Hint { what: What::Closed, wrote: true }]);
     }
 
     #[test]
@@ -331,10 +293,7 @@ mod tests {
     fn directories_and_the_config_are_told_apart() {
         let (inbox, _) = inbox();
         inbox.hear(Ok(event(EventKind::Remove(RemoveKind::Folder), "/s/d")));
-        inbox.hear(Ok(event(
-            EventKind::Modify(ModifyKind::Name(RenameMode::To)),
-            "/s/c.yaml",
-        )));
+        inbox.hear(Ok(event(EventKind::Modify(ModifyKind::Name(RenameMode::To)), "/s/c.yaml")));
         inbox.hear(Ok(event(EventKind::Create(CreateKind::File), "/s/d/Foo.yaml")));
         let heard = inbox.take();
         assert!(heard.directory && !heard.config_directory);

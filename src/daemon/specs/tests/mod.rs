@@ -20,16 +20,12 @@ pub struct Toy(pub String);
 impl Document for Toy {
     fn parse(text: &str, file: &Path) -> Result<Self, Diagnostics> {
         assert!(!text.contains("panic"), "the parser's own fault");
-        let meant: Vec<&str> = text
-            .lines()
-            .map(|line| line.split('#').next().unwrap_or("").trim())
-            .collect();
+        let meant: Vec<&str> = text.lines().map(|line| line.split('#').next().unwrap_or("").trim()).collect();
         match meant.concat().strip_prefix("ok ") {
             Some(meaning) => Ok(Self(meaning.to_owned())),
-            None => Err(Diagnostics::whole(
-                file.display().to_string(),
-                format!("expected `ok`, found {text:?}"),
-            )),
+            None => {
+                Err(Diagnostics::whole(file.display().to_string(), format!("expected `ok`, found {text:?}")))
+            }
         }
     }
 

@@ -74,8 +74,7 @@ fn removed_and_filled_again_is_nothing() {
     }
     let told = world.heard();
     assert!(
-        told.iter()
-            .all(|line| line.starts_with("unavailable") || line.starts_with("available")),
+        told.iter().all(|line| line.starts_with("unavailable") || line.starts_with("available")),
         "{told:?}"
     );
     assert_eq!(told.last().map(String::as_str), Some("available 209"));
@@ -91,10 +90,7 @@ fn a_person_may_accept_that_all_is_gone() {
         world.ledger.accept_removals(world.now);
         world.run(250);
         let told = world.heard();
-        assert!(
-            !told.iter().any(|line| line.starts_with("removed")),
-            "one look is not enough: {told:?}"
-        );
+        assert!(!told.iter().any(|line| line.starts_with("removed")), "one look is not enough: {told:?}");
         world.run(500);
         assert_eq!(world.heard(), ["removed a", "removed b", "removed c"]);
     }
@@ -129,10 +125,7 @@ fn a_start_without_its_directory_holds_what_lives() {
     let mut world = World::with(RULES, Some(1), state());
     world.path = Ok(None);
     world.run(60_000);
-    assert_eq!(
-        world.heard(),
-        ["unavailable missing", "remembered a A a.yaml", "first"]
-    );
+    assert_eq!(world.heard(), ["unavailable missing", "remembered a A a.yaml", "first"]);
     world.turn(Ok(Some(1)));
     world.put("a.yaml", "ok A");
     world.put("b.yaml", "ok B2");
@@ -142,10 +135,7 @@ fn a_start_without_its_directory_holds_what_lives() {
     let mut world = World::with(RULES, Some(1), state());
     world.turn(Ok(Some(2)));
     world.run(60_000);
-    assert_eq!(
-        world.heard(),
-        ["unavailable other a", "remembered a A a.yaml", "first"]
-    );
+    assert_eq!(world.heard(), ["unavailable other a", "remembered a A a.yaml", "first"]);
 }
 
 #[test]
@@ -154,10 +144,7 @@ fn a_session_that_turns_out_to_live_is_remembered() {
     world.path = Ok(None);
     world.run(1000);
     world.live("a", true);
-    assert_eq!(
-        world.heard(),
-        ["unavailable missing", "first", "remembered a A a.yaml"]
-    );
+    assert_eq!(world.heard(), ["unavailable missing", "first", "remembered a A a.yaml"]);
 }
 
 #[test]
@@ -187,11 +174,7 @@ fn in_system_mode_a_directory_that_others_fill_is_refused_unless_sticky() {
     world.ledger.resync(world.now);
     world.remove("a.yaml");
     world.run(60_000);
-    assert_eq!(
-        world.heard(),
-        ["unavailable refused"],
-        "and nothing is removed meanwhile"
-    );
+    assert_eq!(world.heard(), ["unavailable refused"], "and nothing is removed meanwhile");
 }
 
 #[test]

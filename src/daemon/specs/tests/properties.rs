@@ -29,9 +29,8 @@ enum Act {
 }
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
-const FILES: [&str; 10] = [
-    "a.yaml", "b.yaml", "c.yaml", "d.yaml", "e.yaml", "a.yml", "b.yml", "c.yml", "d.yml", "e.yml",
-];
+const FILES: [&str; 10] =
+    ["a.yaml", "b.yaml", "c.yaml", "d.yaml", "e.yaml", "a.yml", "b.yml", "c.yml", "d.yml", "e.yml"];
 
 fn act() -> impl Strategy<Value = Act> {
     let file = 0..FILES.len();
@@ -53,11 +52,7 @@ fn act() -> impl Strategy<Value = Act> {
 
 /// `ok MEANING`, long enough to have halves that are valid; meaning 3 is none.
 fn text(meaning: u8) -> String {
-    if meaning == 3 {
-        "no".to_owned()
-    } else {
-        format!("ok {meaning}-whole")
-    }
+    if meaning == 3 { "no".to_owned() } else { format!("ok {meaning}-whole") }
 }
 
 impl World {
@@ -230,12 +225,7 @@ fn check_grammar(told: &[String]) -> Result<(), TestCaseError> {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
             ["good" | "remembered", name, meaning, _] => {
-                prop_assert_ne!(
-                    force.insert(name, meaning),
-                    Some(meaning),
-                    "told twice: {:?}",
-                    told
-                );
+                prop_assert_ne!(force.insert(name, meaning), Some(meaning), "told twice: {:?}", told);
             }
             ["rebound", name, _] => prop_assert!(force.contains_key(name), "{}", line),
             ["bad", name, what] => {

@@ -52,41 +52,26 @@ pub struct Start {
 
 impl Default for Start {
     fn default() -> Self {
-        Self {
-            rules: RULES,
-            recorded: None,
-            known: Vec::new(),
-            inotify: true,
-        }
+        Self { rules: RULES, recorded: None, known: Vec::new(), inotify: true }
     }
 }
 
 fn parse_config(text: &str, file: &Path) -> Result<String, Diagnostics> {
     match text.trim().strip_prefix("config ") {
         Some(config) => Ok(config.to_owned()),
-        None => Err(Diagnostics::whole(
-            file.display().to_string(),
-            "expected `config`",
-        )),
+        None => Err(Diagnostics::whole(file.display().to_string(), "expected `config`")),
     }
 }
 
 impl Rig {
     pub fn new() -> Self {
         let mut rig = Self::start(tempfile::tempdir().unwrap(), Start::default());
-        rig.wait("the first listing", |rig| {
-            rig.told.iter().any(|line| line == "first")
-        });
+        rig.wait("the first listing", |rig| rig.told.iter().any(|line| line == "first"));
         rig
     }
 
     pub fn start(root: tempfile::TempDir, start: Start) -> Self {
-        let Start {
-            rules,
-            recorded,
-            known,
-            inotify,
-        } = start;
+        let Start { rules, recorded, known, inotify } = start;
         let (sender, updates) = unbounded_channel();
         let dir = root.path().join("sessions.d");
         let options = Options {
@@ -145,10 +130,7 @@ impl Rig {
     #[track_caller]
     pub fn wait(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
         let start = clock::monotonic();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         while !done(self) {
             let left = LIMIT.checked_sub(clock::monotonic().since(start));
             let Some(left) = left else {
@@ -253,12 +235,7 @@ fn what_editors_do_is_one_change_and_no_removal() {
     rig.wait_in_force("z", "Z");
     fs::remove_file(rig.at("z.yaml")).unwrap();
     rig.wait_for("removed z");
-    let told: Vec<_> = rig
-        .told
-        .iter()
-        .filter(|line| !line.contains(" z"))
-        .cloned()
-        .collect();
+    let told: Vec<_> = rig.told.iter().filter(|line| !line.contains(" z")).cloned().collect();
     assert_eq!(
         told[2..],
         ["0", "vim", "emacs", "sed", "git", "nano"].map(|meaning| format!("good a {meaning} a.yaml")),
@@ -303,11 +280,7 @@ fn a_slow_writer_is_never_read_half() {
     rig.wait_in_force("a", "whole-199.");
     writer.join().unwrap();
     for line in &rig.told[2..] {
-        assert!(
-            line.starts_with("good a whole-") && line.ends_with(". a.yaml"),
-            "{line}: {:?}",
-            rig.errors
-        );
+        assert!(line.starts_with("good a whole-") && line.ends_with(". a.yaml"), "{line}: {:?}", rig.errors);
     }
     rig.handle.shutdown();
 }
@@ -322,16 +295,11 @@ fn what_is_no_file_blocks_nothing_and_is_said() {
     symlink("nothing", rig.at("dangling.yaml")).unwrap();
     symlink("loop.yaml", rig.at("loop.yaml")).unwrap();
     fs::write(rig.at("long.yaml"), "ok ".repeat(30_000)).unwrap();
-    fs::File::create(rig.at("sparse.yaml"))
-        .unwrap()
-        .set_len(1 << 40)
-        .unwrap();
+    fs::File::create(rig.at("sparse.yaml")).unwrap().set_len(1 << 40).unwrap();
     fs::write(rig.at("binary.yaml"), b"ok \xff\xfe").unwrap();
     fs::write(rig.at("utf16.yaml"), b"\xff\xfeo\0k\0").unwrap();
     rig.flush("next");
-    for name in [
-        "fifo", "dir", "socket", "zero", "dangling", "loop", "long", "sparse", "binary", "utf16",
-    ] {
+    for name in ["fifo", "dir", "socket", "zero", "dangling", "loop", "long", "sparse", "binary", "utf16"] {
         rig.wait_for(&format!("bad {name} invalid"));
     }
     let said: Vec<String> = rig.errors.iter().map(ToString::to_string).collect();
@@ -346,10 +314,7 @@ fn what_is_no_file_blocks_nothing_and_is_said() {
         "offset 3",
         "UTF-16",
     ] {
-        assert!(
-            said.iter().any(|text| text.contains(wanted)),
-            "{wanted}: {said:?}"
-        );
+        assert!(said.iter().any(|text| text.contains(wanted)), "{wanted}: {said:?}");
     }
     rig.handle.shutdown();
 }
@@ -357,13 +322,7 @@ fn what_is_no_file_blocks_nothing_and_is_said() {
 #[test]
 fn odd_names_are_said_and_foreign_ones_are_not() {
     let mut rig = Rig::new();
-    for file in [
-        "Foo.yaml",
-        "a\u{1b}[2J.yaml",
-        "README",
-        "x.yaml.bak",
-        ".hidden.yaml",
-    ] {
+    for file in ["Foo.yaml", "a\u{1b}[2J.yaml", "README", "x.yaml.bak", ".hidden.yaml"] {
         fs::write(rig.at(file), "ok A").unwrap();
     }
     rig.flush("mark");
@@ -455,12 +414,7 @@ fn a_directory_that_is_removed_moved_or_replaced_stops_nothing_and_is_followed()
     rig.rename_in("c.yaml", "ok C");
     rig.wait_in_force("c", "C");
     let told = &rig.told;
-    assert!(
-        !told
-            .iter()
-            .any(|line| line.starts_with("removed") || line.contains("Foreign")),
-        "{told:?}"
-    );
+    assert!(!told.iter().any(|line| line.starts_with("removed") || line.contains("Foreign")), "{told:?}");
     rig.handle.shutdown();
 }
 
@@ -482,11 +436,7 @@ fn two_hundred_directories_in_a_row_are_each_followed() {
     // No watch was lost on the way: the next change comes by event.
     rig.rename_in("a.yaml", "ok end");
     rig.wait_in_force("a", "end");
-    assert!(
-        !rig.told.iter().any(|line| line.starts_with("removed")),
-        "{:?}",
-        rig.told
-    );
+    assert!(!rig.told.iter().any(|line| line.starts_with("removed")), "{:?}", rig.told);
     rig.handle.shutdown();
 }
 
@@ -503,9 +453,7 @@ fn the_parent_may_move_too() {
     fs::rename(rig.root.path(), &moved).unwrap();
     rig.wait_for("unavailable missing");
     fs::rename(&moved, rig.root.path()).unwrap();
-    rig.wait("it is back", |rig| {
-        rig.told.last().is_some_and(|line| line.starts_with("available"))
-    });
+    rig.wait("it is back", |rig| rig.told.last().is_some_and(|line| line.starts_with("available")));
     rig.rename_in("a.yaml", "ok B");
     rig.wait_in_force("a", "B");
     rig.handle.shutdown();
@@ -523,10 +471,9 @@ fn a_storm_that_overflows_the_queue_ends_with_what_is_there() {
             }
         }
     }
-    rig.wait(
-        "all that stay, with their last meaning, and none that went",
-        |rig| rig.force.len() == 2000 && rig.force.values().all(|meaning| meaning == "2"),
-    );
+    rig.wait("all that stay, with their last meaning, and none that went", |rig| {
+        rig.force.len() == 2000 && rig.force.values().all(|meaning| meaning == "2")
+    });
     assert!(rig.force.contains_key("s3999"));
     rig.handle.shutdown();
 }
@@ -552,13 +499,7 @@ fn ten_thousand_files_are_listed_in_a_second_and_delay_no_event() {
 
 #[test]
 fn without_inotify_all_still_happens() {
-    let mut rig = Rig::start(
-        tempfile::tempdir().unwrap(),
-        Start {
-            inotify: false,
-            ..Start::default()
-        },
-    );
+    let mut rig = Rig::start(tempfile::tempdir().unwrap(), Start { inotify: false, ..Start::default() });
     rig.wait_for("first");
     rig.wait_for("blind");
     rig.rename_in("a.yaml", "ok A");
@@ -575,50 +516,23 @@ fn a_restart_takes_up_where_state_left() {
     let mut rig = Rig::new();
     rig.rename_in("a.yaml", "ok A");
     rig.wait_in_force("a", "A");
-    let Rig {
-        root,
-        handle,
-        identity,
-        dir,
-        ..
-    } = rig;
+    let Rig { root, handle, identity, dir, .. } = rig;
     handle.shutdown();
     fs::write(dir.join("a.yaml"), "no").unwrap();
     let known = super::world::known("a.yaml", "ok A", true);
-    let start = Start {
-        recorded: identity,
-        known: vec![known],
-        ..Start::default()
-    };
+    let start = Start { recorded: identity, known: vec![known], ..Start::default() };
     let mut rig = Rig::start(root, start);
     rig.wait_for("first");
     rig.wait_for("bad a invalid");
-    assert_eq!(
-        rig.force.get("a").map(String::as_str),
-        Some("A"),
-        "{:?}",
-        rig.told
-    );
-    let Rig {
-        root, handle, dir, ..
-    } = rig;
+    assert_eq!(rig.force.get("a").map(String::as_str), Some("A"), "{:?}", rig.told);
+    let Rig { root, handle, dir, .. } = rig;
     handle.shutdown();
     // State knows a session, so a missing directory is not made.
     fs::remove_dir_all(&dir).unwrap();
     let known = super::world::known("a.yaml", "ok A", true);
-    let mut rig = Rig::start(
-        root,
-        Start {
-            recorded: identity,
-            known: vec![known],
-            ..Start::default()
-        },
-    );
+    let mut rig = Rig::start(root, Start { recorded: identity, known: vec![known], ..Start::default() });
     rig.wait_for("first");
-    assert_eq!(
-        rig.told,
-        ["unavailable missing", "remembered a A a.yaml", "first"]
-    );
+    assert_eq!(rig.told, ["unavailable missing", "remembered a A a.yaml", "first"]);
     assert!(!rig.dir.exists());
     rig.handle.accept_removals();
     rig.wait_for("removed a");
@@ -661,26 +575,13 @@ fn the_config_is_read_first_followed_and_never_falls_back() {
 #[test]
 fn the_thread_ends_with_its_listener_and_closes_its_channel() {
     let rig = Rig::new();
-    let Rig {
-        handle,
-        mut updates,
-        root: _root,
-        ..
-    } = rig;
-    assert_eq!(
-        handle
-            .stuck_for(clock::monotonic())
-            .filter(|stuck| *stuck > LIMIT),
-        None
-    );
+    let Rig { handle, mut updates, root: _root, .. } = rig;
+    assert_eq!(handle.stuck_for(clock::monotonic()).filter(|stuck| *stuck > LIMIT), None);
     handle.shutdown();
     while let Ok(update) = updates.try_recv() {
         assert!(!matches!(update, Update::Spec(Change::Removed { .. })));
     }
-    assert!(matches!(
-        updates.try_recv(),
-        Err(tokio::sync::mpsc::error::TryRecvError::Disconnected)
-    ));
+    assert!(matches!(updates.try_recv(), Err(tokio::sync::mpsc::error::TryRecvError::Disconnected)));
 }
 
 /// Not a test of speed on a shared machine; run by hand: `cargo test --lib latency -- --ignored --nocapture`.

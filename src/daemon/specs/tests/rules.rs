@@ -18,13 +18,7 @@ fn a_start_tells_what_is_there_then_that_it_was_all() {
     world.run(0);
     assert_eq!(
         world.heard(),
-        [
-            "available 1",
-            "good a A a.yaml",
-            "good b B b.yml",
-            "bad c invalid",
-            "first"
-        ],
+        ["available 1", "good a A a.yaml", "good b B b.yml", "bad c invalid", "first"],
         "files that rest are read at once"
     );
 }
@@ -128,21 +122,11 @@ fn a_write_that_overtakes_the_look_spoils_it() {
     let mut world = World::started(&[("a.yaml", "ok A")]);
     world.save("a.yaml", "ok B");
     // Read is begun after the close; the next writer has truncated the file by then.
-    assert!(matches!(
-        world.ledger.next(world.now),
-        Step::Read { hear_first: true, .. }
-    ));
+    assert!(matches!(world.ledger.next(world.now), Step::Read { hear_first: true, .. }));
     world.write("a.yaml", "ok");
-    let half = crate::host::specfile::Sight::Present {
-        stamp: None,
-        bytes: Ok(b"ok Half".to_vec()),
-        torn: false,
-    };
-    world.ledger.read(
-        &crate::daemon::specs::names::FileKey::parse("a.yaml").unwrap(),
-        half,
-        world.now,
-    );
+    let half =
+        crate::host::specfile::Sight::Present { stamp: None, bytes: Ok(b"ok Half".to_vec()), torn: false };
+    world.ledger.read(&crate::daemon::specs::names::FileKey::parse("a.yaml").unwrap(), half, world.now);
     assert_eq!(world.heard(), NOTHING);
     world.write("a.yaml", "ok C");
     world.close("a.yaml");
@@ -154,14 +138,7 @@ fn a_write_that_overtakes_the_look_spoils_it() {
 fn a_link_is_read_at_once_and_a_new_empty_file_waits_for_its_writer() {
     let mut world = World::started(&[]);
     world.put("a.yaml", "ok A");
-    world
-        .dirs
-        .get_mut(&1)
-        .unwrap()
-        .get_mut("a.yaml")
-        .unwrap()
-        .inode
-        .links = 2;
+    world.dirs.get_mut(&1).unwrap().get_mut("a.yaml").unwrap().inode.links = 2;
     world.hint("a.yaml", What::Created);
     world.open("b.yaml");
     world.run(0);
@@ -203,11 +180,7 @@ fn a_bad_file_leaves_the_last_good_spec() {
     let mut world = World::started(&[("a.yaml", "ok A")]);
     world.save("a.yaml", "");
     world.run(90);
-    assert_eq!(
-        world.heard(),
-        NOTHING,
-        "an empty file may be the next writer's beginning"
-    );
+    assert_eq!(world.heard(), NOTHING, "an empty file may be the next writer's beginning");
     world.run(20);
     assert_eq!(world.heard(), ["bad a invalid"]);
     world.save("a.yaml", "");
@@ -235,13 +208,7 @@ fn a_parser_that_panics_costs_one_file() {
 #[test]
 fn unreadable_is_unknown() {
     let mut world = World::started(&[("a.yaml", "ok A")]);
-    world.break_file(
-        "a.yaml",
-        Obstacle::Refused {
-            doing: "opened",
-            error: rustix::io::Errno::ACCESS,
-        },
-    );
+    world.break_file("a.yaml", Obstacle::Refused { doing: "opened", error: rustix::io::Errno::ACCESS });
     world.run(60_000);
     assert_eq!(world.heard(), ["bad a invalid"]);
 }
@@ -298,15 +265,8 @@ fn many_at_once_take_three_listings_two_seconds_apart() {
         }
         world.run(seconds * 1000 + 290);
         let told = world.heard();
-        assert!(
-            !told.iter().any(|line| line.starts_with("removed")),
-            "{removed}: {told:?}"
-        );
-        assert_eq!(
-            told.iter().any(|line| line == "braked 4/12"),
-            removed == 4,
-            "{removed}: {told:?}"
-        );
+        assert!(!told.iter().any(|line| line.starts_with("removed")), "{removed}: {told:?}");
+        assert_eq!(told.iter().any(|line| line == "braked 4/12"), removed == 4, "{removed}: {told:?}");
         world.run(500);
         assert_eq!(world.heard().len(), removed, "{removed}");
     }
@@ -330,10 +290,7 @@ fn the_brake_lets_go_when_most_are_back_and_at_once_when_a_person_says_so() {
         if accepted {
             world.ledger.accept_removals(world.now);
             world.run(0);
-            assert_eq!(
-                world.heard(),
-                ["removed s0", "removed s1", "removed s2", "removed s3"]
-            );
+            assert_eq!(world.heard(), ["removed s0", "removed s1", "removed s2", "removed s3"]);
             world.run(1000);
         } else {
             for i in 0..3 {
@@ -361,10 +318,7 @@ fn yaml_to_yml_and_back_is_nothing_but_another_path() {
     // A look may meet the same moment of each round, and find the other path for a while.
     let told = world.heard();
     assert!(told.iter().all(|line| line.starts_with("rebound")), "{told:?}");
-    assert!(
-        told.last().is_none_or(|line| line == "rebound a a.yml"),
-        "{told:?}"
-    );
+    assert!(told.last().is_none_or(|line| line == "rebound a a.yml"), "{told:?}");
     // By copy and removal, with some time between.
     world.save("a.yaml", "ok A");
     world.run(60);
@@ -399,10 +353,7 @@ fn of_two_unknown_files_the_first_in_byte_order_is_taken() {
         }
         world.now = world.now.checked_add(std::time::Duration::from_secs(1)).unwrap();
         world.run(1000);
-        assert_eq!(
-            world.heard(),
-            ["available 1", "good a 6 a.yaml", "first", "bad a conflict"]
-        );
+        assert_eq!(world.heard(), ["available 1", "good a 6 a.yaml", "first", "bad a conflict"]);
     }
 }
 
@@ -412,32 +363,20 @@ fn state_decides_between_two_files_after_a_restart() {
     world.put("a.yaml", "ok B");
     world.put("a.yml", "ok A");
     world.run(1000);
-    assert_eq!(
-        world.heard(),
-        ["available 1", "good a A a.yml", "first", "bad a conflict"]
-    );
+    assert_eq!(world.heard(), ["available 1", "good a A a.yml", "first", "bad a conflict"]);
 }
 
 #[test]
 fn after_a_restart_the_last_good_spec_stands_in_for_a_broken_file() {
-    let mut world = World::with(
-        RULES,
-        Some(1),
-        vec![known("a.yaml", "ok A", false), known("b.yaml", "ok B", true)],
-    );
+    let mut world =
+        World::with(RULES, Some(1), vec![known("a.yaml", "ok A", false), known("b.yaml", "ok B", true)]);
     world.put("a.yaml", "no");
     world.now = world.now.checked_add(std::time::Duration::from_secs(1)).unwrap();
     world.run(100);
     // b lives and its file is gone: it is told, and removed by the rule; a is told although it does not live.
     assert_eq!(
         world.heard(),
-        [
-            "available 1",
-            "remembered a A a.yaml",
-            "bad a invalid",
-            "remembered b B b.yaml",
-            "first"
-        ]
+        ["available 1", "remembered a A a.yaml", "bad a invalid", "remembered b B b.yaml", "first"]
     );
     world.run(1000);
     assert_eq!(world.heard(), ["removed b"]);
@@ -492,11 +431,7 @@ fn a_file_given_away_is_another_users_file() {
     assert_eq!(world.heard(), ["removed a", "bad a waits"]);
     world.chown("a.yaml", 1);
     world.run(1000);
-    assert_eq!(
-        world.heard(),
-        ["good a A a.yaml", "cleared a"],
-        "its own user may have it back before that"
-    );
+    assert_eq!(world.heard(), ["good a A a.yaml", "cleared a"], "its own user may have it back before that");
 }
 
 #[test]
@@ -519,10 +454,7 @@ fn a_storm_on_one_name_costs_a_look_per_window() {
     world.rename_in("a.yaml", "ok last");
     world.run(1000);
     assert!(world.reads <= 110, "{}", world.reads);
-    assert_eq!(
-        world.heard().last().map(String::as_str),
-        Some("good a last a.yaml")
-    );
+    assert_eq!(world.heard().last().map(String::as_str), Some("good a last a.yaml"));
 }
 
 #[test]

@@ -17,13 +17,7 @@ fn rig() -> Option<Rig> {
         return None;
     }
     let root = tempfile::tempdir().unwrap();
-    let mut rig = Rig::start(
-        root,
-        Start {
-            rules: SYSTEM,
-            ..Start::default()
-        },
-    );
+    let mut rig = Rig::start(root, Start { rules: SYSTEM, ..Start::default() });
     rig.wait_for("first");
     fs::set_permissions(&rig.dir, fs::Permissions::from_mode(0o1777)).unwrap();
     rig.flush("open");
@@ -89,22 +83,9 @@ fn a_directory_that_others_may_replace_files_in_is_refused_until_it_is_mended() 
     fs::set_permissions(&rig.dir, fs::Permissions::from_mode(0o755)).unwrap();
     rig.wait_for("good a A a.yaml");
     rig.wait_for("removed open");
-    let refused = rig
-        .told
-        .iter()
-        .position(|line| line == "unavailable refused")
-        .unwrap();
-    let told = |wanted: &str| {
-        rig.told
-            .iter()
-            .rposition(|line| line.starts_with(wanted))
-            .unwrap()
-    };
-    assert!(
-        told("available") > refused && told("good a") > told("available"),
-        "{:?}",
-        rig.told
-    );
+    let refused = rig.told.iter().position(|line| line == "unavailable refused").unwrap();
+    let told = |wanted: &str| rig.told.iter().rposition(|line| line.starts_with(wanted)).unwrap();
+    assert!(told("available") > refused && told("good a") > told("available"), "{:?}", rig.told);
     rig.handle.shutdown();
 }
 

@@ -44,10 +44,7 @@ pub struct World {
     next_inode: u64,
 }
 
-pub const RULES: Rules = Rules {
-    system: false,
-    uid: 1000,
-};
+pub const RULES: Rules = Rules { system: false, uid: 1000 };
 pub const SYSTEM: Rules = Rules { system: true, uid: 0 };
 
 fn directory(ino: u64, mode: u32) -> Inode {
@@ -65,14 +62,7 @@ fn directory(ino: u64, mode: u32) -> Inode {
 pub fn known(file: &str, text: &str, live: bool) -> Known {
     let key = FileKey::parse(file).unwrap();
     let digest = Digest(text.trim_start_matches("ok ").to_owned());
-    Known {
-        name: key.name,
-        file_name: file.to_owned(),
-        owner: 1000,
-        digest,
-        text: text.to_owned(),
-        live,
-    }
+    Known { name: key.name, file_name: file.to_owned(), owner: 1000, digest, text: text.to_owned(), live }
 }
 
 impl World {
@@ -125,10 +115,7 @@ impl World {
 
     fn touch(&mut self, file: &str) {
         let at = self.now.as_nanos();
-        let time = (
-            i64::try_from(at / 1_000_000_000).unwrap(),
-            u32::try_from(at % 1_000_000_000).unwrap(),
-        );
+        let time = (i64::try_from(at / 1_000_000_000).unwrap(), u32::try_from(at % 1_000_000_000).unwrap());
         if let Some(node) = self.dir().get_mut(file) {
             node.inode.modified = time;
             node.inode.changed = time;
@@ -145,10 +132,7 @@ impl World {
     /// The same, without any event.
     pub fn put(&mut self, file: &str, text: &str) {
         self.next_inode += 1;
-        let id = DirId {
-            dev: 1,
-            ino: self.next_inode,
-        };
+        let id = DirId { dev: 1, ino: self.next_inode };
         let inode = Inode {
             id,
             size: 0,
@@ -158,13 +142,7 @@ impl World {
             uid: self.uid,
             links: 1,
         };
-        self.dir().insert(
-            file.to_owned(),
-            Node {
-                text: Ok(text.to_owned()),
-                inode,
-            },
-        );
+        self.dir().insert(file.to_owned(), Node { text: Ok(text.to_owned()), inode });
         self.touch(file);
     }
 
@@ -270,10 +248,7 @@ impl World {
                 let files = self.dirs[ino]
                     .iter()
                     .filter_map(|(file, node)| {
-                        let stamp = Stamp {
-                            own: node.inode,
-                            target: None,
-                        };
+                        let stamp = Stamp { own: node.inode, target: None };
                         let changed = Moment::from_nanos(
                             u64::try_from(node.inode.changed.0).unwrap() * 1_000_000_000
                                 + u64::from(node.inode.changed.1),
@@ -285,11 +260,7 @@ impl World {
                         })
                     })
                     .collect();
-                Listing::Here {
-                    directory: directory(*ino, self.dir_mode),
-                    files,
-                    odd: Vec::new(),
-                }
+                Listing::Here { directory: directory(*ino, self.dir_mode), files, odd: Vec::new() }
             }
         };
         self.ledger.listed(listing, self.now);
@@ -306,10 +277,7 @@ impl World {
         let sight = match self.dirs[&ino].get(&key.to_string()) {
             None => Sight::Missing,
             Some(node) => Sight::Present {
-                stamp: Some(Stamp {
-                    own: node.inode,
-                    target: None,
-                }),
+                stamp: Some(Stamp { own: node.inode, target: None }),
                 bytes: node.text.clone().map(String::into_bytes),
                 torn: false,
             },
@@ -376,19 +344,9 @@ impl World {
 pub fn line(change: &Change<Toy>) -> String {
     match change {
         Change::FirstListing => "first".to_owned(),
-        Change::Good {
-            name,
-            spec,
-            file,
-            remembered,
-            ..
-        } => {
+        Change::Good { name, spec, file, remembered, .. } => {
             let word = if *remembered { "remembered" } else { "good" };
-            format!(
-                "{word} {name} {} {}",
-                spec.0,
-                file.file_name().unwrap().to_str().unwrap()
-            )
+            format!("{word} {name} {} {}", spec.0, file.file_name().unwrap().to_str().unwrap())
         }
         Change::Rebound { name, file } => {
             format!("rebound {name} {}", file.file_name().unwrap().to_str().unwrap())
