@@ -182,7 +182,17 @@ impl Entry {
             Observed::Running(run) => Some(run.activity),
             _ => None,
         };
-        let since = if phase == self.shown.phase { self.shown.since } else { clock.wall() };
+        let since = match (&self.plan.observed, &self.plan.history.last) {
+            _ if phase == self.shown.phase => self.shown.since,
+            // What began or ended while no daemon looked did so then, not when it was found out.
+            (Observed::Running(_), _) => self.run.map_or_else(|| clock.wall(), |run| run.started_at),
+            (Observed::Absent, Some(last))
+                if matches!(phase, Phase::Succeeded | Phase::Failed | Phase::Evicted) =>
+            {
+                last.at
+            }
+            _ => clock.wall(),
+        };
         Shown { phase, reason, message, since, activity, invalid: self.spec_error.is_some() }
     }
 }
