@@ -1,11 +1,12 @@
 //! The rules in a simulated directory under simulated time (`rules`, `places`, `properties`), and the thread
-//! with real directories and a real inotify (`real`, `system`).
+//! with real directories and a real inotify (`real`, `system`, `namespaces`).
 
 use std::path::Path;
 
 use super::Document;
 use crate::api::{diagnose::Diagnostics, name::SessionName, spec::Digest};
 
+mod namespaces;
 mod places;
 mod properties;
 mod real;

@@ -33,6 +33,20 @@ fn a_directory_that_is_gone_stops_nothing_and_is_found_again() {
 }
 
 #[test]
+fn what_was_missed_before_the_directory_went_is_missed_afresh_when_it_is_back() {
+    let mut world = three();
+    world.remove("b.yaml");
+    world.run(200);
+    world.turn(Err("stale handle"));
+    world.run(10_000);
+    world.turn(Ok(Some(1)));
+    world.run(200);
+    assert_eq!(world.heard(), ["unavailable unreadable", "available 1"]);
+    world.run(200);
+    assert_eq!(world.heard(), ["removed b"]);
+}
+
+#[test]
 fn another_directory_adds_and_neither_changes_nor_removes() {
     let mut world = three();
     world.turn(Ok(Some(2)));

@@ -109,6 +109,13 @@ impl Rig {
         fs::rename(beside, self.at(file)).unwrap();
     }
 
+    /// The same, where the directory is on another file system.
+    pub fn rename_in_by_copy(&self, file: &str, text: &str) {
+        let beside = self.at(".new");
+        fs::write(&beside, text).unwrap();
+        fs::rename(beside, self.at(file)).unwrap();
+    }
+
     fn take(&mut self, update: Update<Toy, String>) {
         match update {
             Update::Config(change) => self.configs.push(change),

@@ -148,6 +148,19 @@ fn a_link_is_read_at_once_and_a_new_empty_file_waits_for_its_writer() {
 }
 
 #[test]
+fn two_looks_that_events_bring_close_together_prove_no_more_than_one() {
+    let mut world = World::started(&[]);
+    world.put("a.yaml", "ok A");
+    world.hint("a.yaml", What::Created);
+    world.run(30);
+    world.hint("a.yaml", What::Created);
+    world.run(60);
+    assert_eq!(world.heard(), NOTHING);
+    world.run(100);
+    assert_eq!(world.heard(), ["good a A a.yaml"]);
+}
+
+#[test]
 fn what_only_a_listing_finds_must_hold_still() {
     let mut world = World::started(&[("a.yaml", "ok A")]);
     world.events = false;
