@@ -1,11 +1,6 @@
 //! The files that ship: schemas are fresh, the commented config says the defaults, every example is a spec.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::{
     fs,
@@ -38,11 +33,7 @@ fn assert_fresh(path: &str, made: &str) {
     if std::env::var_os("ATM_BLESS").is_some() {
         fs::write(&path, made).unwrap();
     }
-    assert!(
-        read(&path) == made,
-        "{} is stale: ATM_BLESS=1 cargo test --test written",
-        path.display()
-    );
+    assert!(read(&path) == made, "{} is stale: ATM_BLESS=1 cargo test --test written", path.display());
 }
 
 #[test]
@@ -53,12 +44,7 @@ fn schemas_are_fresh() {
 
 fn keys(schema: &str) -> Vec<String> {
     let schema: Value = serde_json::from_str(schema).unwrap();
-    schema["properties"]
-        .as_object()
-        .unwrap()
-        .keys()
-        .cloned()
-        .collect()
+    schema["properties"].as_object().unwrap().keys().cloned().collect()
 }
 
 #[test]
@@ -79,9 +65,7 @@ fn the_commented_config_says_the_defaults() {
 #[test]
 fn the_commented_lines_of_the_config_are_good_too() {
     let path = shipped("config/atm.yaml");
-    let text = read(&path)
-        .replace("# maxIdle", "maxIdle")
-        .replace("# maxAge", "maxAge");
+    let text = read(&path).replace("# maxIdle", "maxIdle").replace("# maxAge", "maxAge");
     let parsed = Config::parse(&text, &path, MACHINE).unwrap_or_else(|wrong| panic!("{}", wrong.render()));
     assert!(parsed.max_idle.is_some() && parsed.max_age.is_some());
 }
@@ -118,10 +102,7 @@ fn schemas_promise_what_the_reader_keeps() {
         for (key, property) in schema["properties"].as_object().unwrap() {
             assert!(property["description"].is_string(), "{key} is not described");
             let nested = property.get("properties").is_some();
-            assert!(
-                !nested || property["additionalProperties"] == false,
-                "{key} takes anything"
-            );
+            assert!(!nested || property["additionalProperties"] == false, "{key} takes anything");
         }
     }
 }
@@ -131,24 +112,11 @@ fn hostile() -> Vec<(&'static str, String)> {
     const SIZE: usize = 64 * 1024;
     let filled = |unit: &str| unit.repeat(SIZE / unit.len());
     let after = |head: &str, unit: &str| format!("{head}{}", unit.repeat((SIZE - head.len()) / unit.len()));
-    let staircase = (0..355)
-        .map(|level| " ".repeat(level) + "a:\n")
-        .collect::<Vec<_>>()
-        .concat();
-    let bomb = (1..9).fold(
-        "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned(),
-        |text, level| {
-            format!(
-                "{text}a{level}: &a{level} [{}]\n",
-                vec![format!("*a{}", level - 1); 9].join(", ")
-            )
-        },
-    );
-    let repeated = format!(
-        "a: &a {}\nb: [{}]\n",
-        "x".repeat(30_000),
-        vec!["*a"; 8_000].join(", ")
-    );
+    let staircase = (0..355).map(|level| " ".repeat(level) + "a:\n").collect::<Vec<_>>().concat();
+    let bomb = (1..9).fold("a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned(), |text, level| {
+        format!("{text}a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 9].join(", "))
+    });
+    let repeated = format!("a: &a {}\nb: [{}]\n", "x".repeat(30_000), vec!["*a"; 8_000].join(", "));
     let numbered = |line: &dyn Fn(usize) -> String| {
         let mut text = "command: [x]\nenv:\n".to_owned();
         for line in (0..).map(line).take_while(|line| line.len() < 100) {
@@ -174,16 +142,10 @@ fn hostile() -> Vec<(&'static str, String)> {
         ("long alias", repeated),
         ("unknown keys", numbered(&|index| format!("k{index}: x\n"))),
         ("bad values", numbered(&|index| format!("  k{index}: {index}\n"))),
-        (
-            "good values",
-            numbered(&|index| format!("  k{index}: '{index}'\n")),
-        ),
+        ("good values", numbered(&|index| format!("  k{index}: '{index}'\n"))),
         ("one long word", format!("command: {}", "x".repeat(SIZE - 9))),
         ("one long key", format!("{}: x", "x".repeat(SIZE - 3))),
-        (
-            "one long unknown word",
-            format!("command: x\nagent: {}", "é".repeat(SIZE / 2 - 20)),
-        ),
+        ("one long unknown word", format!("command: x\nagent: {}", "é".repeat(SIZE / 2 - 20))),
         ("quotes", after("command: ", "'' ")),
         ("an open quote", after("command: \"", "a\n")),
         ("escapes", after("command: \"", "\\L")),

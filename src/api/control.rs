@@ -255,7 +255,7 @@ pub struct PlanResult {
 pub struct PlanStep {
     /// The session.
     pub name: SessionName,
-    /// `Start`, `Stop`, `Restart`, `Wait`, `None`.
+    /// `Start`, `Stop`, `Restart`, `Update`, `Wait`, `None`.
     pub action: String,
     /// Why.
     pub why: String,

@@ -42,6 +42,55 @@ impl FrameKind {
     }
 }
 
+/// A frame as it is in a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// The kind byte; see [`FrameKind::from_byte`].
+    pub kind: u8,
+    /// What follows it.
+    pub payload: &'a [u8],
+}
+
+/// Why bytes are no frame. What follows them cannot be read either: the connection is of no more use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// The length is more than [`MAX_FRAME`].
+    #[error("a frame of {0} bytes is longer than {MAX_FRAME}")]
+    TooLong(u64),
+    /// The length is zero, which leaves no room for the kind.
+    #[error("a frame without a kind")]
+    Empty,
+}
+
+/// One frame, as bytes to send.
+pub fn encode(kind: FrameKind, payload: &[u8]) -> Result<Vec<u8>, FrameError> {
+    let length = payload.len() as u64 + 1;
+    let short = u32::try_from(length).ok().filter(|length| *length <= MAX_FRAME);
+    let short = short.ok_or(FrameError::TooLong(length))?;
+    let mut bytes = Vec::with_capacity(payload.len() + 5);
+    bytes.extend_from_slice(&short.to_be_bytes());
+    bytes.push(kind as u8);
+    bytes.extend_from_slice(payload);
+    Ok(bytes)
+}
+
+/// The frame at the start of `bytes` and how many bytes it takes; `None` while it is not all there.
+pub fn decode(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, FrameError> {
+    let Some((header, rest)) = bytes.split_first_chunk::<4>() else {
+        return Ok(None);
+    };
+    let length = u32::from_be_bytes(*header);
+    if length > MAX_FRAME {
+        return Err(FrameError::TooLong(length.into()));
+    }
+    let length = length as usize;
+    let Some(body) = rest.get(..length) else {
+        return Ok(None);
+    };
+    let (kind, payload) = body.split_first().ok_or(FrameError::Empty)?;
+    Ok(Some((Frame { kind: *kind, payload }, 4 + length)))
+}
+
 /// The keeper's first words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -84,7 +133,8 @@ pub enum Request {
     Update {
         /// Generation of the new spec.
         generation: u64,
-        /// The launch digest as recorded stays; this is the digest that the new spec has.
+        /// The digest that the new spec has. The record keeps the one that the run was started with: where
+        /// they differ, a restart is pending.
         launch: Digest,
         /// The new effective spec.
         spec: Box<SessionSpec>,
@@ -127,4 +177,36 @@ pub enum StartReport {
         /// Why.
         error: StartError,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_read_back_from_any_piece_of_a_stream() {
+        let mut stream = encode(FrameKind::Request, b"{}").unwrap();
+        let first = stream.len();
+        stream.extend(encode(FrameKind::Reply, b"").unwrap());
+        for end in 0..first {
+            assert_eq!(decode(&stream[..end]), Ok(None), "{end} bytes");
+        }
+        let (frame, taken) = decode(&stream).unwrap().unwrap();
+        assert_eq!((frame.kind, frame.payload, taken), (FrameKind::Request as u8, &b"{}"[..], first));
+        let (frame, taken) = decode(&stream[first..]).unwrap().unwrap();
+        assert_eq!((frame.kind, frame.payload, taken), (FrameKind::Reply as u8, &b""[..], 5));
+    }
+
+    #[test]
+    fn a_length_is_refused_before_its_bytes_are_there() {
+        assert_eq!(
+            decode(&(MAX_FRAME + 1).to_be_bytes()),
+            Err(FrameError::TooLong(u64::from(MAX_FRAME) + 1))
+        );
+        assert_eq!(decode(b"GET / HTTP/1.1"), Err(FrameError::TooLong(0x4745_5420)));
+        assert_eq!(decode(&[0, 0, 0, 0]), Err(FrameError::Empty));
+        encode(FrameKind::Reply, &vec![0; MAX_FRAME as usize]).unwrap_err();
+        let longest = encode(FrameKind::Reply, &vec![0; MAX_FRAME as usize - 1]).unwrap();
+        assert!(decode(&longest).unwrap().is_some());
+    }
 }

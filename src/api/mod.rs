@@ -3,9 +3,10 @@
 //! - written by people: [`spec`], [`config`] (with [`rules`], [`yaml`] and [`diagnose`] to read
 //!   them and say what is wrong, [`defaults`] for what is not written, [`schema`] for editors)
 //! - shown to people and programs: [`status`], [`event`], [`control`] (the daemon's socket)
-//! - between daemon and keeper: [`record`] (files), [`keeper`] (socket)
+//! - between daemon and keeper: [`record`] (files), [`keeper`] (socket), [`activity`] (shared page)
 //! - shared words: [`name`], [`quantity`], [`time`], [`cause`]
 
+pub mod activity;
 pub mod cause;
 pub mod config;
 pub mod control;

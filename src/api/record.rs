@@ -70,7 +70,7 @@ pub struct Intent {
     pub pid_namespace: u64,
     /// Generation of the spec.
     pub generation: u64,
-    /// Digest of what only a new run can change.
+    /// Digest of what only a new run can change, as this run was started with: an update of the spec keeps it.
     pub launch: Digest,
     /// What to run.
     pub spec: SessionSpec,
@@ -125,6 +125,9 @@ pub struct Record {
     /// The session's own cgroup, where it has one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub group: Option<PathBuf>,
+    /// What is not as it was asked for, for people: no cgroup, for example.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub warnings: Vec<String>,
 }
 
 /// A stop in progress.
@@ -137,6 +140,9 @@ pub struct Stopping {
     pub since: Moment,
     /// When SIGKILL follows.
     pub kill_at: Moment,
+    /// SIGKILL has not ended all of it within 5 s: it waits in the kernel, or belongs to another user.
+    #[serde(default)]
+    pub unkillable: bool,
 }
 
 /// How a process ended.

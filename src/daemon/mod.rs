@@ -1,1 +1,55 @@
-//! …
+//! The wiring: sources of triggers, the store, reconcilers, the server, systemd.
+//!
+//! ```text
+//!   specs (thread) ──┐                              ┌─► keepers ──► atm keeper …
+//!   config (thread) ─┤                              │
+//!   keepers' ends ───┼─► Input ─► absorb ─► queue ─► reconcile ─► store ─► server, STATUS=
+//!   clients ─────────┤              │                    ▲            └──► state (thread)
+//!   signals ─────────┘              └──── store ─────────┘
+//! ```
+//!
+//! One thread runs the loop; what can block has a thread of its own. [`core`] holds what the daemon is made
+//! of, [`absorb`](core::Daemon::absorb) takes news in, [`reconcile`] acts, [`ends`] finds out how runs ended,
+//! [`wills`] records what people ask for.
+
+mod absorb;
+mod activity;
+pub mod adopt;
+pub mod clock;
+pub mod config_file;
+pub mod core;
+mod ends;
+pub mod events;
+pub mod keepers;
+mod leftovers;
+mod logging;
+pub mod memory;
+pub mod paths;
+pub mod reconcile;
+mod server;
+mod shutdown;
+pub mod specs;
+mod startup;
+pub mod store;
+mod systemd;
+pub mod view;
+pub mod wills;
+
+use std::path::PathBuf;
+
+use crate::api::control::Directories;
+
+pub use startup::{StartupError, main};
+
+/// What a daemon is started with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where it works.
+    pub directories: Directories,
+    /// Whether sessions belong to several users: the daemon is root.
+    pub system: bool,
+    /// The control socket, where it is not in the runtime directory.
+    pub socket: Option<PathBuf>,
+    /// A cgroup2 directory that may be used for sessions, where it is not the daemon's own delegated one.
+    pub cgroup: Option<PathBuf>,
+}

@@ -55,10 +55,17 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<
 /// Reads at most `limit` bytes of a regular file, never blocking on a FIFO or a device and never following
 /// a link. More than `limit` bytes is an error: the size that `stat` tells is not believed.
 pub fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW)
-        .open(path)?;
+    read_with(path, limit, libc::O_NOFOLLOW)
+}
+
+/// The same, following links: for a path that its own user wrote, opened as that user.
+pub fn read_following(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    read_with(path, limit, 0)
+}
+
+fn read_with(path: &Path, limit: u64, flags: libc::c_int) -> io::Result<Vec<u8>> {
+    let file =
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | flags).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
@@ -68,6 +75,11 @@ pub fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {limit} bytes")));
     }
     Ok(bytes)
+}
+
+/// Holds on to a directory: the handle means it also after its path means another.
+pub fn open_directory(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path)
 }
 
 /// Makes `path` and what is missing above it; a directory that this call makes gets `mode`.
@@ -83,4 +95,35 @@ pub fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Removes the file `path`; that there is none is no error.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Makes `path` an empty directory with `mode`: one that is there is emptied, and replaced if it is no directory.
+///
+/// For directories of our own, whose one writer is the caller. Nothing is followed out of it.
+pub fn make_empty_directory(path: &Path, mode: u32) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => {
+            for entry in fs::read_dir(path)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    fs::remove_dir_all(entry.path())?;
+                } else {
+                    fs::remove_file(entry.path())?;
+                }
+            }
+            return fs::set_permissions(path, fs::Permissions::from_mode(mode));
+        }
+        Ok(_) => fs::remove_file(path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    make_directory(path, mode)
 }

@@ -2,7 +2,36 @@
 //!
 //! The only room with `unsafe`, nix and procfs. It acts and observes, and holds no rule.
 
+pub mod cgroup;
+pub mod children;
+pub mod client;
 pub mod clock;
+pub mod delegation;
+#[allow(unsafe_code)] // close_range has no safe wrapper
+pub mod descriptors;
+pub mod errors;
+#[allow(unsafe_code)] // registering a descriptor of ours
+pub mod exit;
+pub mod failpoint;
 pub mod files;
+pub mod line;
 pub mod lock;
+pub mod log_file;
+pub mod machine;
+#[allow(unsafe_code)] // a shared mapping
+pub mod page;
+pub mod poll;
 pub mod process;
+pub mod program;
+#[allow(unsafe_code)] // ioctls of terminals
+pub mod pty;
+pub mod reaper;
+pub mod scan;
+#[allow(unsafe_code)] // dispositions of signals
+pub mod signals;
+pub mod socket;
+#[allow(unsafe_code)] // clone3 and fork
+pub mod spawn;
+pub mod specfile;
+pub mod tree;
+pub mod users;

@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
 };
 
 use rustix::{
@@ -80,14 +80,12 @@ impl Process {
 
     /// Takes the exit of a child that has ended; `None` where it has not, or is not a child of ours.
     pub fn reap(&self) -> io::Result<Option<Exit>> {
-        let status = match waitid(
-            WaitId::PidFd(self.fd.as_fd()),
-            WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
-        ) {
-            Ok(status) => status,
-            Err(rustix::io::Errno::CHILD) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
+        let status =
+            match waitid(WaitId::PidFd(self.fd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+                Ok(status) => status,
+                Err(rustix::io::Errno::CHILD) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
         Ok(status.and_then(|status| {
             let code = status.exit_status().map(Exit::Code);
             code.or_else(|| status.terminating_signal().map(Exit::Signal))
@@ -99,6 +97,12 @@ impl AsFd for Process {
     /// Readable once the process has ended.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for Process {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 }
 

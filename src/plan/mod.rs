@@ -4,7 +4,17 @@
 //! - [`fleet::decide`]: of all sessions, which may run? Slots are shared, so one place hands them out.
 //! - [`session::step`]: given that verdict, what is this session's next move?
 //!
-//! Beside them: [`restart`] says what follows the end of a run, [`status`] derives what people see.
+//! ```text
+//!  desired ─┐                    ┌─ verdict ─┐
+//!  observed ┼─► fleet::decide ───┤           ├─► session::step ─► Start | Terminate | Update | Rest
+//!  history ─┘   (all sessions)   └───────────┘   (one session)
+//! ```
+//!
+//! Beside them: [`restart`] says what follows the end of a run, [`eviction`] in which order sessions give way,
+//! [`status`] what people see.
+//!
+//! Both answers are stable: asked again about their own outcome they change nothing. What will change by the
+//! passing of time alone is a date in the answer, so nobody has to ask again before it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,10 +27,12 @@ use crate::api::{
     time::{Moment, Timestamp},
 };
 
+pub mod eviction;
 pub mod fleet;
 pub mod restart;
 pub mod session;
 pub mod status;
+pub mod summary;
 
 /// One session as the plan sees it: what is wanted, what is, and what was.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +43,21 @@ pub struct Session {
     pub observed: Observed,
     /// What happened before.
     pub history: History,
+    /// The identity that the live run was started under. An edited one holds from the next run, so that no run
+    /// ends over it. Absent: not known; then the spec's, else the name.
+    pub identity: Option<Arc<str>>,
+}
+
+impl Session {
+    /// A name of which nothing is known yet.
+    pub fn unknown() -> Self {
+        Self {
+            desired: Desired::NeverGood,
+            observed: Observed::Absent,
+            history: History::default(),
+            identity: None,
+        }
+    }
 }
 
 /// What the file and the people want.
@@ -138,13 +165,17 @@ pub struct Run {
 pub struct History {
     /// Failures in a row.
     pub failures: u32,
-    /// Starts that followed an end by itself.
+    /// Ends in a row that the back-off counts: failures, and under `Always` quick clean ends too.
+    pub ends: u32,
+    /// Starts in a row for which the machine was short of something. No fault of the session's.
+    pub host_errors: u32,
+    /// Ends by itself that its policy answered with another start.
     pub restarts: u64,
-    /// Not to be started before.
+    /// Not to be started before. Means nothing on another boot: whoever loads it there drops it.
     pub not_before: Option<Moment>,
     /// The last run that ended.
     pub last: Option<Ended>,
-    /// A person asked for a run, whatever the last one's result. Cleared when a run begins.
+    /// A person asked for a run, whatever the last one's result. Cleared by [`restart::begun`].
     pub start_requested: bool,
     /// A person asked for a new run in place of this one.
     pub restart_requested: Option<RestartRequest>,
@@ -164,8 +195,10 @@ pub struct RestartRequest {
 pub struct Ended {
     /// Which.
     pub run_id: RunId,
-    /// The generation that it ran.
+    /// The generation that its keeper knew at the end.
     pub generation: u64,
+    /// What it was started with; absent where nobody knows any more.
+    pub launch: Option<Digest>,
     /// How its main process ended; absent where it was never executed, or nobody saw.
     pub exit: Option<Exit>,
     /// Why it could not be executed.
@@ -186,13 +219,25 @@ pub struct Ended {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
     /// It may run: start it, or let it run.
-    Run,
+    Run(Grant),
     /// It is to run, but not now.
     Wait(Wait),
     /// It lives and is to end.
     Stop(Cause),
     /// It does not live and is not to run.
     Done(Done),
+}
+
+/// What a slot was given for: one run, of one spec.
+///
+/// Once that run has ended, or the spec (and with it the priority and the identity) is another one, the verdict is
+/// out of date, and whether it may start is for [`fleet::decide`] to say anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// The last run that had ended when this was decided.
+    pub after: Option<RunId>,
+    /// The generation that was decided about; 0 where there is no good spec.
+    pub generation: u64,
 }
 
 /// Why a session that is to run does not run yet.
@@ -210,9 +255,14 @@ pub enum Wait {
         /// The identity.
         identity: String,
     },
-    /// It failed, and waits before the next try.
+    /// It failed, or ended soon, and waits before the next try.
     BackOff {
         /// When it may go on.
+        until: Moment,
+    },
+    /// The machine was short of something when it was to start.
+    HostError {
+        /// When it is tried again.
         until: Moment,
     },
     /// Its spec was never good.
@@ -239,7 +289,7 @@ pub enum Done {
 }
 
 impl Observed {
-    /// Whether it takes a slot: a slot is free when the process is gone, not when it was asked to go.
+    /// Whether it takes a slot and an identity: a slot is free when the process is gone, not when it was asked to go.
     pub fn is_live(&self) -> bool {
         match self {
             Self::Absent => false,
@@ -256,3 +306,36 @@ impl Observed {
         }
     }
 }
+
+impl Grant {
+    /// What would be decided about `session` as it is now.
+    pub fn of(session: &Session) -> Self {
+        let generation = match &session.desired {
+            Desired::Gone | Desired::NeverGood => 0,
+            Desired::Spec(wanted) => wanted.generation,
+        };
+        Self { after: session.history.last.as_ref().map(|last| last.run_id), generation }
+    }
+}
+
+impl Verdict {
+    /// When it changes by the mere passing of time.
+    pub fn changes_at(&self) -> Option<Moment> {
+        match self {
+            Self::Wait(Wait::BackOff { until } | Wait::HostError { until }) => Some(*until),
+            Self::Wait(
+                Wait::MaxSessions { .. } | Wait::IdentityTaken { .. } | Wait::InvalidSpec | Wait::Shutdown,
+            )
+            | Self::Run(_)
+            | Self::Stop(_)
+            | Self::Done(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod world;

@@ -100,19 +100,14 @@ daemonMemoryWarning: 1MiB
     "#);
     let schema: serde_json::Value = serde_json::from_str(&schema::config()).unwrap();
     for key in schema["properties"].as_object().unwrap().keys() {
-        assert!(
-            text.lines().any(|line| line.starts_with(&format!("{key}:"))),
-            "{key}"
-        );
+        assert!(text.lines().any(|line| line.starts_with(&format!("{key}:"))), "{key}");
     }
 }
 
 #[test]
 fn the_machine_sets_what_refers_to_it() {
     for (gibibytes, sessions) in [(0, 1), (1, 1), (4, 2), (24, 12), (200, 100), (4096, 100)] {
-        let machine = Machine {
-            memory: gibibytes << 30,
-        };
+        let machine = Machine { memory: gibibytes << 30 };
         let config = Config::parse("maxSessions: auto", Path::new("a"), machine).unwrap();
         assert_eq!(config.max_sessions, sessions, "{gibibytes} GiB");
     }
@@ -131,21 +126,12 @@ fn the_machine_sets_what_refers_to_it() {
 
 #[test]
 fn a_config_without_values_is_the_defaults_and_one_without_a_word_was_cut_off() {
-    for text in [
-        "# nothing\n",
-        "{}",
-        "---\n# nothing\n",
-        "~",
-        "\u{feff}# nothing\r\n",
-    ] {
+    for text in ["# nothing\n", "{}", "---\n# nothing\n", "~", "\u{feff}# nothing\r\n"] {
         assert_eq!(good(text), Config::defaults(MACHINE), "{text:?}");
     }
     for text in ["", "\n", " \r\n", "\u{feff}"] {
         let wrong = parse(text).unwrap_err().to_string();
-        assert_eq!(
-            wrong,
-            "atm.yaml:1:1: the file is empty (write `{}` to mean the defaults)"
-        );
+        assert_eq!(wrong, "atm.yaml:1:1: the file is empty (write `{}` to mean the defaults)");
     }
 }
 
@@ -158,11 +144,7 @@ fn every_default_of_the_schema_written_out_changes_nothing() {
         let nested = nested.map(|(inner, of)| (format!("{{{inner}: {}}}", of["default"]), of));
         for (value, of) in nested.chain([(property["default"].to_string(), property)]) {
             if !of["default"].is_null() {
-                assert_eq!(
-                    good(&format!("{key}: {value}")),
-                    Config::defaults(MACHINE),
-                    "{key}: {value}"
-                );
+                assert_eq!(good(&format!("{key}: {value}")), Config::defaults(MACHINE), "{key}: {value}");
                 seen += 1;
             }
         }

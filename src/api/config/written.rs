@@ -160,11 +160,7 @@ impl Read for Memory {
             let place = place.or("a share such as `80%`");
             return Limit::<Bytes<1024>>::read(&place).map(|limit| Self::Size(limit.map(|size| size.0)));
         };
-        let share = percent
-            .trim_end()
-            .parse()
-            .ok()
-            .filter(|share| (1..=100).contains(share));
+        let share = percent.trim_end().parse().ok().filter(|share| (1..=100).contains(share));
         if share.is_none() {
             place.wrong(&Wrong::expected("a whole share from `1%` to `100%`"));
         }
@@ -236,33 +232,15 @@ impl JsonSchema for Http {
 
 /// Words that people look for, and what they are here.
 const ELSEWHERE: &[(&str, &str)] = &[
-    (
-        "sessions",
-        "sessions are files of their own in the specs directory",
-    ),
+    ("sessions", "sessions are files of their own in the specs directory"),
     ("maxMemoryPerSession", "did you mean `sessionMemory`?"),
     ("resync", "did you mean `resyncInterval`?"),
     ("metrics", "did you mean `http`?"),
-    (
-        "socket",
-        "directories and the socket are set by flags of `atm daemon`",
-    ),
-    (
-        "sessionsDir",
-        "directories and the socket are set by flags of `atm daemon`",
-    ),
-    (
-        "runtimeDir",
-        "directories and the socket are set by flags of `atm daemon`",
-    ),
-    (
-        "stateDir",
-        "directories and the socket are set by flags of `atm daemon`",
-    ),
-    (
-        "logDir",
-        "directories and the socket are set by flags of `atm daemon`",
-    ),
+    ("socket", "directories and the socket are set by flags of `atm daemon`"),
+    ("sessionsDir", "directories and the socket are set by flags of `atm daemon`"),
+    ("runtimeDir", "directories and the socket are set by flags of `atm daemon`"),
+    ("stateDir", "directories and the socket are set by flags of `atm daemon`"),
+    ("logDir", "directories and the socket are set by flags of `atm daemon`"),
 ];
 
 impl Read for WrittenConfig {
@@ -293,10 +271,7 @@ impl Read for WrittenConfig {
 impl Read for Emergency {
     fn read(place: &Place<'_>) -> Option<Self> {
         let mut fields = Fields::open(place, "`{maxIdle: 5m, maxAge: 1h}`")?;
-        let read = Self {
-            max_idle: fields.get("maxIdle"),
-            max_age: fields.get("maxAge"),
-        };
+        let read = Self { max_idle: fields.get("maxIdle"), max_age: fields.get("maxAge") };
         fields.close(&[]);
         Some(read)
     }
@@ -304,10 +279,8 @@ impl Read for Emergency {
 
 impl Read for Clients {
     fn read(place: &Place<'_>) -> Option<Self> {
-        let mut fields = Fields::open(
-            place,
-            "`{max: 10, buffer: 100, maxMessage: 1MiB, broadcastRate: 10}`",
-        )?;
+        let mut fields =
+            Fields::open(place, "`{max: 10, buffer: 100, maxMessage: 1MiB, broadcastRate: 10}`")?;
         let read = Self {
             max: fields.get("max"),
             buffer: fields.get("buffer"),
@@ -334,9 +307,6 @@ impl Read for Logs {
 
 impl Read for OnShutdown {
     fn read(place: &Place<'_>) -> Option<Self> {
-        one_of(
-            place,
-            &[("Auto", Self::Auto), ("Keep", Self::Keep), ("Stop", Self::Stop)],
-        )
+        one_of(place, &[("Auto", Self::Auto), ("Keep", Self::Keep), ("Stop", Self::Stop)])
     }
 }

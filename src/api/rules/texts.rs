@@ -20,13 +20,7 @@ pub const MAX_WORD: usize = 253;
 
 fn printable(text: &str, what: &str) -> Result<(), Wrong> {
     let good = text.len() <= MAX_WORD && !text.contains(unprintable) && text.trim() == text;
-    if good {
-        Ok(())
-    } else {
-        Err(Wrong::expected(format!(
-            "{what} of at most {MAX_WORD} printable bytes"
-        )))
-    }
+    if good { Ok(()) } else { Err(Wrong::expected(format!("{what} of at most {MAX_WORD} printable bytes"))) }
 }
 
 /// A name for people: printable, at most [`MAX_WORD`] bytes, without blanks around it.
@@ -107,11 +101,7 @@ impl FromStr for FixedPath {
             return Ok(Self(text.to_owned()));
         }
         let wrong = Wrong::expected(Self::EXPECTED);
-        Err(if text.is_empty() {
-            wrong
-        } else {
-            wrong.hint("`~/` in front of it means the user's home")
-        })
+        Err(if text.is_empty() { wrong } else { wrong.hint("`~/` in front of it means the user's home") })
     }
 }
 
@@ -176,11 +166,7 @@ impl Read for Command {
             return None;
         };
         if words.first().is_none_or(String::is_empty) {
-            let message = if words.is_empty() {
-                "the command is empty"
-            } else {
-                "the program has no name"
-            };
+            let message = if words.is_empty() { "the command is empty" } else { "the program has no name" };
             place.refuse(message, Some("write what to run: `[claude]`".into()));
             return None;
         }
@@ -228,11 +214,7 @@ impl Env {
             );
         }
         let good = !name.is_empty() && !name.contains('=') && !name.contains(unprintable);
-        if good {
-            Ok(())
-        } else {
-            Err(Wrong::expected("the name of a variable, without `=`"))
-        }
+        if good { Ok(()) } else { Err(Wrong::expected("the name of a variable, without `=`")) }
     }
 }
 
@@ -269,9 +251,7 @@ struct LabelValue(String);
 impl Labels {
     fn rule(name: &str) -> Result<(), Wrong> {
         if name.is_empty() || name.contains(['=', '!', ',']) || name.contains(char::is_whitespace) {
-            return Err(Wrong::expected(
-                "a label's name, without blanks, `,`, `=` and `!`",
-            ));
+            return Err(Wrong::expected("a label's name, without blanks, `,`, `=` and `!`"));
         }
         printable(name, "a label's name")
     }
@@ -298,9 +278,7 @@ impl Read for LabelValue {
 impl Read for Labels {
     fn read(place: &Place<'_>) -> Option<Self> {
         let read: BTreeMap<String, LabelValue> = place.names("a mapping of names to texts", Self::rule)?;
-        Some(Self(
-            read.into_iter().map(|(name, value)| (name, value.0)).collect(),
-        ))
+        Some(Self(read.into_iter().map(|(name, value)| (name, value.0)).collect()))
     }
 }
 

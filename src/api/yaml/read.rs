@@ -28,13 +28,7 @@ pub struct Place<'d> {
 
 impl<'d> Place<'d> {
     pub(super) fn root(node: &'d Node, problems: &'d Problems) -> Self {
-        Self {
-            node,
-            steps: Vec::new(),
-            path: String::new(),
-            problems,
-            also: Vec::new(),
-        }
+        Self { node, steps: Vec::new(), path: String::new(), problems, also: Vec::new() }
     }
 
     /// The value.
@@ -45,13 +39,7 @@ impl<'d> Place<'d> {
     fn inner(&self, node: &'d Node, step: Step, name: &str) -> Self {
         let mut steps = self.steps.clone();
         steps.push(step);
-        Self {
-            node,
-            steps,
-            path: format!("{}{name}", self.path),
-            problems: self.problems,
-            also: Vec::new(),
-        }
+        Self { node, steps, path: format!("{}{name}", self.path), problems: self.problems, also: Vec::new() }
     }
 
     fn entry(&self, index: usize, key: &str, value: &'d Node) -> Self {
@@ -97,8 +85,7 @@ impl<'d> Place<'d> {
         if *self.node == Node::Null {
             hint = Some("give it a value, or leave the key out".to_owned());
         }
-        self.problems
-            .add(self.problem(message, Found::value(self.node), hint));
+        self.problems.add(self.problem(message, Found::value(self.node), hint));
     }
 
     /// What other tools take for "no limit".
@@ -235,12 +222,7 @@ impl<'d> Fields<'d> {
             place.wrong(&Wrong::expected(expected));
             return None;
         };
-        Some(Self {
-            place: place.clone(),
-            entries,
-            asked: Vec::new(),
-            missing: Vec::new(),
-        })
+        Some(Self { place: place.clone(), entries, asked: Vec::new(), missing: Vec::new() })
     }
 
     /// The value of `key`, where it is written and good.
@@ -253,17 +235,12 @@ impl<'d> Fields<'d> {
         if let Some(place) = self.find(key) {
             return T::read(&place);
         }
-        let mut problem = self.place.problem(
-            format!("the key `{key}` is missing"),
-            Found::Nothing,
-            Some(hint.into()),
-        );
+        let mut problem =
+            self.place.problem(format!("the key `{key}` is missing"), Found::Nothing, Some(hint.into()));
         // Indented by accident, it is a key of something else.
         problem.other = self.misplaced(key);
         if problem.other.is_some() {
-            problem.hint = Some(format!(
-                "`{key}` belongs to another key: check the indentation of"
-            ));
+            problem.hint = Some(format!("`{key}` belongs to another key: check the indentation of"));
         }
         self.missing.push((key, problem));
         None
@@ -281,9 +258,7 @@ impl<'d> Fields<'d> {
     fn misplaced(&self, key: &str) -> Option<Vec<Step>> {
         self.entries.iter().enumerate().find_map(|(outer, (_, value))| {
             let Node::Map(inner) = value else { return None };
-            let at = inner
-                .iter()
-                .position(|(found, _)| matches!(found, Node::Text(text) if text == key))?;
+            let at = inner.iter().position(|(found, _)| matches!(found, Node::Text(text) if text == key))?;
             Some([self.place.steps.as_slice(), &[Step::Value(outer), Step::Key(at)]].concat())
         })
     }
@@ -305,13 +280,10 @@ impl<'d> Fields<'d> {
             };
             // Written with a mistake, it is not missing as well.
             if let Some(hint) = &hint {
-                self.missing
-                    .retain(|(key, _)| !hint.contains(&format!("`{key}`")));
+                self.missing.retain(|(key, _)| !hint.contains(&format!("`{key}`")));
             }
             let found = Found::Key(name.clone());
-            self.place
-                .problems
-                .add(self.place.bad_key(index, "unknown key", found, hint));
+            self.place.problems.add(self.place.bad_key(index, "unknown key", found, hint));
         }
         for (_, problem) in self.missing {
             self.place.problems.add(problem);
@@ -332,10 +304,7 @@ impl Read for bool {
             },
             _ => None,
         };
-        place.wrong(&Wrong {
-            expected: "`true` or `false`".into(),
-            hint: hint.map(str::to_owned),
-        });
+        place.wrong(&Wrong { expected: "`true` or `false`".into(), hint: hint.map(str::to_owned) });
         None
     }
 }

@@ -11,11 +11,7 @@ fn depth(node: &Node) -> usize {
     match node {
         Node::List(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
         Node::Map(entries) => {
-            1 + entries
-                .iter()
-                .map(|(key, value)| depth(key).max(depth(value)))
-                .max()
-                .unwrap_or(0)
+            1 + entries.iter().map(|(key, value)| depth(key).max(depth(value))).max().unwrap_or(0)
         }
         Node::Null | Node::Bool(_) | Node::Number(_) | Node::Text(_) => 0,
     }

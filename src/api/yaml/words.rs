@@ -11,15 +11,9 @@ pub fn one_of<T: Copy>(place: &Place<'_>, words: &[(&str, T)]) -> Option<T> {
         place.wrong(&wrong);
         return None;
     };
-    let found = words
-        .iter()
-        .find(|(word, _)| word == text)
-        .map(|(_, value)| *value);
+    let found = words.iter().find(|(word, _)| word == text).map(|(_, value)| *value);
     if found.is_none() {
-        place.wrong(&Wrong {
-            hint: did_you_mean(text, &names),
-            ..wrong
-        });
+        place.wrong(&Wrong { hint: did_you_mean(text, &names), ..wrong });
     }
     found
 }

@@ -94,10 +94,7 @@ fn every_key_is_read() {
     "#);
     let schema: serde_json::Value = serde_json::from_str(&schema::session()).unwrap();
     for key in schema["properties"].as_object().unwrap().keys() {
-        assert!(
-            FULL.lines().any(|line| line.starts_with(&format!("{key}:"))),
-            "{key}"
-        );
+        assert!(FULL.lines().any(|line| line.starts_with(&format!("{key}:"))), "{key}");
     }
 }
 
@@ -111,10 +108,7 @@ fn the_config_speaks_where_the_spec_is_silent() {
     assert_eq!(silent.max_idle.to_string(), "3h");
     assert_eq!(silent.max_age, Limit::Never);
     assert_eq!(silent.max_memory.to_string(), "1GiB");
-    assert!(
-        silent.env.is_empty(),
-        "the config's env is below the spec's, not part of it"
-    );
+    assert!(silent.env.is_empty(), "the config's env is below the spec's, not part of it");
     let loud = good("command: [make]\nmaxIdle: never\nmaxAge: 1h\nmaxMemory: never").resolve(&name, &config);
     assert_eq!((loud.max_idle, loud.max_memory), (Limit::Never, Limit::Never));
     assert_eq!(loud.max_age.to_string(), "1h");
@@ -130,11 +124,7 @@ fn an_agent_is_known_by_its_program() {
         ("env claude", Agent::Generic, "never"),
     ] {
         let spec = meant(&format!("command: {command}"));
-        assert_eq!(
-            (spec.agent, spec.max_idle.to_string().as_str()),
-            (agent, idle),
-            "{command}"
-        );
+        assert_eq!((spec.agent, spec.max_idle.to_string().as_str()), (agent, idle), "{command}");
     }
     assert_eq!(meant("command: x\nagent: codex").max_age.to_string(), "1d");
 }
@@ -155,41 +145,13 @@ fn a_command_is_a_list_or_words() {
 #[test]
 fn terminals_are_wanted_or_sized() {
     for (text, terminal) in [
-        (
-            "true",
-            Terminal::Pty {
-                columns: 120,
-                rows: 40,
-            },
-        ),
+        ("true", Terminal::Pty { columns: 120, rows: 40 }),
         ("false", Terminal::PIPES),
-        (
-            "{columns: 80}",
-            Terminal::Pty {
-                columns: 80,
-                rows: 40,
-            },
-        ),
-        (
-            "{columns: 1, rows: 1000}",
-            Terminal::Pty {
-                columns: 1,
-                rows: 1000,
-            },
-        ),
-        (
-            "{}",
-            Terminal::Pty {
-                columns: 120,
-                rows: 40,
-            },
-        ),
+        ("{columns: 80}", Terminal::Pty { columns: 80, rows: 40 }),
+        ("{columns: 1, rows: 1000}", Terminal::Pty { columns: 1, rows: 1000 }),
+        ("{}", Terminal::Pty { columns: 120, rows: 40 }),
     ] {
-        assert_eq!(
-            meant(&format!("command: x\nterminal: {text}")).terminal,
-            terminal,
-            "{text}"
-        );
+        assert_eq!(meant(&format!("command: x\nterminal: {text}")).terminal, terminal, "{text}");
     }
 }
 
@@ -210,11 +172,7 @@ fn what_means_the_same_has_the_same_digest() {
         "command: [claude, -x]\nmaxProcesses: never\ncpuWeight: 100\npriority: 0\npinned: false\nsuspend: false",
     ] {
         assert_eq!(good(smallest).digest(), good(same).digest(), "{same}");
-        assert_eq!(
-            good(smallest).launch_digest(),
-            good(same).launch_digest(),
-            "{same}"
-        );
+        assert_eq!(good(smallest).launch_digest(), good(same).launch_digest(), "{same}");
         assert_eq!(meant(smallest), meant(same), "{same}");
     }
     for (one, other) in [
@@ -234,11 +192,7 @@ fn what_means_the_same_has_the_same_digest() {
 fn what_depends_on_the_config_counts_as_it_is_written() {
     let silent = good("command: [claude]").digest();
     for line in ["maxIdle: 1h", "maxAge: 24h", "maxMemory: never"] {
-        assert_ne!(
-            silent,
-            good(&format!("command: [claude]\n{line}")).digest(),
-            "{line}"
-        );
+        assert_ne!(silent, good(&format!("command: [claude]\n{line}")).digest(), "{line}");
     }
 }
 

@@ -114,28 +114,14 @@ fn misspelt_keys_are_recognised() {
         ("restartpolicy: Never", "did you mean `restartPolicy`?"),
         ("label: {}", "did you mean `labels`?"),
         ("name: web", "the file's name is the session's name: NAME.yaml"),
-        (
-            "kind: Session",
-            "a spec is one session's keys, nothing around them",
-        ),
+        ("kind: Session", "a spec is one session's keys, nothing around them"),
         ("completely: other", ""),
     ] {
-        let text = if hint.contains("command`") {
-            key.to_owned()
-        } else {
-            format!("command: x\n{key}")
-        };
+        let text = if hint.contains("command`") { key.to_owned() } else { format!("command: x\n{key}") };
         let word = key.split(':').next().unwrap();
         let line = if hint.contains("command`") { 1 } else { 2 };
-        let hint = if hint.is_empty() {
-            String::new()
-        } else {
-            format!(" ({hint})")
-        };
-        assert_eq!(
-            bad(&text),
-            [format!("web.yaml:{line}:1: unknown key `{word}`{hint}")]
-        );
+        let hint = if hint.is_empty() { String::new() } else { format!(" ({hint})") };
+        assert_eq!(bad(&text), [format!("web.yaml:{line}:1: unknown key `{word}`{hint}")]);
     }
 }
 
@@ -206,11 +192,8 @@ const WRONG: &[(&str, &str)] = &[
 #[test]
 fn wrong_values_are_told_by_their_path() {
     for (line, expected) in WRONG {
-        let text = if line.starts_with("command") {
-            (*line).to_owned()
-        } else {
-            format!("{line}\ncommand: [x]\n")
-        };
+        let text =
+            if line.starts_with("command") { (*line).to_owned() } else { format!("{line}\ncommand: [x]\n") };
         assert_eq!(bad(&text), [format!("web.yaml:{expected}")], "{text}");
     }
 }
@@ -218,26 +201,11 @@ fn wrong_values_are_told_by_their_path() {
 #[test]
 fn doubled_keys_are_refused_at_every_level() {
     for (text, expected) in [
-        (
-            "command: x\ncommand: y",
-            "2:1: duplicate key `command` (first written on line 1)",
-        ),
-        (
-            "command: x\n\"command\": y",
-            "2:1: duplicate key `command` (first written on line 1)",
-        ),
-        (
-            "command: x\nenv:\n  A: a\n  B: b\n  A: c",
-            "5:3: duplicate key `A` (first written on line 3)",
-        ),
-        (
-            "command: x\nbackoff: {max: 6m, max: 7m}",
-            "2:20: duplicate key `max` (first written on line 2)",
-        ),
-        (
-            "command: x\nlabels: {a: b, 'a': c}",
-            "2:16: duplicate key `a` (first written on line 2)",
-        ),
+        ("command: x\ncommand: y", "2:1: duplicate key `command` (first written on line 1)"),
+        ("command: x\n\"command\": y", "2:1: duplicate key `command` (first written on line 1)"),
+        ("command: x\nenv:\n  A: a\n  B: b\n  A: c", "5:3: duplicate key `A` (first written on line 3)"),
+        ("command: x\nbackoff: {max: 6m, max: 7m}", "2:20: duplicate key `max` (first written on line 2)"),
+        ("command: x\nlabels: {a: b, 'a': c}", "2:16: duplicate key `a` (first written on line 2)"),
     ] {
         assert_eq!(bad(text), [format!("web.yaml:{expected}")], "{text}");
     }

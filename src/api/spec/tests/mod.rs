@@ -29,10 +29,7 @@ fn bad(text: &str) -> Vec<String> {
 }
 
 fn meant(text: &str) -> SessionSpec {
-    good(text).resolve(
-        &SessionName::new("web").unwrap(),
-        &Config::defaults(Machine { memory: 16 << 30 }),
-    )
+    good(text).resolve(&SessionName::new("web").unwrap(), &Config::defaults(Machine { memory: 16 << 30 }))
 }
 
 /// Every key, none with its default.

@@ -30,11 +30,7 @@ fn text_is_text_and_nothing_else_is() {
         if let Ok(spec) = spec {
             assert_eq!(spec.env.unwrap().0["NO"], *scalar);
         }
-        for quoted in [
-            format!("'{scalar}'"),
-            format!("\"{scalar}\""),
-            format!("|-\n    {scalar}"),
-        ] {
+        for quoted in [format!("'{scalar}'"), format!("\"{scalar}\""), format!("|-\n    {scalar}")] {
             if scalar.is_empty() && quoted.starts_with('|') {
                 continue;
             }
@@ -63,11 +59,8 @@ fn windows_line_ends_and_a_mark_change_nothing() {
 fn arbitrary_env() -> impl Strategy<Value = Vec<(String, String)>> {
     let name = "[A-Zé][A-Z_]{0,5}".prop_filter("reserved", |name| !name.starts_with("ATM_"));
     // The emitter leaves these two bare: the parser reads them as texts, YAML 1.2 as numbers.
-    let scalars: Vec<&str> = NORWAY
-        .iter()
-        .map(|(text, _)| *text)
-        .filter(|text| !text.ends_with("1e999"))
-        .collect();
+    let scalars: Vec<&str> =
+        NORWAY.iter().map(|(text, _)| *text).filter(|text| !text.ends_with("1e999")).collect();
     let value = prop_oneof![any::<String>(), select(scalars).prop_map(str::to_owned)];
     let value = value.prop_map(|text| text.replace(['\0', '\r', '\u{feff}', '\u{fffe}', '\u{ffff}'], ""));
     prop::collection::vec((name, value), 0..5)

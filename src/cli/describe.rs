@@ -1,0 +1,305 @@
+//! `atm describe`: everything about one session, for a person who wonders.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::{
+    complete,
+    context::{Context, get_one},
+    documents,
+    error::CliResult,
+    get::{activity, phase_style},
+    logfile::LogFiles,
+    outcome,
+    output::{PlainForm, Style},
+    plain::plain,
+    text::{self, escape, escape_lines},
+};
+use crate::{
+    api::{
+        control::{EventsParams, EventsResult},
+        event::Event,
+        name::SessionName,
+        status::{Phase, Reason, SessionView},
+        time::Timestamp,
+    },
+    host::clock,
+};
+
+const AFTER: &str = "\
+Examples:
+  atm describe fix-login
+  atm describe fix-login -o json";
+
+/// Events that are shown.
+const EVENTS: usize = 20;
+/// Lines of output that are shown from its begin.
+const FIRST_LINES: usize = 5;
+/// Lines of output that are shown from its end.
+const LAST_LINES: usize = 10;
+/// Bytes of output that are looked at from either end.
+const LOOKED_AT: usize = 64 << 10;
+
+/// Arguments of `atm describe`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub struct Args {
+    /// Name of a session
+    #[arg(value_name = "NAME", add = complete::sessions())]
+    name: SessionName,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t = PlainForm::Table)]
+    output: PlainForm,
+}
+
+#[derive(Debug, Serialize)]
+struct Described<'a> {
+    #[serde(flatten)]
+    session: &'a SessionView,
+    events: &'a [Event],
+}
+
+/// Ends well when the session exists.
+pub fn run(args: &Args, context: &mut Context) -> CliResult {
+    let mut client = context.connect()?;
+    let name = &args.name;
+    let Some(session) = get_one(&mut client, name)? else {
+        return Err(context.no_such_session(&mut client, name));
+    };
+    let params = EventsParams { names: vec![name.clone()], watch: false };
+    let EventsResult { mut events } = client.call("events", &params)?;
+    events.retain(|event| event.session.as_ref() == Some(name));
+
+    let whole = Described { session: &session, events: &events };
+    match args.output {
+        PlainForm::Json => return context.out.json(&whole),
+        PlainForm::Yaml => return context.out.yaml(&whole),
+        PlainForm::Table => {}
+    }
+    let colour = context.out.colour();
+    let now = clock::wall();
+    let mut page = Page { text: String::new(), colour, now };
+    page.status(&session);
+    page.spec(&session);
+    page.events(&events);
+    let directory = &client.directories().log;
+    let logs = match &session.status.log_file {
+        Some(file) => LogFiles::at(file),
+        None => LogFiles::at(directory.join(format!("{name}.log"))),
+    };
+    page.output(&logs);
+    context.out.bytes(page.text.as_bytes())
+}
+
+/// Why a session is not running, in one sentence; `None` where it runs.
+pub fn why(session: &SessionView, now: Timestamp) -> Option<String> {
+    let status = &session.status;
+    if matches!(status.phase, Phase::Running) {
+        return None;
+    }
+    let mut sentence = match status.message.as_str() {
+        "" => general(status.reason).to_owned(),
+        message => message.trim_end_matches('.').to_owned(),
+    };
+    if let Some(at) = status.next_start_at {
+        _ = write!(sentence, "; next try {}", text::relative(now, at));
+    }
+    Some(format!("{sentence}."))
+}
+
+/// What a reason means, where the daemon says no more.
+fn general(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Starting => "Its process is being made",
+        Reason::MaxSessions => "As many sessions run as `maxSessions` allows",
+        Reason::IdentityTaken => "Another live session has its identity",
+        Reason::BackOff => "It failed, and waits before the next try",
+        Reason::HostError => "The machine is short of something it needs",
+        Reason::InvalidSpec => "Its spec file was never good",
+        Reason::MemoryBudget => "Memory in use is too near `maxMemory`",
+        Reason::Shutdown => "The daemon is shutting down",
+        Reason::NameTaken => "A keeper of an earlier run still has its name",
+        Reason::Started | Reason::RestartPending => "It runs",
+        Reason::Unknown => "Its keeper does not answer",
+        Reason::Unkillable => "It does not end although it was killed",
+        Reason::Completed => "It is done",
+        Reason::Error => "It ended with an error",
+        Reason::Signaled => "A signal ended it",
+        Reason::CannotStart => "Its command could not be executed",
+        Reason::Interrupted => "The machine went down under it",
+        Reason::Stopped => "A person stopped it: `atm start` runs it again",
+        Reason::IdleTimeout => "It was idle for longer than `maxIdle`",
+        Reason::MaxAgeExceeded => "It was older than `maxAge`",
+        Reason::SessionMemory => "It took more memory than its `maxMemory`",
+        Reason::MemoryPressure => "All sessions together took more than `maxMemory`",
+        Reason::SlotTaken => "A newer session took its slot",
+        Reason::ProcessLimit => "It had more processes than `maxProcesses`",
+        Reason::SpecChanged => "Its spec changed, and it starts anew",
+        Reason::ClientRestart => "A person restarts it",
+        Reason::SpecRemoved => "Its spec file was removed",
+        Reason::ClientStop => "A person stops it",
+        Reason::ClientKill => "A person killed it",
+        Reason::Suspended => "It is suspended: `atm resume` lifts that, or `suspend: false` in its file",
+        Reason::KeeperLost => "Its keeper died",
+    }
+}
+
+struct Page {
+    text: String,
+    colour: bool,
+    now: Timestamp,
+}
+
+impl Page {
+    fn field(&mut self, title: &str, value: impl AsRef<str>) {
+        let value = value.as_ref();
+        if !value.is_empty() {
+            let title = format!("{title}:");
+            _ = writeln!(self.text, "{title:<14} {}", escape(value));
+        }
+    }
+
+    fn time(&mut self, title: &str, at: Option<Timestamp>) {
+        if let Some(at) = at {
+            self.field(title, format!("{} ({})", text::local(at), text::relative(self.now, at)));
+        }
+    }
+
+    fn heading(&mut self, title: &str) {
+        _ = writeln!(self.text, "\n{}", Style::Bold.paint(title, self.colour));
+    }
+
+    fn lines(&mut self, text: &str) {
+        for line in escape_lines(text).lines() {
+            _ = writeln!(self.text, "  {line}");
+        }
+    }
+
+    fn status(&mut self, session: &SessionView) {
+        let status = &session.status;
+        self.field("Name", session.name.as_str());
+        let phase = phase_style(status.phase).paint(&status.phase.to_string(), self.colour);
+        _ = writeln!(self.text, "{:<14} {phase} ({})", "Phase:", status.reason);
+        match why(session, self.now) {
+            Some(why) => self.field("Not running", why),
+            None => self.field("Message", &status.message),
+        }
+        self.time("Since", status.since);
+        self.field("Activity", status.activity.map(activity).unwrap_or_default());
+        self.time("Last activity", status.last_activity_at);
+        let number = |number: Option<i32>| number.map(|number| number.to_string()).unwrap_or_default();
+        self.field("Pid", number(status.pid));
+        self.field("Keeper pid", number(status.keeper_pid));
+        self.field("User id", status.uid.map(|uid| uid.to_string()).unwrap_or_default());
+        self.field("Run", session.run_id.map(|run| run.to_string()).unwrap_or_default());
+        self.time("Started", status.started_at);
+        self.field("Restarts", status.restarts.to_string());
+        self.time("Next start", status.next_start_at);
+        self.field("Last exit", status.exit.and_then(outcome::exit).unwrap_or_default());
+        if let Some(cause) = &status.cause {
+            let by = cause.by.map(|by| format!(", by uid {} pid {}", by.uid, by.pid)).unwrap_or_default();
+            let message =
+                if cause.message.is_empty() { String::new() } else { format!(": {}", cause.message) };
+            self.field("Last stop", format!("{}{by}{message}", cause.reason));
+        }
+        self.field("Memory", status.memory_bytes.map(text::size).unwrap_or_default());
+        self.field("CPU", status.cpu_percent.map(|cpu| format!("{cpu:.0} %")).unwrap_or_default());
+        self.field("Processes", status.processes.map(|count| count.to_string()).unwrap_or_default());
+        if let Some(git) = &status.git {
+            let branch = git.branch.as_ref().map(|branch| format!(" on {branch}")).unwrap_or_default();
+            self.field("Repository", format!("{}{branch} ({})", git.repo, git.root));
+        }
+        self.field("Spec file", status.spec_file.as_deref().unwrap_or_default());
+        self.field("Generation", session.generation.to_string());
+        self.field("Output", status.log_file.as_deref().unwrap_or_default());
+        if let Some(error) = &status.spec_error {
+            self.heading("Spec error (the last good spec is in force)");
+            self.lines(&documents::render(error));
+        }
+    }
+
+    fn spec(&mut self, session: &SessionView) {
+        let Some(spec) = &session.spec else { return };
+        self.heading("Spec (effective)");
+        match serde_yaml::to_string(spec) {
+            Ok(yaml) => self.lines(&yaml),
+            Err(error) => self.lines(&format!("cannot be shown: {error}")),
+        }
+    }
+
+    fn events(&mut self, events: &[Event]) {
+        self.heading("Events");
+        if events.is_empty() {
+            self.lines("none");
+        }
+        let hidden = events.len().saturating_sub(EVENTS);
+        if hidden > 0 {
+            self.lines(&format!("({hidden} earlier; `atm events NAME` has all)"));
+        }
+        for event in events.iter().skip(hidden) {
+            let line =
+                format!("{}  {:<14} {}", text::local(event.at), format!("{:?}", event.kind), event.message);
+            _ = writeln!(self.text, "  {}", escape(&line));
+        }
+    }
+
+    fn output(&mut self, logs: &LogFiles) {
+        self.heading("Output");
+        let (first, last, whole) = match logs.ends(LOOKED_AT) {
+            Ok(ends) => ends,
+            Err(error) => return self.lines(&format!("cannot be read: {}", error.message)),
+        };
+        if whole {
+            let text = plain(&last);
+            let lines: Vec<&str> = text.lines().collect();
+            if lines.len() <= FIRST_LINES + LAST_LINES {
+                return self.lines(if lines.is_empty() { "none" } else { &text });
+            }
+        }
+        let (first, last) = (plain(&first), plain(&last));
+        for line in first.lines().take(FIRST_LINES) {
+            self.lines(line);
+        }
+        self.lines("…");
+        let lines: Vec<&str> = last.lines().collect();
+        for line in lines.iter().skip(lines.len().saturating_sub(LAST_LINES)) {
+            self.lines(line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(json: serde_json::Value) -> SessionView {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn why_it_does_not_run_is_one_sentence() {
+        let now = "2026-01-01T02:00:00Z".parse().unwrap();
+        let status = |status| {
+            session(serde_json::json!({"name": "a", "origin": "Declared", "generation": 1, "status": status}))
+        };
+        let full = "Maximum 4 sessions supported. Destroy a session to create a new one.";
+        for (given, expected) in [
+            (serde_json::json!({"phase": "Running", "reason": "Started", "restarts": 0}), None),
+            (
+                serde_json::json!({"phase": "Pending", "reason": "MaxSessions", "restarts": 0, "message": full}),
+                Some(full),
+            ),
+            (
+                serde_json::json!({"phase": "Pending", "reason": "BackOff", "restarts": 2, "nextStartAt": "2026-01-01T02:00:08Z"}),
+                Some("It failed, and waits before the next try; next try in 8s."),
+            ),
+            (
+                serde_json::json!({"phase": "Suspended", "reason": "Stopped", "restarts": 0}),
+                Some("A person stopped it: `atm start` runs it again."),
+            ),
+        ] {
+            assert_eq!(why(&status(given), now).as_deref(), expected);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! `atm events`: what happened, and what happens.
+
+use super::{
+    complete,
+    context::Context,
+    error::{CliError, CliResult},
+    output::{Cell, Style, Table},
+    select::distinct,
+    text,
+};
+use crate::api::{
+    control::{EventsParams, EventsResult},
+    event::{Event, EventKind},
+    name::SessionName,
+};
+
+const AFTER: &str = "\
+Examples:
+  atm events fix-login
+  atm events -w -o json | jq 'select(.kind == \"Exited\")'";
+
+/// Arguments of `atm events`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub struct Args {
+    /// Only of these sessions [default: all, and the daemon's own]
+    #[arg(value_name = "NAME", add = complete::sessions())]
+    names: Vec<SessionName>,
+    /// Go on with what happens
+    #[arg(short, long)]
+    watch: bool,
+    /// Form of the output; JSON comes one event a line
+    #[arg(short, long, value_enum, default_value_t = Form::Table)]
+    output: Form,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    /// Columns for people
+    Table,
+    /// One event a line
+    Json,
+}
+
+/// The word for a kind of event, as in JSON.
+pub fn word(kind: EventKind) -> String {
+    serde_json::to_value(kind).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Ends well when the daemon answers; with `-w` it ends by a signal, or with the daemon.
+pub fn run(args: &Args, context: &mut Context) -> CliResult {
+    let mut client = context.connect()?;
+    let names = distinct(&args.names);
+    let params = EventsParams { names: names.clone(), watch: args.watch };
+    let EventsResult { events } = client.call("events", &params)?;
+    let mut table = Table::new(&["TIME", "SESSION", "KIND", "MESSAGE"]);
+    // Widths for the rows to come, where there is no row yet to take them from.
+    for event in &events {
+        table.row(row(event));
+    }
+    match args.output {
+        Form::Json => {
+            for event in &events {
+                context.out.json_line(event)?;
+            }
+        }
+        Form::Table if events.is_empty() && !args.watch => context.out.note("nothing has happened yet")?,
+        Form::Table => context.out.bytes(table.render(context.out.colour()).as_bytes())?,
+    }
+    if !args.watch {
+        return Ok(());
+    }
+    loop {
+        context.out.flush()?;
+        let Some(notification) = client.notification(None)? else {
+            continue;
+        };
+        if notification.method != "event" {
+            continue;
+        }
+        let event: Event = serde_json::from_value(notification.params)
+            .map_err(|error| CliError::failed(format!("the daemon's event was not understood: {error}")))?;
+        match args.output {
+            Form::Json => context.out.json_line(&event)?,
+            Form::Table => {
+                let line = table.render_later(&row(&event), context.out.colour());
+                context.out.bytes(line.as_bytes())?;
+            }
+        }
+    }
+}
+
+fn row(event: &Event) -> Vec<Cell> {
+    let style = match event.kind {
+        EventKind::StartFailed
+        | EventKind::KeeperLost
+        | EventKind::Unkillable
+        | EventKind::InvalidSpec
+        | EventKind::SpecConflict
+        | EventKind::SpecsUnavailable
+        | EventKind::InvalidConfig
+        | EventKind::RecordDamaged => Style::Bad,
+        EventKind::Evicted | EventKind::Pending | EventKind::ZombieCleaned => Style::Warn,
+        EventKind::Started | EventKind::Adopted => Style::Good,
+        EventKind::Exited
+        | EventKind::Stopping
+        | EventKind::Stopped
+        | EventKind::SpecChanged
+        | EventKind::SpecRemoved
+        | EventKind::SpecsAvailable
+        | EventKind::ConfigChanged
+        | EventKind::Requested => Style::Plain,
+    };
+    let kind = match &event.reason {
+        Some(reason) => format!("{} ({reason})", word(event.kind)),
+        None => word(event.kind),
+    };
+    vec![
+        text::local(event.at).into(),
+        event.session.as_ref().map(SessionName::as_str).unwrap_or_default().into(),
+        Cell::new(&kind, style),
+        event.message.as_str().into(),
+    ]
+}

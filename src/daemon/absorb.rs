@@ -1,0 +1,290 @@
+//! News from outside, taken into the store: what the files say and what keepers report.
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::{
+    config_file,
+    core::{Daemon, Key},
+    keepers::{Keepers, Report},
+    memory::GoodSpec,
+    specs::{self, Notice},
+    store::SpecError,
+};
+use crate::{
+    api::{
+        diagnose::Diagnostics, event::EventKind, keeper::StartReport, name::SessionName, spec::WrittenSpec,
+    },
+    controller::{Reason, Trigger},
+    plan::{Desired, Observed, Session, Wanted, Will},
+};
+
+impl<K: Keepers> Daemon<K> {
+    pub(super) fn absorb_specs(&self, change: specs::Change) -> Vec<Trigger<Key>> {
+        match change {
+            specs::Change::Good { name, spec, text, file, owner, remembered: _ } => {
+                self.spec_is_good(&name, spec, GoodText { text, file, owner })
+            }
+            specs::Change::Rebound { name, file } => {
+                self.store.edit(&name, |entry| {
+                    if let Some(spec) = &mut entry.memory.spec {
+                        spec.file = file;
+                    }
+                });
+                self.save(&name);
+                self.store.touch(&name);
+                Vec::new()
+            }
+            specs::Change::Bad { name, owner, error, file: _ } => self.spec_is_bad(&name, owner, error),
+            specs::Change::Cleared { name } => {
+                self.store.edit(&name, |entry| entry.spec_error = None);
+                self.store.touch(&name);
+                Vec::new()
+            }
+            specs::Change::Removed { name } => {
+                self.store.edit(&name, |entry| {
+                    entry.plan.desired = Desired::Gone;
+                    entry.spec_error = None;
+                });
+                vec![fleet(Reason::Desired), session(&name, Reason::Desired)]
+            }
+            specs::Change::Unavailable(why) => {
+                let why = why.to_string();
+                let first = self.store.edit_world(|world| world.specs_unavailable.replace(why.clone()));
+                if first.as_ref() != Some(&why) {
+                    self.tell_all(EventKind::SpecsUnavailable, why);
+                }
+                Vec::new()
+            }
+            specs::Change::Available { identity } => {
+                if self.store.edit_world(|world| world.specs_unavailable.take()).is_some() {
+                    self.tell_all(EventKind::SpecsAvailable, "the spec directory is back");
+                }
+                self.remember_specs(identity);
+                Vec::new()
+            }
+            specs::Change::Notice(notice) => {
+                self.notice(&notice);
+                Vec::new()
+            }
+            specs::Change::FirstListing => {
+                self.store.edit_world(|world| world.sources.specs = true);
+                vec![fleet(Reason::Desired)]
+            }
+        }
+    }
+
+    /// What lasts is kept for `atm status`; what is over with the telling is only told.
+    fn notice(&self, notice: &Notice) {
+        match notice {
+            Notice::Blind(_) => self.warn("inotify", notice.to_string()),
+            Notice::Sighted => {
+                self.store.edit_world(|world| world.warnings.remove("inotify"));
+                tracing::info!("{notice}");
+            }
+            Notice::Braked { .. } => self.tell_all(EventKind::SpecsUnavailable, notice.to_string()),
+            Notice::OddName(_) | Notice::Forgotten { .. } => tracing::warn!("{notice}"),
+        }
+    }
+
+    fn spec_is_good(&self, name: &SessionName, written: WrittenSpec, good: GoodText) -> Vec<Trigger<Key>> {
+        let digest = written.digest();
+        let effective = self.resolve(name, &written);
+        let known = self.store.look().sessions.contains_key(name);
+        if !known {
+            self.store.insert(name, self.new_entry(Session::unknown()));
+        }
+        let launch = written.launch_digest();
+        let generation = self
+            .store
+            .edit(name, |entry| {
+                let before = entry.memory.spec.as_ref();
+                let same = before.is_some_and(|spec| spec.digest == digest);
+                let generation = match before {
+                    Some(spec) if same => spec.generation,
+                    Some(spec) => spec.generation.saturating_add(1),
+                    None => 1,
+                };
+                let will = match &entry.plan.desired {
+                    Desired::Spec(wanted) => wanted.will,
+                    Desired::Gone | Desired::NeverGood => entry.memory.will.into(),
+                };
+                // A changed spec lifts a stop; a suspension only `resume` lifts.
+                let will = match will {
+                    Will::Stopped { .. } if !same => Will::AsDeclared,
+                    will => will,
+                };
+                entry.plan.desired = Desired::Spec(Wanted {
+                    spec: effective,
+                    generation,
+                    launch,
+                    first_seen: entry.memory.first_seen,
+                    will,
+                });
+                entry.memory.spec = Some(GoodSpec {
+                    file: good.file,
+                    owner: good.owner,
+                    text: good.text,
+                    digest,
+                    generation,
+                });
+                entry.written = Some(Arc::new(written));
+                entry.spec_error = None;
+                (!same).then_some(generation)
+            })
+            .flatten();
+        self.save(name);
+        self.store.touch(name);
+        if let Some(generation) = generation {
+            let message =
+                if generation == 1 { "seen".into() } else { format!("changed: generation {generation}") };
+            self.tell(EventKind::SpecChanged, name, None, None, message);
+        }
+        vec![fleet(Reason::Desired), session(name, Reason::Desired)]
+    }
+
+    fn spec_is_bad(&self, name: &SessionName, owner: u32, error: Diagnostics) -> Vec<Trigger<Key>> {
+        if !self.store.look().sessions.contains_key(name) {
+            self.store.insert(name, self.new_entry(Session::unknown()));
+            self.save(name);
+        }
+        self.tell(EventKind::InvalidSpec, name, None, None, error.to_string());
+        self.store.edit(name, |entry| entry.spec_error = Some(SpecError { owner, error }));
+        self.store.touch(name);
+        vec![fleet(Reason::Desired)]
+    }
+
+    pub(super) fn absorb_config(&self, change: config_file::ConfigChange) -> Vec<Trigger<Key>> {
+        let file = &self.paths.directories.config;
+        match change {
+            config_file::ConfigChange::Good(config) => {
+                self.store.edit_world(|world| {
+                    world.sources.config = true;
+                    world.config_file = Some(file.clone());
+                    world.config_error = None;
+                });
+                self.apply_config(*config)
+            }
+            config_file::ConfigChange::Bad(error) => {
+                self.tell_all(EventKind::InvalidConfig, format!("{error}; the last good one stays in force"));
+                self.store.edit_world(|world| {
+                    world.sources.config = true;
+                    world.config_error = Some(error);
+                });
+                vec![fleet(Reason::Desired)]
+            }
+            config_file::ConfigChange::Cleared => {
+                self.store.edit_world(|world| {
+                    world.config_error = None;
+                    world.warnings.remove("config");
+                });
+                Vec::new()
+            }
+            config_file::ConfigChange::Absent => {
+                self.store.edit_world(|world| world.sources.config = true);
+                vec![fleet(Reason::Desired)]
+            }
+            config_file::ConfigChange::Removed => {
+                let message =
+                    format!("{} is gone; what it said stays in force until a restart", file.display());
+                self.warn("config", message);
+                Vec::new()
+            }
+        }
+    }
+
+    fn apply_config(&self, config: crate::api::config::Config) -> Vec<Trigger<Key>> {
+        let config = Arc::new(config);
+        let same = self.store.edit_world(|world| {
+            world.warnings.remove("config");
+            let same = *world.config == *config;
+            world.config = Arc::clone(&config);
+            same
+        });
+        let mut triggers = vec![fleet(Reason::Desired)];
+        if same {
+            return triggers;
+        }
+        self.tell_all(EventKind::ConfigChanged, "a changed config is in force");
+        // What a spec leaves open the config fills in, so every meaning is made anew.
+        let written: Vec<(SessionName, Arc<WrittenSpec>)> = {
+            let world = self.store.look();
+            let known = world.sessions.iter();
+            known.filter_map(|(name, entry)| Some((name.clone(), entry.written.clone()?))).collect()
+        };
+        for (name, written) in written {
+            let effective = Arc::new(written.resolve(&name, &config));
+            let changed = self.store.edit(&name, |entry| match &mut entry.plan.desired {
+                Desired::Spec(wanted) if wanted.spec != effective => {
+                    wanted.spec = effective;
+                    true
+                }
+                Desired::Spec(_) | Desired::Gone | Desired::NeverGood => false,
+            });
+            if changed == Some(true) {
+                triggers.push(session(&name, Reason::Desired));
+            }
+        }
+        triggers
+    }
+
+    pub(super) fn absorb_report(&self, report: Report) -> Vec<Trigger<Key>> {
+        match report {
+            Report::Started { name, run_id, outcome } => {
+                if let StartReport::Running { keeper, child, uid, started } = outcome {
+                    let this_run = self.store.edit(&name, |entry| {
+                        if entry.plan.observed.run_id() != Some(run_id) {
+                            return false; // an older run's word
+                        }
+                        // A stop that was asked for meanwhile is not undone by its late news.
+                        if matches!(entry.plan.observed, Observed::Starting { .. }) {
+                            entry.plan.observed = Observed::Running(entry.started(run_id, started));
+                        }
+                        if let Some(run) = &mut entry.run {
+                            run.keeper = Some(keeper);
+                            run.child = Some(child);
+                            run.uid = Some(uid);
+                        }
+                        true
+                    });
+                    if this_run == Some(true) {
+                        let message = format!("started, pid {}", child.pid);
+                        self.tell(EventKind::Started, &name, Some(run_id), None, message);
+                        self.store.touch(&name);
+                    }
+                }
+                // A failure is in the exit record too, and counts when the keeper is gone.
+                vec![session(&name, Reason::Observed), fleet(Reason::Observed)]
+            }
+            Report::Gone { name, run_id } => {
+                self.store.edit(&name, |entry| {
+                    if entry.plan.observed.run_id() == Some(run_id)
+                        || matches!(entry.plan.observed, Observed::Unknown { .. })
+                    {
+                        entry.run_gone = true;
+                    }
+                });
+                vec![session(&name, Reason::Observed)]
+            }
+        }
+    }
+
+    /// Keeps something that a person should know until it is mended.
+    pub fn warn(&self, topic: &'static str, message: String) {
+        tracing::warn!(topic, "{message}");
+        self.store.edit_world(|world| world.warnings.insert(topic, message));
+    }
+}
+
+struct GoodText {
+    text: String,
+    file: PathBuf,
+    owner: u32,
+}
+
+fn fleet(reason: Reason) -> Trigger<Key> {
+    Trigger { key: Key::Fleet, reason }
+}
+
+fn session(name: &SessionName, reason: Reason) -> Trigger<Key> {
+    Trigger { key: Key::Session(name.clone()), reason }
+}

@@ -1,0 +1,180 @@
+//! The config file as a source: the last good config stays in force.
+//!
+//! A file is believed by the same rules as a spec (see [`looks`](super::specs::looks)): closed after writing,
+//! renamed or linked into place, or unchanged over two looks. Where there is no file when the daemon starts,
+//! the defaults hold. A file that goes while the daemon runs changes nothing: whoever moved it away may be
+//! about to put the next one in its place, and limits that fall back to defaults would end sessions.
+//!
+//! [`ConfigFile`] decides, from values; the thread of [`specs`](super::specs) reads and waits.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::specs::{
+    QUIET_AT_START,
+    judge::{parse_with, print_of, text_of},
+    looks::{Hint, Looks, Print, Seen},
+};
+use crate::{
+    api::{config::Config, diagnose::Diagnostics, time::Moment},
+    host::specfile::Sight,
+};
+
+/// A file that was there is gone when two looks this far apart missed it.
+const CONFIRM: Duration = Duration::from_millis(300);
+
+/// A change of the config file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigChange<C = Config> {
+    /// At the start only: there is no file, and the defaults hold.
+    Absent,
+    /// Another config is in force; it differs from the last one.
+    Good(Box<C>),
+    /// The file is wrong. The last good config stays in force; at the start there is none.
+    Bad(Diagnostics),
+    /// What was wrong is mended (or, after `Removed`, the file is back), and means what is in force.
+    Cleared,
+    /// The file went while the daemon runs. The last good config stays in force until the next start.
+    Removed,
+}
+
+/// Reads a config, knowing what the daemon knows of the machine.
+pub type ParseConfig<C> = Box<dyn Fn(&str, &Path) -> Result<C, Diagnostics> + Send>;
+
+/// See the module.
+pub struct ConfigFile<C> {
+    path: PathBuf,
+    parse: ParseConfig<C>,
+    looks: Looks,
+    /// What was last believed, while the file is there.
+    print: Option<Print>,
+    in_force: Option<C>,
+    told: Told,
+    missing_since: Option<Moment>,
+    out: Vec<ConfigChange<C>>,
+}
+
+/// What the loop knows of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Absent,
+    Good,
+    Bad(Diagnostics),
+    Removed,
+}
+
+impl<C: Clone + PartialEq> ConfigFile<C> {
+    /// Nothing seen yet; the first look is due at once.
+    pub fn new(path: PathBuf, parse: ParseConfig<C>) -> Self {
+        let mut looks = Looks::default();
+        looks.look_at(Some(Moment::from_nanos(0)));
+        Self {
+            path,
+            parse,
+            looks,
+            print: None,
+            in_force: None,
+            told: Told::Nothing,
+            missing_since: None,
+            out: Vec::new(),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What changed since the last call.
+    pub fn take_changes(&mut self) -> Vec<ConfigChange<C>> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// When to look next.
+    pub fn due(&self) -> Option<Moment> {
+        self.looks.due()
+    }
+
+    /// An event about the file.
+    pub fn hint(&mut self, hint: Hint, now: Moment) {
+        self.looks.hint(hint, now);
+    }
+
+    /// Look at it without an event: at a resync, or when its directory was touched.
+    pub fn look(&mut self, now: Moment) {
+        self.looks.look_at(Some(now));
+    }
+
+    /// The look that was due begins. Returns whether events of before it must be heard before its result is
+    /// handed in.
+    pub fn begin(&mut self, now: Moment) -> bool {
+        self.looks.begin(now)
+    }
+
+    /// What the look saw. `quiet`: for how long nothing has touched the file, by the wall clock.
+    pub fn read(&mut self, sight: Sight, quiet: Option<Duration>, now: Moment) {
+        match sight {
+            Sight::Missing => self.missing(now),
+            Sight::Present { stamp, bytes, torn } => {
+                self.missing_since = None;
+                let print = print_of(stamp.as_ref(), &bytes);
+                // At the start a file that nobody touches needs no second look: the daemon can do nothing
+                // before it knows its limits.
+                let at_rest =
+                    self.told == Told::Nothing && quiet.is_some_and(|quiet| quiet >= QUIET_AT_START);
+                let sure = self.print == Some(print) || (at_rest && !torn);
+                if self.looks.found(Seen { stamp: stamp.as_ref(), print, torn }, sure, now) {
+                    self.print = Some(print);
+                    let path = &self.path;
+                    let read =
+                        text_of(bytes, path).and_then(|text| parse_with(|| (self.parse)(&text, path), path));
+                    self.believe(read);
+                }
+            }
+        }
+    }
+
+    fn believe(&mut self, read: Result<C, Diagnostics>) {
+        match read {
+            Ok(config) if self.in_force.as_ref() == Some(&config) => {
+                if self.told != Told::Good {
+                    self.tell(Told::Good, ConfigChange::Cleared);
+                }
+            }
+            Ok(config) => {
+                self.in_force = Some(config.clone());
+                self.tell(Told::Good, ConfigChange::Good(Box::new(config)));
+            }
+            Err(error) => {
+                if self.told != Told::Bad(error.clone()) {
+                    self.tell(Told::Bad(error.clone()), ConfigChange::Bad(error));
+                }
+            }
+        }
+    }
+
+    fn missing(&mut self, now: Moment) {
+        self.looks.missing();
+        self.print = None;
+        if self.told == Told::Nothing {
+            self.tell(Told::Absent, ConfigChange::Absent);
+        }
+        if matches!(self.told, Told::Absent | Told::Removed) {
+            return;
+        }
+        let since = *self.missing_since.get_or_insert(now);
+        if now.since(since) < CONFIRM {
+            self.looks.look_at(since.checked_add(CONFIRM));
+        } else {
+            self.tell(Told::Removed, ConfigChange::Removed);
+        }
+    }
+
+    fn tell(&mut self, told: Told, change: ConfigChange<C>) {
+        self.told = told;
+        self.out.push(change);
+    }
+}

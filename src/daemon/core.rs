@@ -1,0 +1,206 @@
+//! The daemon's heart: the store, the keepers and the plan, brought together.
+//!
+//! Inputs come in one stream ([`Input`]); absorbing one changes the store and says which keys to look at.
+//! Reconciling a key reads the store, asks the plan and does what it says. Both run on one thread, so between
+//! two awaits nothing changes.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{
+    adopt::Here,
+    clock::Clock,
+    events::{Events, News},
+    keepers::{Keepers, Report},
+    memory::{Instance, Memory, Writer},
+    paths::Paths,
+    specs,
+    store::{Entry, Store},
+};
+use crate::{
+    api::{
+        config::Machine,
+        event::EventKind,
+        name::{RunId, SessionName},
+        spec::WrittenSpec,
+    },
+    controller::{Reason, Trigger},
+    host::specfile::DirId,
+};
+
+/// Two kinds of work. Only `Fleet` hands out slots; only `Session` touches a process.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// All sessions: who may run.
+    Fleet,
+    /// One session: its next move.
+    Session(SessionName),
+}
+
+/// All that can wake the daemon from outside.
+#[derive(Debug)]
+pub enum Input {
+    /// The spec directory or the config file has news.
+    Source(Box<specs::Update>),
+    /// The source of both has ended, which it should not.
+    SourceEnded,
+    /// A keeper has news.
+    Keeper(Report),
+    /// Look at this again.
+    Look(Key),
+    /// Look at everything again.
+    Resync,
+    /// State cannot be written, and why; or it can again.
+    Trouble(Option<String>),
+}
+
+/// What the daemon is made of.
+pub struct Daemon<K> {
+    /// What is known.
+    pub store: Store,
+    /// The port to processes.
+    pub keepers: K,
+    /// What happened.
+    pub events: Rc<Events>,
+    /// Where state is written.
+    pub writer: Writer,
+    /// Where time comes from.
+    pub clock: Clock,
+    /// Where things are.
+    pub paths: Rc<Paths>,
+    /// Whose keepers are ours.
+    pub here: Here,
+    /// The machine, as far as a config refers to it.
+    pub machine: Machine,
+    /// What every session's environment begins with.
+    pub base_env: std::collections::BTreeMap<String, String>,
+    /// The daemon's own user.
+    pub uid: u32,
+    /// The cgroup directory below which sessions get groups of their own.
+    pub cgroup: Option<std::path::PathBuf>,
+    /// Wakes the loop.
+    pub inputs: UnboundedSender<Input>,
+    /// Commands to the source of specs.
+    pub specs: RefCell<Option<specs::Handle>>,
+    /// Whose state this is, as it is on disk.
+    pub instance: RefCell<Instance>,
+}
+
+impl<K: Keepers> Daemon<K> {
+    /// Asks for `key` to be looked at.
+    pub fn look_at(&self, key: Key) {
+        let _ = self.inputs.send(Input::Look(key)); // the loop has ended: nothing more is wanted
+    }
+
+    /// Records something that happened to a session.
+    pub fn tell(
+        &self,
+        kind: EventKind,
+        session: &SessionName,
+        run_id: Option<RunId>,
+        reason: Option<String>,
+        message: impl Into<String>,
+    ) {
+        let news = News { kind, session: Some(session), run_id, reason, message: message.into() };
+        self.events.tell(news, &self.clock, &self.writer);
+    }
+
+    /// Records something that happened to the daemon.
+    pub fn tell_all(&self, kind: EventKind, message: impl Into<String>) {
+        let news = News { kind, session: None, run_id: None, reason: None, message: message.into() };
+        self.events.tell(news, &self.clock, &self.writer);
+    }
+
+    /// What is remembered of `name` now, as the bytes of its file.
+    fn remembered(&self, name: &SessionName) -> Option<Vec<u8>> {
+        self.store
+            .edit(name, |entry| {
+                let will = match &entry.plan.desired {
+                    crate::plan::Desired::Spec(wanted) => wanted.will,
+                    crate::plan::Desired::Gone | crate::plan::Desired::NeverGood => entry.memory.will.into(),
+                };
+                entry.memory.remember(&entry.plan.history, will, self.clock.boot());
+                serde_json::to_vec(&entry.memory).ok()
+            })
+            .flatten()
+    }
+
+    /// Has what is remembered of `name` written some time soon.
+    pub fn save(&self, name: &SessionName) {
+        if let Some(bytes) = self.remembered(name) {
+            self.writer.write(self.paths.memory(name), bytes);
+        }
+    }
+
+    /// Has what is remembered of `name` written, and waits until it would survive a power cut.
+    pub async fn save_durably(&self, name: &SessionName) -> std::io::Result<()> {
+        match self.remembered(name) {
+            Some(bytes) => self.writer.write_durably(self.paths.memory(name), bytes).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Tells the source of specs whether a session lives: it brakes when many live ones vanish at once.
+    pub fn tell_live(&self, name: &SessionName, live: bool) {
+        if let Some(specs) = self.specs.borrow().as_ref() {
+            specs.set_live(name.clone(), live);
+        }
+    }
+
+    /// Remembers which spec directory is believed, so that another one in its place is noticed at the next start.
+    pub fn remember_specs(&self, identity: DirId) {
+        let mut instance = self.instance.borrow_mut();
+        let identity = (identity.dev, identity.ino);
+        if instance.specs != Some(identity) {
+            instance.specs = Some(identity);
+            if let Ok(bytes) = serde_json::to_vec(&*instance) {
+                self.writer.write(self.paths.instance(), bytes);
+            }
+        }
+    }
+
+    /// A session of which nothing is known yet but that it should exist.
+    pub fn new_entry(&self, plan: crate::plan::Session) -> Entry {
+        Entry::new(plan, Memory::new(self.clock.wall()), &self.clock)
+    }
+
+    /// Absorbs one input: changes the store and says what to look at.
+    pub fn absorb(&self, input: Input) -> Vec<Trigger<Key>> {
+        let trigger = |key, reason| Trigger { key, reason };
+        match input {
+            Input::Source(update) => match *update {
+                specs::Update::Spec(change) => self.absorb_specs(change),
+                specs::Update::Config(change) => self.absorb_config(change),
+            },
+            Input::SourceEnded => {
+                self.warn(
+                    "specs",
+                    "specs and config are no longer read: restart the daemon, no session is lost".into(),
+                );
+                Vec::new()
+            }
+            Input::Keeper(report) => self.absorb_report(report),
+            Input::Look(key) => vec![trigger(key, Reason::Requested)],
+            Input::Resync => {
+                if let Some(specs) = self.specs.borrow().as_ref() {
+                    specs.resync();
+                }
+                vec![trigger(Key::Fleet, Reason::Resync)]
+            }
+            Input::Trouble(Some(trouble)) => {
+                self.warn("state", trouble);
+                Vec::new()
+            }
+            Input::Trouble(None) => {
+                self.store.edit_world(|world| world.warnings.remove("state"));
+                Vec::new()
+            }
+        }
+    }
+
+    /// What a written spec means under the config in force.
+    pub fn resolve(&self, name: &SessionName, written: &WrittenSpec) -> Arc<crate::api::spec::SessionSpec> {
+        Arc::new(written.resolve(name, &self.store.look().config))
+    }
+}

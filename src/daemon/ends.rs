@@ -1,0 +1,472 @@
+//! The end of a run: found out, cleaned up after, and counted once.
+
+use std::{
+    hash::{BuildHasher, Hasher},
+    time::Duration,
+};
+
+use super::{
+    adopt::{self, Found},
+    core::{Daemon, Key},
+    keepers::Keepers,
+    leftovers,
+    reconcile::ReconcileError,
+    store::RunFacts,
+};
+use crate::{
+    api::{
+        cause::{Cause, StopReason},
+        event::EventKind,
+        name::{RunId, SessionName},
+        quantity::Dur,
+        record::{Exit, ExitRecord, Record, StartError},
+        spec::{Backoff, RestartPolicy},
+        status::Activity,
+        time::Moment,
+    },
+    host::{process::Process, signals as signal},
+    plan::{Desired, Ended, Observed, Run, Will, restart},
+};
+
+/// How long a held lock may be without a record before its keeper counts as one that does not answer.
+const SETTLES_WITHIN: Duration = Duration::from_secs(5);
+
+impl<K: Keepers> Daemon<K> {
+    /// Looks at what the host shows of `name` and brings the store up to it. `false`: no such session.
+    pub(super) async fn take_stock(&self, name: &SessionName) -> Result<bool, ReconcileError> {
+        let (gone, unknown) = {
+            let world = self.store.look();
+            let Some(entry) = world.sessions.get(name) else { return Ok(false) };
+            (entry.run_gone, matches!(entry.plan.observed, Observed::Unknown { .. }))
+        };
+        if gone || unknown {
+            let mut damaged = Vec::new();
+            let found = adopt::classify_one(&self.paths, &self.here, name, &mut damaged);
+            for problem in damaged {
+                self.tell(EventKind::RecordDamaged, name, None, None, problem.message);
+            }
+            self.take_over(name, found).await?;
+        }
+        self.read_activity(name);
+        Ok(true)
+    }
+
+    /// When a session whose keeper has not settled is to be looked at again.
+    pub(super) fn settling(&self, name: &SessionName, now: Moment) -> Option<Moment> {
+        let world = self.store.look();
+        let entry = world.sessions.get(name)?;
+        let (since, slow) = match &entry.plan.observed {
+            Observed::Unknown { since, .. } => (*since, Duration::from_secs(1)),
+            Observed::Starting { since, .. } if entry.adopted => (*since, Duration::from_millis(200)),
+            Observed::Starting { .. }
+            | Observed::Absent
+            | Observed::Running(_)
+            | Observed::Stopping { .. } => {
+                return None;
+            }
+        };
+        now.checked_add(if now - since < SETTLES_WITHIN { Duration::from_millis(20) } else { slow })
+    }
+
+    /// Acts on what was found of a name.
+    pub(super) async fn take_over(&self, name: &SessionName, found: Found) -> Result<(), ReconcileError> {
+        match found {
+            Found::Live { record, keeper } => self.adopt(name, *record, keeper),
+            Found::Settling { keeper } => self.settle(name, keeper.map(|(_, keeper)| keeper)),
+            Found::Foreign { why } => self.unknown(name, &why),
+            Found::Ended { record, exit } => self.count_exit(name, record.as_deref(), *exit),
+            Found::NeverStarted | Found::Nothing => self.count_nothing(name),
+            Found::Lost { record } => self.clean_up_lost(name, *record).await?,
+            Found::Interrupted { record } => self.count_interrupted(name, record.intent.run_id),
+        }
+        Ok(())
+    }
+
+    /// Acts on what an earlier daemon left of a name. What takes time is left to the loop.
+    pub(super) fn take_over_at_start(&self, name: &SessionName, found: Found, runs_are_kept: bool) {
+        match found {
+            Found::Live { record, keeper } => self.adopt(name, *record, keeper),
+            Found::Settling { keeper } => self.settle(name, keeper.map(|(_, keeper)| keeper)),
+            Found::Foreign { why } => self.unknown(name, &why),
+            Found::Ended { record, exit } => self.count_exit(name, record.as_deref(), *exit),
+            Found::Interrupted { record } => self.count_interrupted(name, record.intent.run_id),
+            Found::Lost { .. } => {
+                self.store.edit(name, |entry| entry.run_gone = true);
+                self.unknown(name, "its keeper died while no daemon looked");
+            }
+            Found::NeverStarted | Found::Nothing => {
+                let begun = self.store.edit(name, |entry| entry.memory.begun.clone()).flatten();
+                match begun {
+                    // An intent is written before a keeper is started: where the directory for it stood all
+                    // the time and has none, there was no start.
+                    Some(begun) if !(runs_are_kept && begun.boot_id == *self.clock.boot()) => {
+                        self.count_interrupted(name, begun.run_id);
+                    }
+                    Some(_) | None => {}
+                }
+            }
+        }
+    }
+
+    fn settle(&self, name: &SessionName, keeper: Option<Process>) {
+        // A keeper whose files are not where they belong makes them anew, and the next look finds them.
+        if let Some(Err(error)) = keeper.map(|keeper| keeper.signal(signal::REMAKE)) {
+            tracing::warn!(%name, %error, "cannot ask a keeper to make its files anew");
+        }
+        self.unknown(name, "its keeper holds the name and has no record that can be read");
+    }
+
+    fn unknown(&self, name: &SessionName, why: &str) {
+        let now = self.clock.now();
+        self.store.edit(name, |entry| {
+            entry.run_gone = false;
+            if !matches!(entry.plan.observed, Observed::Unknown { .. }) {
+                entry.plan.observed = Observed::Unknown { since: now, why: why.to_owned() };
+            }
+        });
+        self.tell_live(name, true);
+        self.look_at(Key::Session(name.clone()));
+    }
+
+    fn adopt(&self, name: &SessionName, record: Record, keeper: Process) {
+        let run_id = record.intent.run_id;
+        let since = record.started;
+        let run = Run {
+            run_id,
+            generation: record.intent.generation,
+            launch: record.intent.launch.clone(),
+            since,
+            activity: Activity::Unknown,
+            quiet_since: since,
+            attached: 0,
+        };
+        let launch = record.intent.launch.clone();
+        let identity: std::sync::Arc<str> = record.intent.spec.identity.as_str().into();
+        let observed = match record.stopping {
+            Some(stopping) => Observed::Stopping {
+                run,
+                cause: stopping.cause,
+                since: stopping.since,
+                kill_at: stopping.kill_at,
+                unkillable: stopping.unkillable,
+            },
+            None if record.executed => Observed::Running(run),
+            None => Observed::Starting { run_id, since },
+        };
+        let settled = !matches!(observed, Observed::Starting { .. });
+        let first = self
+            .store
+            .edit(name, |entry| {
+                let first = entry.run.and_then(|run| run.keeper) != Some(record.keeper);
+                entry.run_gone = false;
+                entry.adopted = true;
+                entry.launched = Some(launch);
+                entry.plan.identity = Some(identity);
+                if !matches!(observed, Observed::Stopping { .. }) {
+                    // What was asked for is met by this run; a start asked for during a stop is not yet.
+                    entry.plan.history.start_requested = false;
+                }
+                entry.plan.observed = observed;
+                entry.run = Some(RunFacts {
+                    keeper: Some(record.keeper),
+                    child: Some(record.child),
+                    uid: Some(record.uid),
+                    started_at: record.started_at,
+                });
+                first
+            })
+            .unwrap_or(false);
+        if first {
+            if let Err(error) = self.keepers.adopt(name.clone(), run_id, keeper) {
+                tracing::error!(%name, %error, "cannot watch a keeper");
+            }
+            self.tell_live(name, true);
+            let message = format!("found running, pid {}", record.child.pid);
+            self.tell(EventKind::Adopted, name, Some(run_id), None, message);
+            self.look_at(Key::Fleet);
+        }
+        if !settled {
+            self.look_at(Key::Session(name.clone()));
+        }
+    }
+
+    /// Counts an exit that a keeper recorded; one that was counted before only frees the name.
+    fn count_exit(&self, name: &SessionName, record: Option<&Record>, exit: ExitRecord) {
+        if self.is_counted(name, exit.run_id) {
+            return self.name_is_free(name);
+        }
+        for pid in &exit.leftovers {
+            let message = format!("Cleaned up zombie process for session {name}: pid {pid}");
+            self.tell(EventKind::ZombieCleaned, name, Some(exit.run_id), None, message);
+        }
+        self.honour_will(name, &exit);
+        let ended = Ended {
+            run_id: exit.run_id,
+            generation: record.map_or_else(|| self.generation(name), |r| r.intent.generation),
+            launch: record.map(|r| r.intent.launch.clone()),
+            exit: exit.exit,
+            start_error: exit.start_error,
+            cause: exit.cause,
+            interrupted: false,
+            stop_signal: record.map_or(signal::TERM, |r| r.intent.spec.stop_signal.0),
+            ran: Duration::from_millis(exit.ran_millis),
+            at: exit.ended_at,
+        };
+        self.count(name, ended);
+    }
+
+    /// A stop that was asked of the keeper while the daemon was down is a will like any other.
+    fn honour_will(&self, name: &SessionName, exit: &ExitRecord) {
+        let Some(Cause { reason: StopReason::ClientStop | StopReason::ClientKill, by: Some(by), .. }) =
+            exit.cause
+        else {
+            return;
+        };
+        self.store.edit(name, |entry| {
+            // One that the daemon knew of has set the will already, and a later `start` may have lifted it.
+            let known = matches!(entry.plan.observed, Observed::Stopping { .. }) && !entry.adopted;
+            if known || entry.plan.history.start_requested {
+                return;
+            }
+            if let Desired::Spec(wanted) = &mut entry.plan.desired
+                && wanted.will == Will::AsDeclared
+            {
+                wanted.will = Will::Stopped { by, now: false };
+            } else if matches!(entry.plan.desired, Desired::NeverGood) {
+                entry.memory.will = Will::Stopped { by, now: false }.into();
+            }
+        });
+    }
+
+    /// A keeper that ended before it had a record.
+    fn count_nothing(&self, name: &SessionName) {
+        let begun = {
+            let world = self.store.look();
+            world.sessions.get(name).and_then(|entry| {
+                let current = entry.plan.observed.run_id();
+                entry.memory.begun.clone().filter(|begun| current == Some(begun.run_id))
+            })
+        };
+        match begun {
+            // This daemon started it, and it came to nothing: the machine's doing, tried again soon.
+            Some(begun) => {
+                let error = StartError::Host {
+                    action: "start the keeper".into(),
+                    reason: "it ended before it reported".into(),
+                    transient: true,
+                };
+                self.count_failed_start(name, begun.run_id, begun.generation, error);
+            }
+            None => self.name_is_free(name),
+        }
+    }
+
+    /// Counts a start that failed on the daemon's side.
+    pub(super) fn count_failed_start(
+        &self,
+        name: &SessionName,
+        run_id: RunId,
+        generation: u64,
+        error: StartError,
+    ) {
+        let ended = Ended {
+            run_id,
+            generation,
+            launch: None,
+            exit: None,
+            start_error: Some(error),
+            cause: None,
+            interrupted: false,
+            stop_signal: signal::TERM,
+            ran: Duration::ZERO,
+            at: self.clock.wall(),
+        };
+        self.count(name, ended);
+    }
+
+    /// Counts a run that the machine went down under.
+    pub(super) fn count_interrupted(&self, name: &SessionName, run_id: RunId) {
+        if self.is_counted(name, run_id) {
+            return self.name_is_free(name);
+        }
+        let ended = Ended {
+            run_id,
+            generation: self.generation(name),
+            launch: None,
+            exit: None,
+            start_error: None,
+            cause: None,
+            interrupted: true,
+            stop_signal: signal::TERM,
+            ran: Duration::ZERO,
+            at: self.clock.wall(),
+        };
+        self.count(name, ended);
+    }
+
+    /// Ends what a dead keeper left running, then counts the loss.
+    async fn clean_up_lost(&self, name: &SessionName, record: Record) -> Result<(), ReconcileError> {
+        let run_id = record.intent.run_id;
+        if self.is_counted(name, run_id) {
+            self.name_is_free(name);
+            return Ok(());
+        }
+        let message = format!("its keeper (pid {}) died: ending what it left", record.keeper.pid);
+        // A loss that happened during a stop keeps the stop's cause: it was going to end in any case.
+        let known = record.stopping.as_ref().map(|stopping| stopping.cause.clone());
+        let cause = known.unwrap_or_else(|| Cause::rule(StopReason::KeeperLost, message.clone()));
+        let since = self.clock.now();
+        let run = Run {
+            run_id,
+            generation: record.intent.generation,
+            launch: record.intent.launch.clone(),
+            since: record.started,
+            activity: Activity::Unknown,
+            quiet_since: record.started,
+            attached: 0,
+        };
+        let first = self
+            .store
+            .edit(name, |entry| {
+                let first = !entry.losing;
+                entry.losing = true;
+                entry.run_gone = true;
+                let cause = cause.clone();
+                entry.plan.observed =
+                    Observed::Stopping { run, cause, since, kill_at: since, unkillable: false };
+                first
+            })
+            .unwrap_or(false);
+        if first {
+            self.tell(EventKind::KeeperLost, name, Some(run_id), None, message);
+        }
+        let instance = self.here.instance;
+        let lock = self.paths.lock(name);
+        let stop_signal = record.intent.spec.stop_signal.0;
+        let generation = record.intent.generation;
+        let launch = record.intent.launch.clone();
+        let started = record.started;
+        let orphans = self.keepers.orphans();
+        let outcome = tokio::task::spawn_blocking(move || {
+            leftovers::end(&lock, instance, &record, &orphans, leftovers::PATIENCE)
+        });
+        let outcome = outcome.await.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+        let left = outcome.map_err(|source| ReconcileError::Leftovers { name: name.clone(), source })?;
+        if left.is_empty() && !self.keepers.orphans().is_empty() {
+            // What forked while it was looked for has left its child to us: this was not all.
+            self.look_again(name, Duration::from_millis(20));
+            return Ok(());
+        }
+        if left.is_empty() {
+            let ended = Ended {
+                run_id,
+                generation,
+                launch: Some(launch),
+                exit: None,
+                start_error: None,
+                cause: Some(cause),
+                interrupted: false,
+                stop_signal,
+                ran: self.clock.now() - started,
+                at: self.clock.wall(),
+            };
+            self.count(name, ended);
+            return Ok(());
+        }
+        let was = self.store.edit(name, |entry| match &mut entry.plan.observed {
+            Observed::Stopping { unkillable, .. } => std::mem::replace(unkillable, true),
+            _ => true,
+        });
+        if was == Some(false) {
+            let pids: Vec<String> = left.iter().map(|id| id.pid.to_string()).collect();
+            let message = format!("does not end after SIGKILL: pid {}", pids.join(", "));
+            self.tell(EventKind::Unkillable, name, Some(run_id), None, message);
+        }
+        // Others go on; this name stays taken and is tried again.
+        self.look_again(name, Duration::from_secs(1));
+        Ok(())
+    }
+
+    fn is_counted(&self, name: &SessionName, run_id: RunId) -> bool {
+        self.store.look().sessions.get(name).is_some_and(|entry| entry.memory.counted == Some(run_id))
+    }
+
+    fn generation(&self, name: &SessionName) -> u64 {
+        let world = self.store.look();
+        world.sessions.get(name).and_then(|e| e.memory.spec.as_ref()).map_or(0, |spec| spec.generation)
+    }
+
+    pub(super) fn name_is_free(&self, name: &SessionName) {
+        self.store.edit(name, |entry| {
+            entry.plan.observed = Observed::Absent;
+            entry.run = None;
+            entry.run_gone = false;
+            entry.adopted = false;
+            entry.losing = false;
+            entry.launched = None;
+            entry.plan.identity = None;
+        });
+        self.tell_live(name, false);
+        self.look_at(Key::Fleet);
+    }
+
+    /// Counts the end of a run: once, and before anything follows from it.
+    fn count(&self, name: &SessionName, ended: Ended) {
+        self.tell_end(name, &ended);
+        let now = self.clock.now();
+        self.store.edit(name, |entry| {
+            let (policy, backoff) = match &entry.plan.desired {
+                Desired::Spec(wanted) => (wanted.spec.restart_policy, wanted.spec.backoff),
+                // Nothing follows where there is no spec; the figures are never looked at.
+                Desired::Gone | Desired::NeverGood => (RestartPolicy::Never, NO_BACKOFF),
+            };
+            entry.memory.counted = Some(ended.run_id);
+            entry.memory.begun = None;
+            entry.plan.history =
+                restart::after_end(&entry.plan.history, ended, policy, &backoff, now, jitter());
+        });
+        self.name_is_free(name);
+        self.save(name);
+    }
+
+    fn tell_end(&self, name: &SessionName, ended: &Ended) {
+        let how = match (&ended.start_error, ended.exit) {
+            (Some(error), _) => error.to_string(),
+            (None, Some(Exit::Code(code))) => format!("exited with status {code}"),
+            (None, Some(Exit::Signal(number))) => {
+                format!("ended by SIG{}", crate::api::spec::StopSignal(number))
+            }
+            (None, None) if ended.interrupted => "the machine went down under it".into(),
+            (None, None) => "its result is not known".into(),
+        };
+        let ran = humantime::format_duration(Duration::from_millis(
+            u64::try_from(ended.ran.as_millis()).unwrap_or(u64::MAX),
+        ));
+        let (kind, reason) = match (&ended.start_error, &ended.cause) {
+            (Some(_), _) => (EventKind::StartFailed, None),
+            (None, Some(cause)) => (EventKind::Stopped, Some(cause.reason.to_string())),
+            (None, None) => (EventKind::Exited, None),
+        };
+        self.tell(kind, name, Some(ended.run_id), reason, format!("{how} after {ran}"));
+    }
+
+    /// Has `name` looked at again after a while.
+    fn look_again(&self, name: &SessionName, after: Duration) {
+        let (inputs, key) = (self.inputs.clone(), Key::Session(name.clone()));
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(after).await;
+            let _ = inputs.send(super::core::Input::Look(key)); // the loop may have ended
+        });
+    }
+}
+
+/// For an end that nothing follows.
+const NO_BACKOFF: Backoff =
+    Backoff { initial: Dur(Duration::ZERO), max: Dur(Duration::ZERO), reset_after: Dur(Duration::ZERO) };
+
+/// From -1 to 1, so that sessions that failed together do not come back together.
+fn jitter() -> f64 {
+    // The standard library seeds each of these from the system's randomness.
+    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
+    f64::from(u32::try_from(random >> 32).unwrap_or(0)) / f64::from(u32::MAX) * 2.0 - 1.0
+}

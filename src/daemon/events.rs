@@ -1,0 +1,212 @@
+//! What happened: kept for `atm events`, written to the state directory, and logged, in one place.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    io::{BufRead, BufReader, Read, Seek, SeekFrom},
+    path::Path,
+    rc::Rc,
+};
+
+use tokio::sync::broadcast;
+use tracing::{error, info, warn};
+
+use super::{clock::Clock, memory::Writer};
+use crate::api::{
+    event::{Event, EventKind},
+    name::{RunId, SessionName},
+};
+
+/// Events kept in memory.
+const KEPT: usize = 2000;
+
+/// How much of the log's end is read back at start.
+const READ_BACK: u64 = 256 << 10;
+
+/// What happened, and who listens.
+#[derive(Debug)]
+pub struct Events {
+    recent: RefCell<VecDeque<Rc<Event>>>,
+    next_id: Cell<u64>,
+    listeners: broadcast::Sender<u64>,
+    path: std::path::PathBuf,
+}
+
+/// One thing that happened, before it has a number and a date.
+#[derive(Debug)]
+pub struct News<'a> {
+    /// What kind.
+    pub kind: EventKind,
+    /// To which session.
+    pub session: Option<&'a SessionName>,
+    /// To which run of it.
+    pub run_id: Option<RunId>,
+    /// One word.
+    pub reason: Option<String>,
+    /// The sentence for people.
+    pub message: String,
+}
+
+impl Events {
+    /// Goes on after what `path` holds. What cannot be read is left out: it is history, not state.
+    pub fn load(path: &Path) -> Self {
+        let recent = read_tail(path);
+        let next = recent.back().map_or(1, |event| event.id.saturating_add(1));
+        Self {
+            recent: RefCell::new(recent),
+            next_id: Cell::new(next),
+            listeners: broadcast::channel(64).0,
+            path: path.to_owned(),
+        }
+    }
+
+    /// Records one thing that happened.
+    pub fn tell(&self, news: News<'_>, clock: &Clock, writer: &Writer) {
+        let id = self.next_id.get();
+        self.next_id.set(id.saturating_add(1));
+        let event = Rc::new(Event {
+            id,
+            at: clock.wall(),
+            kind: news.kind,
+            session: news.session.cloned(),
+            run_id: news.run_id,
+            reason: news.reason,
+            message: escape(&news.message),
+        });
+        log(&event);
+        if let Ok(mut line) = serde_json::to_vec(&*event) {
+            line.push(b'\n');
+            writer.append(self.path.clone(), line);
+        }
+        let mut recent = self.recent.borrow_mut();
+        if recent.len() == KEPT {
+            recent.pop_front();
+        }
+        recent.push_back(event);
+        let _ = self.listeners.send(id); // nobody listening is no failure
+    }
+
+    /// Events after `id`, oldest first.
+    pub fn after(&self, id: u64) -> Vec<Rc<Event>> {
+        let recent = self.recent.borrow();
+        let from = recent.partition_point(|event| event.id <= id);
+        recent.range(from..).cloned().collect()
+    }
+
+    /// Hears the number of each new event.
+    pub fn listen(&self) -> broadcast::Receiver<u64> {
+        self.listeners.subscribe()
+    }
+}
+
+/// One line, whatever came from outside: no control character reaches journal or terminal.
+fn escape(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() || is_bidi(character) {
+            clean.extend(character.escape_default());
+        } else {
+            clean.push(character);
+        }
+    }
+    clean
+}
+
+/// Characters that reorder what follows them on a terminal.
+fn is_bidi(character: char) -> bool {
+    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn log(event: &Event) {
+    let session = event.session.as_ref().map(SessionName::as_str);
+    let run = event.run_id.map(|id| id.to_string());
+    let kind = event.kind;
+    let reason = event.reason.as_deref();
+    let message = &event.message;
+    macro_rules! entry {
+        ($level:ident) => {
+            $level!(
+                atm_session = session,
+                atm_run_id = run,
+                atm_event = ?kind,
+                atm_reason = reason,
+                "{}{message}",
+                event.session.as_ref().map(|name| format!("{name}: ")).unwrap_or_default()
+            )
+        };
+    }
+    match kind {
+        EventKind::KeeperLost | EventKind::Unkillable | EventKind::RecordDamaged => entry!(error),
+        EventKind::StartFailed
+        | EventKind::ZombieCleaned
+        | EventKind::InvalidSpec
+        | EventKind::SpecConflict
+        | EventKind::SpecsUnavailable
+        | EventKind::InvalidConfig => entry!(warn),
+        EventKind::Started
+        | EventKind::Exited
+        | EventKind::Stopping
+        | EventKind::Stopped
+        | EventKind::Evicted
+        | EventKind::Pending
+        | EventKind::Adopted
+        | EventKind::SpecChanged
+        | EventKind::SpecRemoved
+        | EventKind::SpecsAvailable
+        | EventKind::ConfigChanged
+        | EventKind::Requested => entry!(info),
+    }
+}
+
+fn read_tail(path: &Path) -> VecDeque<Rc<Event>> {
+    let mut events = VecDeque::new();
+    let Ok(mut file) = std::fs::File::open(path) else { return events };
+    let length = file.metadata().map_or(0, |m| m.len());
+    let from = length.saturating_sub(READ_BACK);
+    if file.seek(SeekFrom::Start(from)).is_err() {
+        return events;
+    }
+    let mut lines = BufReader::new(file.take(READ_BACK)).split(b'\n');
+    if from > 0 {
+        lines.next(); // the rest of a line that begins before
+    }
+    for line in lines.map_while(Result::ok) {
+        if let Ok(event) = serde_json::from_slice::<Event>(&line) {
+            if events.len() == KEPT {
+                events.pop_front();
+            }
+            events.push_back(Rc::new(event));
+        }
+    }
+    events
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn numbers_go_on_after_a_restart_and_nothing_raw_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        let clock = Clock::start();
+        for round in 0..2 {
+            let (writer, thread) = Writer::start(Box::new(|_| {})).unwrap();
+            let events = Events::load(&path);
+            let news = News {
+                kind: EventKind::Exited,
+                session: None,
+                run_id: None,
+                reason: None,
+                message: "a\u{1b}[2J\n\u{202e}b".into(),
+            };
+            events.tell(news, &clock, &writer);
+            let seen = events.after(0);
+            assert_eq!(seen.len(), round + 1);
+            assert_eq!(seen[round].id, round as u64 + 1);
+            assert_eq!(seen[round].message, r"a\u{1b}[2J\n\u{202e}b");
+            drop(writer);
+            thread.join().unwrap();
+        }
+    }
+}

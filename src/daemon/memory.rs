@@ -1,0 +1,567 @@
+//! What outlives a session's runs and the daemon: the last good spec, wills, results, restart counts.
+//!
+//! One file per session below the state directory, written whole by a thread of its own: a slow disk delays
+//! what must be durable and nothing else.
+
+use std::{collections::BTreeMap, io, path::PathBuf, sync::mpsc, thread, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::{
+    api::{
+        cause::{Actor, Cause},
+        name::{InstanceId, RunId, SessionName},
+        record::{Exit, StartError},
+        spec::Digest,
+        time::{BootId, Moment, Timestamp},
+    },
+    host::files::{self, Durability},
+    plan::{Ended, History, RestartRequest, Will},
+};
+
+/// Version of the state files that this program writes, and the newest that it reads.
+pub const STATE_VERSION: u32 = 1;
+
+/// A state file longer than this is damaged: a spec has at most 64 KiB.
+const MAX_STATE: u64 = 1 << 20;
+
+/// What is remembered of one session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Memory {
+    /// [`STATE_VERSION`] of the writer.
+    pub version: u32,
+    /// The last good spec; absent where none was ever good.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub spec: Option<GoodSpec>,
+    /// When the name was first seen.
+    pub first_seen: Timestamp,
+    /// What a person asked for.
+    #[serde(default)]
+    pub will: StoredWill,
+    /// The run that was begun last; without a result of its own it was interrupted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub begun: Option<Begun>,
+    /// The run whose end was counted last, so that an end counts once.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub counted: Option<RunId>,
+    /// Failures in a row.
+    #[serde(default)]
+    pub failures: u32,
+    /// Ends in a row that the back-off counts.
+    #[serde(default)]
+    pub ends: u32,
+    /// Starts in a row for which the machine was short of something.
+    #[serde(default)]
+    pub host_errors: u32,
+    /// Starts that followed an end.
+    #[serde(default)]
+    pub restarts: u64,
+    /// The back-off in progress.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub not_before: Option<Deadline>,
+    /// The last end.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last: Option<StoredEnd>,
+    /// A person asked for a run.
+    #[serde(default)]
+    pub start_requested: bool,
+    /// A person asked for another run in place of this one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub restart_requested: Option<StoredRestart>,
+}
+
+/// The last good spec, as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GoodSpec {
+    /// The file's path.
+    pub file: PathBuf,
+    /// Uid of the file's owner.
+    pub owner: u32,
+    /// Its text.
+    pub text: String,
+    /// Of its meaning.
+    pub digest: Digest,
+    /// Counts changes of its meaning.
+    pub generation: u64,
+}
+
+/// A point on the monotonic clock of one boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deadline {
+    /// Which boot.
+    pub boot_id: BootId,
+    /// When, on its clock.
+    pub at: Moment,
+}
+
+/// A run that was begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Begun {
+    /// Which.
+    pub run_id: RunId,
+    /// In which boot.
+    pub boot_id: BootId,
+    /// Which generation of the spec.
+    pub generation: u64,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// [`Will`], as stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub enum StoredWill {
+    /// Nothing beyond the file.
+    #[default]
+    AsDeclared,
+    /// `atm stop` or `atm kill`.
+    Stopped {
+        /// Who.
+        by: Actor,
+    },
+    /// `atm suspend`.
+    Suspended {
+        /// Who.
+        by: Actor,
+    },
+}
+
+impl From<Will> for StoredWill {
+    fn from(will: Will) -> Self {
+        match will {
+            Will::AsDeclared => Self::AsDeclared,
+            // That no grace was wanted mattered to the run that was killed, and to no other.
+            Will::Stopped { by, now: _ } => Self::Stopped { by },
+            Will::Suspended { by } => Self::Suspended { by },
+        }
+    }
+}
+
+impl From<StoredWill> for Will {
+    fn from(will: StoredWill) -> Self {
+        match will {
+            StoredWill::AsDeclared => Self::AsDeclared,
+            StoredWill::Stopped { by } => Self::Stopped { by, now: false },
+            StoredWill::Suspended { by } => Self::Suspended { by },
+        }
+    }
+}
+
+/// [`RestartRequest`], as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredRestart {
+    /// The run that is to be replaced.
+    pub run_id: RunId,
+    /// Who.
+    pub by: Actor,
+}
+
+/// [`Ended`], as stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredEnd {
+    run_id: RunId,
+    generation: u64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    launch: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    exit: Option<Exit>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    start_error: Option<StartError>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    cause: Option<Cause>,
+    #[serde(default)]
+    interrupted: bool,
+    stop_signal: i32,
+    ran_millis: u64,
+    at: Timestamp,
+}
+
+impl From<&Ended> for StoredEnd {
+    fn from(ended: &Ended) -> Self {
+        Self {
+            run_id: ended.run_id,
+            generation: ended.generation,
+            launch: ended.launch.clone(),
+            exit: ended.exit,
+            start_error: ended.start_error.clone(),
+            cause: ended.cause.clone(),
+            interrupted: ended.interrupted,
+            stop_signal: ended.stop_signal,
+            ran_millis: u64::try_from(ended.ran.as_millis()).unwrap_or(u64::MAX),
+            at: ended.at,
+        }
+    }
+}
+
+impl From<StoredEnd> for Ended {
+    fn from(end: StoredEnd) -> Self {
+        Self {
+            run_id: end.run_id,
+            generation: end.generation,
+            launch: end.launch,
+            exit: end.exit,
+            start_error: end.start_error,
+            cause: end.cause,
+            interrupted: end.interrupted,
+            stop_signal: end.stop_signal,
+            ran: Duration::from_millis(end.ran_millis),
+            at: end.at,
+        }
+    }
+}
+
+impl Memory {
+    /// Of a name that was never seen before.
+    pub fn new(first_seen: Timestamp) -> Self {
+        Self {
+            version: STATE_VERSION,
+            spec: None,
+            first_seen,
+            will: StoredWill::AsDeclared,
+            begun: None,
+            counted: None,
+            failures: 0,
+            ends: 0,
+            host_errors: 0,
+            restarts: 0,
+            not_before: None,
+            last: None,
+            start_requested: false,
+            restart_requested: None,
+        }
+    }
+
+    /// Takes over what the plan keeps.
+    pub fn remember(&mut self, history: &History, will: Will, boot: &BootId) {
+        self.will = will.into();
+        self.failures = history.failures;
+        self.ends = history.ends;
+        self.host_errors = history.host_errors;
+        self.restarts = history.restarts;
+        self.not_before = history.not_before.map(|at| Deadline { boot_id: boot.clone(), at });
+        self.last = history.last.as_ref().map(StoredEnd::from);
+        self.start_requested = history.start_requested;
+        self.restart_requested =
+            history.restart_requested.map(|RestartRequest { run_id, by }| StoredRestart { run_id, by });
+    }
+
+    /// What the plan goes on from. A back-off of another boot is over: its clock is gone, and a machine that
+    /// was down has waited long enough.
+    pub fn recall(&self, boot: &BootId) -> History {
+        History {
+            failures: self.failures,
+            ends: self.ends,
+            host_errors: self.host_errors,
+            restarts: self.restarts,
+            not_before: self.not_before.as_ref().filter(|d| d.boot_id == *boot).map(|d| d.at),
+            last: self.last.clone().map(Ended::from),
+            start_requested: self.start_requested,
+            restart_requested: self
+                .restart_requested
+                .map(|StoredRestart { run_id, by }| RestartRequest { run_id, by }),
+        }
+    }
+}
+
+/// Whose state a directory is, and which spec directory it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Instance {
+    /// [`STATE_VERSION`] of the writer.
+    pub version: u32,
+    /// Whose keepers these are.
+    pub instance: InstanceId,
+    /// Device and inode of the spec directory that was believed last.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub specs: Option<(u64, u64)>,
+}
+
+/// One file that could not be read and was set aside.
+#[derive(Debug, Clone)]
+pub struct Damaged {
+    /// The session, or the file's stem.
+    pub what: String,
+    /// The sentence for people.
+    pub message: String,
+}
+
+/// Reads a JSON file with a `version`. What is damaged or newer is set aside, so that the next writer does
+/// not destroy what a newer program or a person could still read.
+pub fn read_versioned<T: for<'de> Deserialize<'de>>(
+    path: &std::path::Path,
+    newest: u32,
+) -> Result<Option<T>, Damaged> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let what = path.file_stem().map(|s| s.to_string_lossy().escape_debug().to_string()).unwrap_or_default();
+    let bytes = match files::read_limited(path, MAX_STATE) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(Damaged { what, message: format!("cannot read {}: {error}", path.display()) });
+        }
+    };
+    let problem = match serde_json::from_slice::<Version>(&bytes) {
+        Ok(Version { version }) if version > newest => {
+            format!("was written by a newer atm (version {version}, this one reads {newest})")
+        }
+        Ok(_) => match serde_json::from_slice(&bytes) {
+            Ok(value) => return Ok(Some(value)),
+            Err(error) => format!("is damaged: {error}"),
+        },
+        Err(error) => format!("is damaged: {error}"),
+    };
+    let aside = set_aside(path);
+    let where_to = aside.map_or_else(
+        |error| format!("it could not be set aside: {error}"),
+        |aside| format!("set aside as {}", aside.display()),
+    );
+    Err(Damaged { what, message: format!("{} {problem}; {where_to}", path.display()) })
+}
+
+/// Renames `path` to `path.corrupt-N`, with the first N that is free.
+fn set_aside(path: &std::path::Path) -> io::Result<PathBuf> {
+    for number in 1..1000 {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".corrupt-{number}"));
+        let aside = PathBuf::from(name);
+        match std::fs::hard_link(path, &aside) {
+            Ok(()) => return std::fs::remove_file(path).map(|()| aside),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other("a thousand damaged copies are there already"))
+}
+
+/// What the state directory holds at start.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// By name.
+    pub memories: BTreeMap<SessionName, Memory>,
+    /// What could not be read.
+    pub damaged: Vec<Damaged>,
+}
+
+/// Reads all memories. Damaged ones are set aside and told; they never keep the daemon from starting.
+pub fn load(directory: &std::path::Path) -> io::Result<Loaded> {
+    let mut loaded = Loaded::default();
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(loaded),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.strip_suffix(".json"))
+            .and_then(|stem| SessionName::new(stem).ok());
+        let Some(name) = name else { continue };
+        match read_versioned(&path, STATE_VERSION) {
+            Ok(Some(memory)) => drop(loaded.memories.insert(name, memory)),
+            Ok(None) => {}
+            Err(damaged) => loaded.damaged.push(damaged),
+        }
+    }
+    Ok(loaded)
+}
+
+enum Job {
+    Write { path: PathBuf, bytes: Vec<u8>, durability: Durability, done: Option<Done> },
+    Remove { path: PathBuf },
+    Append { path: PathBuf, line: Vec<u8> },
+    Flush { done: Done },
+}
+
+type Done = oneshot::Sender<io::Result<()>>;
+
+/// The thread that writes state. Jobs are done in order; dropping it lets the rest be written.
+#[derive(Debug)]
+pub struct Writer {
+    jobs: mpsc::Sender<Job>,
+}
+
+/// Told when writing begins or ceases to fail.
+pub type OnTrouble = Box<dyn Fn(Option<String>) + Send>;
+
+impl Writer {
+    /// Starts the thread. `trouble` hears the first failure after a success, and the first success after it.
+    pub fn start(trouble: OnTrouble) -> io::Result<(Self, thread::JoinHandle<()>)> {
+        let (jobs, inbox) = mpsc::channel();
+        let handle =
+            thread::Builder::new().name("state".into()).spawn(move || write_all(&inbox, &trouble))?;
+        Ok((Self { jobs }, handle))
+    }
+
+    /// Writes `bytes` to `path` some time soon, after all earlier jobs.
+    pub fn write(&self, path: PathBuf, bytes: Vec<u8>) {
+        self.send(Job::Write { path, bytes, durability: Durability::Atomic, done: None });
+    }
+
+    /// Writes `bytes` to `path` and to the disk; the answer says when it is there.
+    pub async fn write_durably(&self, path: PathBuf, bytes: Vec<u8>) -> io::Result<()> {
+        let (done, answer) = oneshot::channel();
+        self.send(Job::Write { path, bytes, durability: Durability::Synced, done: Some(done) });
+        answer.await.unwrap_or_else(|_| Err(io::Error::other("the state thread has ended")))
+    }
+
+    /// Removes `path` after all earlier jobs.
+    pub fn remove(&self, path: PathBuf) {
+        self.send(Job::Remove { path });
+    }
+
+    /// Appends a line to `path` after all earlier jobs.
+    pub fn append(&self, path: PathBuf, line: Vec<u8>) {
+        self.send(Job::Append { path, line });
+    }
+
+    /// Waits until all earlier jobs are done; an error where one since the last flush failed.
+    pub async fn flush(&self) -> io::Result<()> {
+        let (done, answer) = oneshot::channel();
+        self.send(Job::Flush { done });
+        answer.await.unwrap_or_else(|_| Err(io::Error::other("the state thread has ended")))
+    }
+
+    fn send(&self, job: Job) {
+        // The thread ends only with this sender; a failure would mean that it panicked, and then the next
+        // flush says so.
+        let _ = self.jobs.send(job);
+    }
+}
+
+/// The event log is begun anew beyond this; one older file is kept.
+const MAX_EVENT_LOG: u64 = 4 << 20;
+
+fn write_all(inbox: &mpsc::Receiver<Job>, trouble: &OnTrouble) {
+    let mut desk = Desk { pending: BTreeMap::new(), failing: false, trouble };
+    loop {
+        // What waits behind is taken first: of several versions of one file only the newest is written.
+        let job = if let Ok(job) = inbox.try_recv() {
+            job
+        } else {
+            // A failure is kept for the next round, and told to whoever asks by `flush`.
+            let _ = desk.clear();
+            match inbox.recv() {
+                Ok(job) => job,
+                Err(mpsc::RecvError) => return drop(desk.clear()),
+            }
+        };
+        match job {
+            Job::Write { path, bytes, durability: Durability::Atomic, done: None } => {
+                desk.pending.insert(path, bytes);
+            }
+            Job::Write { path, bytes, durability, done } => {
+                desk.pending.remove(&path);
+                let outcome = files::replace(&path, &bytes, durability);
+                desk.report(outcome.as_ref().err(), &path);
+                if let Some(done) = done {
+                    let _ = done.send(outcome); // whoever asked may have gone
+                }
+            }
+            Job::Remove { path } => {
+                desk.pending.remove(&path);
+                desk.report(files::remove_if_there(&path).err().as_ref(), &path);
+            }
+            Job::Append { path, line } => desk.report(append(&path, &line).err().as_ref(), &path),
+            Job::Flush { done } => drop(done.send(desk.clear())),
+        }
+    }
+}
+
+/// What is still to be written, and how the writing goes.
+struct Desk<'a> {
+    pending: BTreeMap<PathBuf, Vec<u8>>,
+    failing: bool,
+    trouble: &'a OnTrouble,
+}
+
+impl Desk<'_> {
+    /// Writes what is pending; what fails stays, and the first failure is the answer.
+    fn clear(&mut self) -> io::Result<()> {
+        let mut first = Ok(());
+        for (path, bytes) in std::mem::take(&mut self.pending) {
+            let outcome = files::replace(&path, &bytes, Durability::Atomic);
+            self.report(outcome.as_ref().err(), &path);
+            if let Err(error) = outcome {
+                self.pending.insert(path, bytes);
+                first = first.and(Err(error));
+            }
+        }
+        first
+    }
+
+    fn report(&mut self, failure: Option<&io::Error>, path: &std::path::Path) {
+        match failure {
+            None if self.failing => {
+                self.failing = false;
+                (self.trouble)(None);
+            }
+            Some(error) if !self.failing => {
+                self.failing = true;
+                (self.trouble)(Some(format!("cannot write {}: {error}", path.display())));
+            }
+            None | Some(_) => {}
+        }
+    }
+}
+
+fn append(path: &std::path::Path, line: &[u8]) -> io::Result<()> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    let mut file = options.open(path)?;
+    if file.metadata()?.len() > MAX_EVENT_LOG {
+        std::fs::rename(path, path.with_extension("jsonl.1"))?;
+        file = options.open(path)?;
+    }
+    file.write_all(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_or_newer_file_is_set_aside_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        for text in ["", "{", r#"{"version": 99}"#, "\0\0\0"] {
+            std::fs::write(&path, text).unwrap();
+            read_versioned::<Memory>(&path, STATE_VERSION).unwrap_err();
+            assert!(!path.exists());
+        }
+        for number in 1..=4 {
+            assert!(dir.path().join(format!("a.json.corrupt-{number}")).exists());
+        }
+        assert!(read_versioned::<Memory>(&path, STATE_VERSION).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn the_newest_version_is_what_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, thread) = Writer::start(Box::new(|_| {})).unwrap();
+        let path = dir.path().join("a");
+        for n in 0..100 {
+            writer.write(path.clone(), n.to_string().into_bytes());
+        }
+        writer.flush().await.unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"99");
+        writer.write_durably(path.clone(), b"x".to_vec()).await.unwrap();
+        writer.write(path.clone(), b"y".to_vec());
+        writer.remove(path.clone());
+        drop(writer);
+        thread.join().unwrap();
+        assert!(!path.exists());
+    }
+}

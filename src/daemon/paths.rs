@@ -1,0 +1,107 @@
+//! Where things are in the runtime and state directories.
+
+use std::path::{Path, PathBuf};
+
+use crate::api::{
+    control::Directories,
+    name::SessionName,
+    record::{ACTIVITY_FILE, EXIT_FILE, INTENT_FILE, RECORD_FILE},
+};
+
+/// The directories in force, and what is where in them.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// As given by flags, systemd or the table of defaults.
+    pub directories: Directories,
+    /// The control socket.
+    pub socket: PathBuf,
+}
+
+impl Paths {
+    /// `socket` is `atm.sock` in the runtime directory where none is given.
+    pub fn new(directories: Directories, socket: Option<PathBuf>) -> Self {
+        let socket = socket.unwrap_or_else(|| directories.runtime.join("atm.sock"));
+        Self { directories, socket }
+    }
+
+    /// Held by the daemon of this runtime directory.
+    pub fn daemon_lock(&self) -> PathBuf {
+        self.directories.runtime.join("atm.lock")
+    }
+
+    /// Locks of sessions; a file here is never unlinked.
+    pub fn locks(&self) -> PathBuf {
+        self.directories.runtime.join("locks")
+    }
+
+    /// The lock of one session.
+    pub fn lock(&self, name: &SessionName) -> PathBuf {
+        self.locks().join(name.as_str())
+    }
+
+    /// One directory per running session.
+    pub fn runs(&self) -> PathBuf {
+        self.directories.runtime.join("sessions")
+    }
+
+    /// The files of one running session.
+    pub fn run(&self, name: &SessionName) -> RunFiles {
+        RunFiles(self.runs().join(name.as_str()))
+    }
+
+    /// Output of one session.
+    pub fn log(&self, name: &SessionName) -> PathBuf {
+        self.directories.log.join(format!("{name}.log"))
+    }
+
+    /// One file per known session.
+    pub fn memories(&self) -> PathBuf {
+        self.directories.state.join("sessions")
+    }
+
+    /// What outlives a session's runs.
+    pub fn memory(&self, name: &SessionName) -> PathBuf {
+        self.memories().join(format!("{name}.json"))
+    }
+
+    /// Whose state this is.
+    pub fn instance(&self) -> PathBuf {
+        self.directories.state.join("instance.json")
+    }
+
+    /// What happened.
+    pub fn events(&self) -> PathBuf {
+        self.directories.state.join("events.jsonl")
+    }
+}
+
+/// The files of one running session.
+#[derive(Debug, Clone)]
+pub struct RunFiles(pub PathBuf);
+
+impl RunFiles {
+    /// The directory itself.
+    pub fn directory(&self) -> &Path {
+        &self.0
+    }
+
+    /// See [`crate::api::record`].
+    pub fn intent(&self) -> PathBuf {
+        self.0.join(INTENT_FILE)
+    }
+
+    /// See [`crate::api::record`].
+    pub fn record(&self) -> PathBuf {
+        self.0.join(RECORD_FILE)
+    }
+
+    /// See [`crate::api::record`].
+    pub fn exit(&self) -> PathBuf {
+        self.0.join(EXIT_FILE)
+    }
+
+    /// See [`crate::api::record`].
+    pub fn activity(&self) -> PathBuf {
+        self.0.join(ACTIVITY_FILE)
+    }
+}

@@ -1,0 +1,372 @@
+//! One step for one key: ask the plan, do what it says.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    core::{Daemon, Key},
+    keepers::{AskError, Keepers, LaunchError},
+    memory::Begun,
+    store::RunFacts,
+};
+use crate::{
+    api::{
+        cause::{Cause, StopReason},
+        event::EventKind,
+        keeper::Request,
+        name::{RunId, SessionName},
+        record::{Intent, RECORD_VERSION, RunAs, StartError},
+        spec::RestartPolicy,
+        time::Moment,
+    },
+    controller::{Action, Reconciler},
+    host::signals as signal,
+    plan::{Desired, Done, Grant, Observed, Verdict, Wait, Wanted, fleet, restart, session, session::Step},
+};
+
+/// Why a reconcile could not do what the plan said. It is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// State cannot be written, and what starts now must be known later.
+    #[error("cannot write the state of {name}")]
+    State {
+        /// The session.
+        name: SessionName,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// The keeper gave no answer.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// What a lost keeper left cannot be looked for.
+    #[error("cannot look for what the keeper of {name} left running")]
+    Leftovers {
+        /// The session.
+        name: SessionName,
+        /// The system's words.
+        source: std::io::Error,
+    },
+}
+
+impl<K: Keepers> Reconciler<Key> for Daemon<K> {
+    type Error = ReconcileError;
+
+    async fn reconcile(&self, key: &Key) -> Result<Action, ReconcileError> {
+        match key {
+            Key::Fleet => Ok(self.decide()),
+            Key::Session(name) => self.act(name).await,
+        }
+    }
+
+    fn error_policy(&self, _key: &Key, _error: &ReconcileError, failures: u32) -> Duration {
+        // What fails here is the machine's doing and passes: a full disk, a keeper that is stopped.
+        Duration::from_millis(100 << failures.saturating_sub(1).min(6)).min(Duration::from_secs(5))
+    }
+}
+
+impl<K: Keepers> Daemon<K> {
+    /// Who may run: stores each changed verdict and has its session looked at.
+    fn decide(&self) -> Action {
+        if !self.store.look().sources.all() {
+            return Action::await_change(); // the last source to report asks again
+        }
+        let now = self.clock.now();
+        let (changed, next) = {
+            let world = self.store.look();
+            let plans = world.sessions.iter().map(|(name, entry)| (name, &entry.plan));
+            let decisions = fleet::decide(plans, &world.config, &world.mode, now);
+            let changed: Vec<(SessionName, Verdict)> = decisions
+                .verdicts
+                .into_iter()
+                .filter(|(name, verdict)| {
+                    world.sessions.get(name).is_some_and(|entry| entry.verdict.as_ref() != Some(verdict))
+                })
+                .collect();
+            (changed, decisions.next)
+        };
+        // Only a changed verdict is news: waking on every pass is how reconcile storms start.
+        for (name, verdict) in changed {
+            if verdict == Verdict::Done(Done::Gone) {
+                self.forget(&name);
+                continue;
+            }
+            self.tell_wait(&name, &verdict);
+            self.store.edit(&name, |entry| entry.verdict = Some(verdict));
+            self.look_at(Key::Session(name));
+        }
+        until(next, now)
+    }
+
+    /// A session that begins to wait is news; that it still waits is not.
+    fn tell_wait(&self, name: &SessionName, verdict: &Verdict) {
+        let Verdict::Wait(wait) = verdict else { return };
+        let (reason, message) = {
+            let world = self.store.look();
+            let Some(entry) = world.sessions.get(name) else { return };
+            let now = self.clock.now();
+            let (_, reason, message) = crate::plan::status::derive(&entry.plan, Some(verdict), now);
+            if matches!(wait, Wait::InvalidSpec) {
+                return; // told with the error itself
+            }
+            (reason, message)
+        };
+        self.tell(EventKind::Pending, name, None, Some(reason.to_string()), message);
+    }
+
+    fn forget(&self, name: &SessionName) {
+        self.store.remove(name);
+        self.writer.remove(self.paths.memory(name));
+        self.tell(EventKind::SpecRemoved, name, None, None, "its spec file is gone: forgotten");
+    }
+
+    async fn act(&self, name: &SessionName) -> Result<Action, ReconcileError> {
+        if !self.take_stock(name).await? {
+            return Ok(Action::await_change()); // gone since the trigger: normal, not an error
+        }
+        let now = self.clock.now();
+        let step = {
+            let world = self.store.look();
+            let Some(entry) = world.sessions.get(name) else { return Ok(Action::await_change()) };
+            let Some(verdict) = &entry.verdict else { return Ok(Action::await_change()) };
+            session::step(&entry.plan, verdict, now)
+        };
+        match step {
+            Step::Start => self.launch(name).await,
+            Step::Terminate { cause, now: at_once } => self.terminate(name, cause, at_once).await,
+            Step::Update => self.update(name).await,
+            Step::Rest { until: at } => {
+                let settling = self.settling(name, now);
+                Ok(until(earliest(at, settling), now))
+            }
+        }
+    }
+
+    /// Starts a run: the protocol of [`crate::keeper`], up to the keeper's own part of it.
+    async fn launch(&self, name: &SessionName) -> Result<Action, ReconcileError> {
+        // The end of the run before must be counted on disk before its files are emptied.
+        let state = |source| ReconcileError::State { name: name.clone(), source };
+        self.writer.flush().await.map_err(state)?;
+        let Some(wanted) = self.still_wanted(name) else { return Ok(Action::await_change()) };
+        let run_id = RunId::generate();
+        // It counts as live from here on, so that a slot or an identity is not given twice during the wait below.
+        let (since, started_at) = (self.clock.now(), self.clock.wall());
+        self.store.edit(name, |entry| {
+            // A request asks for one start, also where that fails.
+            entry.plan.history = restart::begun(&entry.plan.history);
+            entry.plan.identity = Some(wanted.spec.identity.as_str().into());
+            entry.plan.observed = Observed::Starting { run_id, since };
+            entry.memory.begun = Some(Begun {
+                run_id,
+                boot_id: self.clock.boot().clone(),
+                generation: wanted.generation,
+                at: started_at,
+            });
+            entry.launched = Some(wanted.launch.clone());
+            entry.adopted = false;
+            entry.run = Some(RunFacts { keeper: None, child: None, uid: None, started_at });
+        });
+        if wanted.spec.restart_policy == RestartPolicy::Never {
+            // What runs once must be known to have begun even after a power cut.
+            let saved = self.save_durably(name).await;
+            if saved.is_err() || !self.is_granted(name) {
+                // It came otherwise meanwhile: what was begun is taken back, for it never was.
+                self.store.edit(name, |entry| entry.memory.begun = None);
+                self.name_is_free(name);
+                self.save(name);
+                saved.map_err(state)?;
+                return Ok(Action::await_change());
+            }
+        } else {
+            self.save(name);
+        }
+        let intent = self.intent(name, run_id, &wanted);
+        match self.keepers.start(&intent) {
+            Ok(()) => self.tell_live(name, true),
+            Err(error @ LaunchError::NameTaken { .. }) => {
+                let since = self.clock.now();
+                let why = error.to_string();
+                self.store.edit(name, |entry| {
+                    entry.memory.begun = None;
+                    entry.plan.observed = Observed::Unknown { since, why };
+                });
+                return Ok(Action::requeue(Duration::ZERO));
+            }
+            Err(LaunchError::Host { action, path, source }) => {
+                let error = StartError::Host {
+                    action: format!("{action} {}", path.display()),
+                    reason: source.to_string(),
+                    transient: true,
+                };
+                self.count_failed_start(name, run_id, wanted.generation, error);
+            }
+        }
+        Ok(Action::await_change())
+    }
+
+    /// The spec to start by, if the fleet still says so and nothing lives.
+    fn still_wanted(&self, name: &SessionName) -> Option<Wanted> {
+        let world = self.store.look();
+        let entry = world.sessions.get(name)?;
+        match (&entry.verdict, &entry.plan.observed, &entry.plan.desired) {
+            (Some(Verdict::Run(grant)), Observed::Absent, Desired::Spec(wanted))
+                if *grant == Grant::of(&entry.plan) =>
+            {
+                Some(wanted.clone())
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the fleet still lets it run.
+    fn is_granted(&self, name: &SessionName) -> bool {
+        let world = self.store.look();
+        world.sessions.get(name).is_some_and(|entry| matches!(entry.verdict, Some(Verdict::Run(_))))
+    }
+
+    fn intent(&self, name: &SessionName, run_id: RunId, wanted: &Wanted) -> Intent {
+        let world = self.store.look();
+        let owner =
+            world.sessions.get(name).and_then(|entry| entry.memory.spec.as_ref()).map(|spec| spec.owner);
+        let user = match &wanted.spec.user {
+            Some(user) => RunAs::Name(user.clone()),
+            // In user mode every session is the daemon's own user's, whoever owns the file.
+            None if self.uid == 0 => RunAs::Uid(owner.unwrap_or(self.uid)),
+            None => RunAs::Uid(self.uid),
+        };
+        let mut base_env = self.base_env.clone();
+        base_env.extend(world.config.env.clone());
+        Intent {
+            version: RECORD_VERSION,
+            name: name.clone(),
+            run_id,
+            instance: self.here.instance,
+            boot_id: self.here.boot.clone(),
+            pid_namespace: self.here.pid_namespace,
+            generation: wanted.generation,
+            launch: wanted.launch.clone(),
+            spec: (*wanted.spec).clone(),
+            user,
+            base_env,
+            log_file: self.paths.log(name),
+            logs: world.config.logs,
+            cgroup: self.cgroup.clone(),
+        }
+    }
+
+    /// Has the keeper stop its session. The keeper records the cause before its first signal, and sees to
+    /// grace and SIGKILL by itself.
+    async fn terminate(
+        &self,
+        name: &SessionName,
+        cause: Cause,
+        at_once: bool,
+    ) -> Result<Action, ReconcileError> {
+        let (signal, grace) = {
+            let world = self.store.look();
+            let spec = world.sessions.get(name).and_then(|entry| match &entry.plan.desired {
+                Desired::Spec(wanted) => Some(Arc::clone(&wanted.spec)),
+                Desired::Gone | Desired::NeverGood => None,
+            });
+            // A session whose spec is gone stops as it was started: the keeper knows how.
+            (spec.as_ref().map(|s| s.stop_signal.0), spec.map(|s| s.termination_grace_period.0))
+        };
+        let grace = if at_once { Some(Duration::ZERO) } else { grace };
+        let request = Request::Stop {
+            cause: cause.clone(),
+            signal,
+            grace_millis: grace.map(|g| u64::try_from(g.as_millis()).unwrap_or(u64::MAX)),
+        };
+        if let Err(error) = self.keepers.ask(name, request).await {
+            return self.keeper_is_deaf(name, &cause, at_once, error);
+        }
+        let since = self.clock.now();
+        let kill_at = grace.and_then(|g| since.checked_add(g)).unwrap_or(since);
+        let run_id = self
+            .store
+            .edit(name, |entry| {
+                let run = match &entry.plan.observed {
+                    Observed::Running(run) | Observed::Stopping { run, .. } => run.clone(),
+                    Observed::Starting { run_id, since } => entry.started(*run_id, *since),
+                    Observed::Absent | Observed::Unknown { .. } => return None,
+                };
+                let run_id = run.run_id;
+                let cause = cause.clone();
+                entry.plan.observed = Observed::Stopping { run, cause, since, kill_at, unkillable: false };
+                Some(run_id)
+            })
+            .flatten();
+        let kind = if is_eviction(cause.reason) { EventKind::Evicted } else { EventKind::Stopping };
+        self.tell(kind, name, run_id, Some(cause.reason.to_string()), cause.message);
+        self.look_at(Key::Fleet);
+        Ok(Action::requeue(Duration::ZERO))
+    }
+
+    /// A keeper that does not answer may have been stopped by a signal: wake it, and ask again later. Only a
+    /// kill goes further: the keeper is ended, and what it held is ended as after any loss.
+    fn keeper_is_deaf(
+        &self,
+        name: &SessionName,
+        cause: &Cause,
+        at_once: bool,
+        error: AskError,
+    ) -> Result<Action, ReconcileError> {
+        let force = at_once && cause.reason == StopReason::ClientKill;
+        let what = if force { signal::KILL } else { signal::CONT };
+        if let Err(error) = self.keepers.signal_keeper(name, what) {
+            tracing::warn!(%name, %error, "cannot signal a keeper that does not answer");
+        }
+        Err(error.into())
+    }
+
+    /// Tells the keeper what changed live, so that it stops by the new grace even without the daemon.
+    async fn update(&self, name: &SessionName) -> Result<Action, ReconcileError> {
+        let wanted = {
+            let world = self.store.look();
+            match world.sessions.get(name).map(|entry| &entry.plan.desired) {
+                Some(Desired::Spec(wanted)) => wanted.clone(),
+                Some(Desired::Gone | Desired::NeverGood) | None => return Ok(Action::await_change()),
+            }
+        };
+        let request = Request::Update {
+            generation: wanted.generation,
+            launch: wanted.launch.clone(),
+            spec: Box::new((*wanted.spec).clone()),
+        };
+        self.keepers.ask(name, request).await?;
+        self.store.edit(name, |entry| {
+            if let Observed::Running(run) = &mut entry.plan.observed {
+                run.generation = wanted.generation;
+            }
+        });
+        self.store.touch(name);
+        Ok(Action::requeue(Duration::ZERO))
+    }
+}
+
+/// Whether a budget, not a person or a file, ended it.
+pub fn is_eviction(reason: StopReason) -> bool {
+    match reason {
+        StopReason::IdleTimeout
+        | StopReason::MaxAgeExceeded
+        | StopReason::SessionMemory
+        | StopReason::MemoryPressure
+        | StopReason::MaxSessions
+        | StopReason::SlotTaken
+        | StopReason::ProcessLimit => true,
+        StopReason::SpecChanged
+        | StopReason::ClientRestart
+        | StopReason::SpecRemoved
+        | StopReason::ClientStop
+        | StopReason::ClientKill
+        | StopReason::Suspended
+        | StopReason::Shutdown
+        | StopReason::KeeperLost => false,
+    }
+}
+
+fn earliest(one: Option<Moment>, other: Option<Moment>) -> Option<Moment> {
+    one.into_iter().chain(other).min()
+}
+
+fn until(at: Option<Moment>, now: Moment) -> Action {
+    at.map_or_else(Action::await_change, |at| Action::requeue(at - now))
+}

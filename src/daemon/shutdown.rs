@@ -1,0 +1,111 @@
+//! The end of the daemon: sessions stay or end with it.
+
+use std::rc::Rc;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{
+    core::{Daemon, Key},
+    keepers::Keepers,
+    systemd,
+};
+use crate::{
+    api::{
+        cause::{Cause, StopReason},
+        config::OnShutdown,
+        event::EventKind,
+        keeper::Request,
+        name::SessionName,
+    },
+    plan::fleet::Mode,
+};
+
+/// The signals that end or reload the daemon.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From here on these signals no longer end the process by themselves.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// Waits for the order to end, and sees it through. When it returns, the loop may end.
+pub async fn wait<K: Keepers>(daemon: Rc<Daemon<K>>, mut signals: Signals, reload: impl Fn()) {
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.hangup.recv() => {
+                if crate::host::machine::terminal_is_lost() {
+                    // The terminal that it was started from is closed: nobody can press Ctrl-C any more,
+                    // and the work goes on without the daemon.
+                    tracing::info!("the terminal is closed: sessions are kept");
+                    return;
+                }
+                reload();
+            }
+        }
+    }
+    systemd::tell(&[NotifyState::Stopping]);
+    if !ends_sessions(daemon.store.look().config.on_shutdown) {
+        tracing::info!("the daemon ends, its sessions go on");
+        return;
+    }
+    end_all(&daemon);
+    let reader = daemon.store.reader();
+    let all_gone = reader.wait_until(|world| world.sessions.values().all(|e| !e.plan.observed.is_live()));
+    tokio::pin!(all_gone);
+    tokio::select! {
+        () = &mut all_gone => return,
+        _ = signals.terminate.recv() => {}
+        _ = signals.interrupt.recv() => {}
+    }
+    tracing::info!("asked again: sessions are killed");
+    kill_all(&daemon).await;
+    all_gone.await;
+}
+
+fn ends_sessions(policy: OnShutdown) -> bool {
+    match policy {
+        OnShutdown::Keep => false,
+        OnShutdown::Stop => true,
+        // A service that is stopped cannot tell by the signal alone whether it is to come back at once.
+        // Losing nothing is the better mistake.
+        OnShutdown::Auto => !systemd::is_service(),
+    }
+}
+
+fn end_all<K: Keepers>(daemon: &Daemon<K>) {
+    let cause = Cause::rule(StopReason::Shutdown, "the daemon ends");
+    daemon.tell_all(EventKind::Stopping, "the daemon ends its sessions");
+    daemon.store.edit_world(|world| world.mode = Mode::EndAll(cause));
+    daemon.look_at(Key::Fleet);
+}
+
+/// Cuts every grace short. Each stop is under way by then, and its cause recorded.
+async fn kill_all<K: Keepers>(daemon: &Daemon<K>) {
+    let live: Vec<SessionName> = {
+        let world = daemon.store.look();
+        let live = world.sessions.iter().filter(|(_, entry)| entry.plan.observed.is_live());
+        live.map(|(name, _)| name.clone()).collect()
+    };
+    let asked = live.iter().map(|name| {
+        let cause = Cause::rule(StopReason::Shutdown, "the daemon ends at once");
+        daemon.keepers.ask(name, Request::Stop { cause, signal: None, grace_millis: Some(0) })
+    });
+    for (name, answer) in live.iter().zip(futures::future::join_all(asked).await) {
+        if let Err(error) = answer {
+            tracing::warn!(%name, %error, "cannot cut a stop short");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! From what was read to a spec, or to what is wrong with it.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{looks::Print, names::escaped};
+use crate::{
+    api::{
+        diagnose::Diagnostics,
+        spec::{Digest, WrittenSpec},
+    },
+    host::specfile::{Inode, Obstacle, Stamp},
+};
+
+/// Longest spec and longest config, in bytes.
+pub const MAX_FILE: usize = 64 * 1024;
+
+/// What a spec file says. The source knows no more of a spec than this.
+pub trait Document: Sized + Send + 'static {
+    /// Reads `text`; `file` is for messages.
+    fn parse(text: &str, file: &Path) -> Result<Self, Diagnostics>;
+
+    /// Changes exactly when the meaning changes.
+    fn digest(&self) -> Digest;
+}
+
+impl Document for WrittenSpec {
+    fn parse(text: &str, file: &Path) -> Result<Self, Diagnostics> {
+        Self::parse(text, file)
+    }
+
+    fn digest(&self) -> Digest {
+        self.digest()
+    }
+}
+
+/// Whose word counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// The daemon runs sessions as the owners of their specs, so it matters who could have written one.
+    pub system: bool,
+    /// The daemon's own user. Beside root, it may own the directory.
+    pub uid: u32,
+}
+
+impl Rules {
+    /// Why nothing in a directory is to be believed.
+    pub fn refuse_directory(self, directory: &Inode) -> Option<String> {
+        let sticky = directory.mode & 0o1000 != 0;
+        (self.system && directory.is_writable_by_others() && !sticky).then(|| {
+            format!(
+                "others than its owner may replace files in it (mode {:04o}): `chmod go-w` it, or `chmod +t` it",
+                directory.mode & 0o7777
+            )
+        })
+    }
+
+    /// Whether somebody beside root and the daemon's user may put names into a directory.
+    pub fn is_shared(self, directory: &Inode) -> bool {
+        directory.is_writable_by_others() || (directory.uid != 0 && directory.uid != self.uid)
+    }
+
+    /// Why a file is not to be believed. `shared`: see [`Rules::is_shared`].
+    fn refuse_file(self, stamp: &Stamp, shared: bool) -> Option<String> {
+        if !self.system {
+            return None;
+        }
+        let file = stamp.file();
+        if stamp.own.is_link() && file.uid != stamp.own.uid {
+            return Some(format!(
+                "it is a link of user {} to a file of user {}: a link counts only where both have one owner",
+                stamp.own.uid, file.uid
+            ));
+        }
+        if file.is_writable_by_others() {
+            let mode = file.mode & 0o7777;
+            return Some(format!("others than its owner may write it (mode {mode:04o}): `chmod go-w` it"));
+        }
+        if file.links > 1 && shared {
+            return Some(
+                "it has more than one hard link, in a directory that users may write to: copy it instead"
+                    .to_owned(),
+            );
+        }
+        None
+    }
+
+    /// What a file means, by its content and by who could have written it.
+    pub fn judge<S: Document>(
+        self,
+        stamp: Option<&Stamp>,
+        bytes: Result<Vec<u8>, Obstacle>,
+        shared: bool,
+        file: &Path,
+    ) -> Result<(S, String), Diagnostics> {
+        if let Some(refusal) = stamp.and_then(|stamp| self.refuse_file(stamp, shared)) {
+            return Err(Diagnostics::whole(shown(file), refusal));
+        }
+        let text = text_of(bytes, file)?;
+        let spec = parse_with(|| S::parse(&text, file), file)?;
+        Ok((spec, text))
+    }
+}
+
+/// A file's path for people: without control characters.
+pub fn shown(file: &Path) -> String {
+    escaped(&file.to_string_lossy())
+}
+
+/// The text of a file, or why it has none.
+pub fn text_of(bytes: Result<Vec<u8>, Obstacle>, file: &Path) -> Result<String, Diagnostics> {
+    let bytes = bytes.map_err(|obstacle| Diagnostics::whole(shown(file), obstacle.to_string()))?;
+    // UTF-16 is no UTF-8, so it would be refused anyway; this says what to do about it.
+    if bytes.starts_with(&[0xff, 0xfe])
+        || bytes.starts_with(&[0xfe, 0xff])
+        || bytes.starts_with(&[0, 0, 0xfe, 0xff])
+    {
+        return Err(Diagnostics::whole(shown(file), "the file is UTF-16 or UTF-32: save it as UTF-8"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Diagnostics::whole(
+            shown(file),
+            format!("the file is not UTF-8: the byte at offset {at} begins no character"),
+        )
+    })
+}
+
+/// Parses, and survives a parser that panics: one file must not end the reading of all others.
+pub fn parse_with<T>(parse: impl FnOnce() -> Result<T, Diagnostics>, file: &Path) -> Result<T, Diagnostics> {
+    catch_unwind(AssertUnwindSafe(parse)).unwrap_or_else(|_| {
+        Err(Diagnostics::whole(shown(file), "atm failed while reading this file; this is a bug of atm"))
+    })
+}
+
+/// The print of what was read, and of the attributes that a judgement depends on.
+pub fn print_of(stamp: Option<&Stamp>, bytes: &Result<Vec<u8>, Obstacle>) -> Print {
+    let mut hash = Sha256::new();
+    if let Some(stamp) = stamp {
+        let file = stamp.file();
+        for owner in [stamp.own.uid, file.uid, file.mode & 0o7777, u32::from(file.links > 1)] {
+            hash.update(owner.to_le_bytes());
+        }
+        hash.update([u8::from(stamp.own.is_link())]);
+    }
+    match bytes {
+        Ok(bytes) => {
+            hash.update([0]);
+            hash.update(bytes);
+        }
+        Err(obstacle) => {
+            hash.update([1]);
+            hash.update(obstacle.to_string());
+        }
+    }
+    hash.finalize().into()
+}

@@ -1,0 +1,39 @@
+//! The rules in a simulated directory under simulated time (`rules`, `places`, `properties`), and the thread
+//! with real directories and a real inotify (`real`, `system`).
+
+use std::path::Path;
+
+use super::Document;
+use crate::api::{diagnose::Diagnostics, name::SessionName, spec::Digest};
+
+mod places;
+mod properties;
+mod real;
+mod rules;
+mod system;
+mod world;
+
+/// A spec for tests: `ok MEANING`, with comments; anything else is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Toy(pub String);
+
+impl Document for Toy {
+    fn parse(text: &str, file: &Path) -> Result<Self, Diagnostics> {
+        assert!(!text.contains("panic"), "the parser's own fault");
+        let meant: Vec<&str> = text.lines().map(|line| line.split('#').next().unwrap_or("").trim()).collect();
+        match meant.concat().strip_prefix("ok ") {
+            Some(meaning) => Ok(Self(meaning.to_owned())),
+            None => {
+                Err(Diagnostics::whole(file.display().to_string(), format!("expected `ok`, found {text:?}")))
+            }
+        }
+    }
+
+    fn digest(&self) -> Digest {
+        Digest(self.0.clone())
+    }
+}
+
+fn name(text: &str) -> SessionName {
+    SessionName::new(text).unwrap()
+}

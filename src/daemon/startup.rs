@@ -1,0 +1,415 @@
+//! From nothing to a turning loop: what an earlier daemon left is classified before anything is decided.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{StreamExt, stream};
+use sd_notify::NotifyState;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::LocalSet,
+};
+
+use super::{
+    Options, adopt,
+    adopt::{Findings, Found, Here},
+    clock::Clock,
+    core::{Daemon, Input},
+    events::Events,
+    keepers::{LinuxKeepers, Report},
+    logging,
+    memory::{self, Instance, Loaded, STATE_VERSION, Writer},
+    paths::Paths,
+    server, shutdown,
+    shutdown::Signals,
+    specs,
+    store::{Entry, Store},
+    systemd,
+};
+use crate::{
+    api::{
+        config::Config,
+        event::EventKind,
+        name::{InstanceId, SessionName},
+        record::ENV_SOCKET,
+        spec::WrittenSpec,
+    },
+    controller::{self, Heartbeat},
+    host::{delegation, files, lock, machine, reaper, specfile::DirId},
+    plan::{Desired, Session, Wanted},
+};
+
+/// Reconciles at once. They wait for keepers, not for each other: a keeper that hangs holds one of these.
+const CONCURRENCY: usize = 1024;
+
+/// Why the daemon could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartupError {
+    /// Another daemon has the directory.
+    #[error("another atm daemon{} works in {}", pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(), directory.display())]
+    AlreadyRunning {
+        /// As it says of itself.
+        pid: Option<i32>,
+        /// Its directory.
+        directory: PathBuf,
+    },
+    /// The machine said no.
+    #[error("cannot {action} {}", path.display())]
+    Host {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+}
+
+fn host(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StartupError {
+    let path = path.to_owned();
+    move |source| StartupError::Host { action, path, source }
+}
+
+/// Runs the daemon until it is told to end.
+pub fn main(options: &Options) -> Result<ExitCode, StartupError> {
+    logging::start();
+    let paths = Rc::new(Paths::new(options.directories.clone(), options.socket.clone()));
+    let runs_are_kept = paths.runs().is_dir();
+    make_directories(&paths, options.system)?;
+    // Both directories: two daemons must share neither the running sessions nor what is remembered of them.
+    let _locks = [
+        take_lock(&paths.daemon_lock(), &paths.directories.runtime)?,
+        take_lock(&paths.directories.state.join("lock"), &paths.directories.state)?,
+    ];
+    if let Err(error) = reaper::become_subreaper() {
+        tracing::warn!(%error, "cannot become subreaper: what a dead keeper leaves may be missed");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_keep_alive(Duration::from_secs(5))
+        .build()
+        .map_err(host("start the event loop in", &paths.directories.runtime))?;
+    let local = LocalSet::new();
+    let outcome = runtime.block_on(local.run_until(run(options, paths, runs_are_kept)));
+    // Threads that hang in a system call (a dead network file system) must not keep the daemon from ending.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn make_directories(paths: &Paths, system: bool) -> Result<(), StartupError> {
+    // In system mode every user may reach the socket; what is below is closed to them one by one.
+    let open = if system { 0o755 } else { 0o700 };
+    let directories = &paths.directories;
+    for (directory, mode) in [
+        (directories.runtime.clone(), open),
+        (paths.locks(), 0o700),
+        (paths.runs(), if system { 0o711 } else { 0o700 }),
+        (directories.state.clone(), 0o700),
+        (paths.memories(), 0o700),
+        (directories.log.clone(), open),
+    ] {
+        files::make_directory(&directory, mode).map_err(host("make", &directory))?;
+    }
+    Ok(())
+}
+
+fn take_lock(path: &Path, directory: &Path) -> Result<File, StartupError> {
+    if let Some(mut held) = lock::try_take(path).map_err(host("lock", path))? {
+        // For whoever meets the lock: who has it. Never read by a daemon to decide anything.
+        let pid = std::process::id();
+        let written = held.set_len(0).and_then(|()| writeln!(held, "{pid}"));
+        written.map_err(host("write", path))?;
+        return Ok(held);
+    }
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(32).read_to_string(&mut text));
+    let pid = read.ok().and_then(|_| text.trim().parse().ok());
+    Err(StartupError::AlreadyRunning { pid, directory: directory.to_owned() })
+}
+
+/// Reads or makes the instance; a damaged one is set aside, and then no keeper of before is ours any more.
+fn load_instance(paths: &Paths) -> Result<(Instance, Option<memory::Damaged>), StartupError> {
+    let path = paths.instance();
+    let (found, damaged) = match memory::read_versioned::<Instance>(&path, STATE_VERSION) {
+        Ok(found) => (found, None),
+        Err(damaged) => (None, Some(damaged)),
+    };
+    if let Some(instance) = found {
+        return Ok((instance, damaged));
+    }
+    let instance = Instance { version: STATE_VERSION, instance: InstanceId::generate(), specs: None };
+    let write = || {
+        let bytes = serde_json::to_vec(&instance)?;
+        files::replace(&path, &bytes, files::Durability::Synced)
+    };
+    write().map_err(host("write", &path))?;
+    Ok((instance, damaged))
+}
+
+async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result<ExitCode, StartupError> {
+    let clock = Clock::start();
+    let signals = Signals::listen().map_err(host("listen for signals in", &paths.directories.runtime))?;
+    let (instance, damaged_instance) = load_instance(&paths)?;
+    let loaded = memory::load(&paths.memories()).map_err(host("read", &paths.memories()))?;
+    let here = Here {
+        instance: instance.instance,
+        boot: clock.boot().clone(),
+        pid_namespace: machine::pid_namespace(),
+    };
+    let findings = adopt::classify(&paths, &here).map_err(host("read", &paths.runs()))?;
+
+    let (inputs, inbox) = unbounded_channel();
+    let daemon = make_daemon(options, &paths, clock, here, instance, &inputs)?;
+    let damaged = damaged_instance.into_iter().chain(loaded.damaged.iter().cloned());
+    for problem in damaged.chain(findings.damaged.iter().cloned()) {
+        daemon.tell_all(EventKind::RecordDamaged, format!("{}: {}", problem.what, problem.message));
+    }
+    remember(&daemon, loaded, &findings);
+    take_over_all(&daemon, findings, runs_are_kept);
+    let known = known_specs(&daemon);
+
+    start_sources(&daemon, options, known)?;
+    let listener = server::bind(&daemon.paths.socket).map_err(host("bind", &daemon.paths.socket))?;
+    tokio::task::spawn_local(server::serve(Rc::clone(&daemon), listener));
+    tokio::task::spawn_local(reap_orphans(Rc::clone(&daemon)));
+    tokio::task::spawn_local(resync(Rc::clone(&daemon)));
+    tokio::task::spawn_local(announce(Rc::clone(&daemon)));
+
+    turn(&daemon, inbox, signals).await;
+    // What is still to be written is written before the end.
+    if let Err(error) = daemon.writer.flush().await {
+        tracing::error!(%error, "the last state could not be written");
+    }
+    let _ = std::fs::remove_file(&daemon.paths.socket); // a client is then told at once that nobody is there
+    Ok(ExitCode::SUCCESS)
+}
+
+fn make_daemon(
+    options: &Options,
+    paths: &Rc<Paths>,
+    clock: Clock,
+    here: Here,
+    instance: Instance,
+    inputs: &UnboundedSender<Input>,
+) -> Result<Rc<Daemon<LinuxKeepers>>, StartupError> {
+    let machine = machine::read();
+    let (reports, mut reported) = unbounded_channel::<Report>();
+    let forward = inputs.clone();
+    tokio::task::spawn_local(async move {
+        while let Some(report) = reported.recv().await {
+            let _ = forward.send(Input::Keeper(report)); // the loop has ended
+        }
+    });
+    let trouble = inputs.clone();
+    let (writer, _thread) = Writer::start(Box::new(move |trouble_now| {
+        let _ = trouble.send(Input::Trouble(trouble_now)); // the loop has ended
+    }))
+    .map_err(host("start the state thread for", &paths.directories.state))?;
+    let program = std::env::current_exe().map_err(host("find the program of", &paths.directories.runtime))?;
+    let cgroup = options.cgroup.clone().or_else(delegation::sessions);
+    Ok(Rc::new(Daemon {
+        store: Store::new(Config::defaults(machine), clock.clone()),
+        keepers: LinuxKeepers::new(Rc::clone(paths), program, reports),
+        events: Rc::new(Events::load(&paths.events())),
+        writer,
+        clock,
+        paths: Rc::clone(paths),
+        here,
+        machine,
+        base_env: base_env(paths),
+        uid: machine::uid(),
+        cgroup,
+        inputs: inputs.clone(),
+        specs: None.into(),
+        instance: instance.into(),
+    }))
+}
+
+/// What every session's environment begins with: of the daemon's own only what is the same for everybody.
+fn base_env(paths: &Paths) -> BTreeMap<String, String> {
+    const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let mut env = BTreeMap::new();
+    let path = std::env::var("PATH").unwrap_or_default();
+    env.insert("PATH".into(), if path.is_empty() { SYSTEM_PATH.into() } else { path });
+    env.insert("LANG".into(), std::env::var("LANG").unwrap_or_else(|_| "C.UTF-8".into()));
+    env.insert(ENV_SOCKET.into(), paths.socket.display().to_string());
+    env
+}
+
+/// Fills the store with what is remembered, and with names that only the runtime directory knows.
+fn remember(daemon: &Daemon<LinuxKeepers>, loaded: Loaded, findings: &Findings) {
+    for (name, memory) in loaded.memories {
+        let mut session = Session { history: memory.recall(daemon.clock.boot()), ..Session::unknown() };
+        let mut written = None;
+        // It was good when it was remembered; where this program reads it otherwise, the file decides.
+        if let Some(good) = &memory.spec
+            && let Ok(spec) = WrittenSpec::parse(&good.text, &good.file)
+        {
+            session.desired = Desired::Spec(Wanted {
+                spec: daemon.resolve(&name, &spec),
+                generation: good.generation,
+                launch: spec.launch_digest(),
+                first_seen: memory.first_seen,
+                will: memory.will.into(),
+            });
+            written = Some(Arc::new(spec));
+        }
+        let mut entry = Entry::new(session, memory, &daemon.clock);
+        entry.written = written;
+        daemon.store.insert(&name, entry);
+    }
+    for name in findings.names.keys() {
+        if !daemon.store.look().sessions.contains_key(name) {
+            daemon.store.insert(name, daemon.new_entry(Session::unknown()));
+        }
+    }
+}
+
+/// Acts on every finding.
+fn take_over_all(daemon: &Daemon<LinuxKeepers>, mut findings: Findings, runs_are_kept: bool) {
+    let names: Vec<SessionName> = daemon.store.look().sessions.keys().cloned().collect();
+    for name in names {
+        let found = findings.names.remove(&name).unwrap_or(Found::Nothing);
+        daemon.take_over_at_start(&name, found, runs_are_kept);
+    }
+}
+
+/// What the source of specs is to know from before: it tells a spec that is gone from one that never was.
+fn known_specs(daemon: &Daemon<LinuxKeepers>) -> Vec<specs::Known> {
+    let world = daemon.store.look();
+    let known = world.sessions.iter().filter_map(|(name, entry)| {
+        let good = entry.memory.spec.as_ref()?;
+        Some(specs::Known {
+            name: name.clone(),
+            file_name: good.file.file_name()?.to_str()?.to_owned(),
+            owner: good.owner,
+            digest: good.digest.clone(),
+            text: good.text.clone(),
+            live: entry.plan.observed.is_live(),
+        })
+    });
+    known.collect()
+}
+
+fn start_sources(
+    daemon: &Rc<Daemon<LinuxKeepers>>,
+    options: &Options,
+    known: Vec<specs::Known>,
+) -> Result<(), StartupError> {
+    let directories = &daemon.paths.directories;
+    let machine = daemon.machine;
+    let (updates, mut news) = unbounded_channel();
+    let recorded = daemon.instance.borrow().specs.map(|(dev, ino)| DirId { dev, ino });
+    let source = specs::Options {
+        directory: directories.sessions.clone(),
+        mode: if options.system { 0o755 } else { 0o700 },
+        rules: specs::Rules { system: options.system, uid: daemon.uid },
+        recorded,
+        known,
+        config: directories.config.clone(),
+        parse_config: Box::new(move |text, file| Config::parse(text, file, machine)),
+        inotify: true,
+    };
+    let handle = specs::spawn(source, updates).map_err(host("watch", &directories.sessions))?;
+    *daemon.specs.borrow_mut() = Some(handle);
+    let inputs = daemon.inputs.clone();
+    tokio::task::spawn_local(async move {
+        while let Some(update) = news.recv().await {
+            let _ = inputs.send(Input::Source(Box::new(update))); // the loop has ended
+        }
+        // Only a panic of that thread closes the channel while the loop turns.
+        let _ = inputs.send(Input::SourceEnded);
+    });
+    Ok(())
+}
+
+/// Reaps what comes to the daemon from keepers that died.
+async fn reap_orphans(daemon: Rc<Daemon<LinuxKeepers>>) {
+    let mut children = match signal(SignalKind::child()) {
+        Ok(children) => children,
+        Err(error) => return tracing::warn!(%error, "cannot hear of orphaned processes"),
+    };
+    while children.recv().await.is_some() {
+        daemon.keepers.reap_orphans();
+    }
+}
+
+/// A full look at everything, in any case.
+async fn resync(daemon: Rc<Daemon<LinuxKeepers>>) {
+    loop {
+        let interval = daemon.store.look().config.resync_interval.0;
+        tokio::time::sleep(interval.max(Duration::from_secs(1))).await;
+        let _ = daemon.inputs.send(Input::Resync); // the loop has ended
+    }
+}
+
+/// Says that the daemon is up once every name is classified and every source has reported, and from then on
+/// how things stand.
+async fn announce(daemon: Rc<Daemon<LinuxKeepers>>) {
+    let reader = daemon.store.reader();
+    reader.wait_until(|world| world.sources.all()).await;
+    let known = reader.look().sessions.len();
+    tracing::info!(sessions = known, socket = %daemon.paths.socket.display(), "ready");
+    systemd::tell(&[NotifyState::Ready]);
+    systemd::tell_status(reader).await;
+}
+
+/// The loop itself.
+async fn turn(daemon: &Rc<Daemon<LinuxKeepers>>, inbox: UnboundedReceiver<Input>, signals: Signals) {
+    let heard = stream::unfold(inbox, |mut inbox| async { Some((inbox.recv().await?, inbox)) });
+    let triggers = heard.flat_map(|input| stream::iter(daemon.absorb(input)));
+    let reload = || {
+        daemon.inputs.send(Input::Resync).unwrap_or_default();
+    };
+    let shutdown = shutdown::wait(Rc::clone(daemon), signals, reload);
+    let config = controller::Config { concurrency: CONCURRENCY, ..controller::Config::default() };
+    controller::run(&**daemon, triggers, shutdown, config, &Heartbeat::new()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::control::Directories;
+
+    fn mode(path: &Path) -> u32 {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_second_daemon_is_told_who_the_first_one_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("atm.lock");
+        let _first = take_lock(&path, dir.path()).unwrap();
+        let error = take_lock(&path, dir.path()).unwrap_err();
+        assert!(matches!(error, StartupError::AlreadyRunning { pid: Some(_), .. }));
+        assert!(error.to_string().contains(&format!("pid {}", std::process::id())), "{error}");
+    }
+
+    #[test]
+    fn directories_are_closed_to_others_in_user_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let directories = Directories {
+            config: at("c"),
+            sessions: at("s"),
+            runtime: at("r"),
+            state: at("t"),
+            log: at("l"),
+        };
+        let paths = Paths::new(directories, None);
+        make_directories(&paths, false).unwrap();
+        for made in [at("r"), at("t"), at("l"), paths.locks(), paths.runs(), paths.memories()] {
+            assert_eq!(mode(&made), 0o700, "{}", made.display());
+        }
+    }
+}

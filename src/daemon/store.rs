@@ -1,0 +1,387 @@
+//! The one owner of what the daemon knows.
+//!
+//! [`Store`] writes and cannot be cloned; [`Reader`] is handed out freely and sees whole states only. Both
+//! live on the loop's thread. Every edit derives what people see of the session anew, so that counts and
+//! watchers follow at O(log n) a change, and nobody scans the fleet to answer a question about one of it.
+
+use std::{
+    cell::{Ref, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    rc::{Rc, Weak},
+    sync::Arc,
+};
+
+use tokio::sync::Notify;
+
+use super::{clock::Clock, memory::Memory};
+use crate::{
+    api::{
+        config::Config,
+        control::Counts,
+        diagnose::Diagnostics,
+        name::{RunId, SessionName},
+        record::ProcessId,
+        spec::{Digest, WrittenSpec},
+        status::{Activity, Phase, Reason},
+        time::{Moment, Timestamp},
+    },
+    plan::{Observed, Run, Session, Verdict, fleet::Mode, status},
+};
+
+/// Everything the daemon knows, as of one moment.
+#[derive(Debug)]
+pub struct World {
+    /// By name.
+    pub sessions: BTreeMap<SessionName, Entry>,
+    /// In force.
+    pub config: Arc<Config>,
+    /// Where the config in force was read from; absent: the defaults.
+    pub config_file: Option<PathBuf>,
+    /// What is wrong with the config file.
+    pub config_error: Option<Diagnostics>,
+    /// Why the spec directory cannot be believed now.
+    pub specs_unavailable: Option<String>,
+    /// Other things a person should know, by what they are about.
+    pub warnings: BTreeMap<&'static str, String>,
+    /// What the fleet is steered towards.
+    pub mode: Mode,
+    /// Sessions by phase.
+    pub counts: Counts,
+    /// Spec files that are wrong.
+    pub invalid_specs: u32,
+    /// Which sources have reported. Nothing is decided before all have.
+    pub sources: Sources,
+}
+
+/// Which sources have reported once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// The spec directory.
+    pub specs: bool,
+    /// The config file.
+    pub config: bool,
+}
+
+impl Sources {
+    /// Whether everything that decides is known.
+    pub fn all(self) -> bool {
+        self.specs && self.config
+    }
+}
+
+/// One session: what the plan decides by, what is remembered, and what people see.
+#[derive(Debug)]
+pub struct Entry {
+    /// Desired, observed, history.
+    pub plan: Session,
+    /// What outlives the daemon.
+    pub memory: Memory,
+    /// The last good spec as it was written, to be resolved again when the config changes.
+    pub written: Option<Arc<WrittenSpec>>,
+    /// What is wrong with the file now.
+    pub spec_error: Option<SpecError>,
+    /// What the fleet decided last.
+    pub verdict: Option<Verdict>,
+    /// The run that lives.
+    pub run: Option<RunFacts>,
+    /// Its keeper has ended, and what it left is still to be looked at.
+    pub run_gone: bool,
+    /// Its keeper was started by an earlier daemon, so its start pipe is closed: its files are looked at instead.
+    pub adopted: bool,
+    /// Its keeper was lost, and what that left is being ended.
+    pub losing: bool,
+    /// What the run that is being started runs, until it reports.
+    pub launched: Option<Digest>,
+    /// What people see.
+    pub shown: Shown,
+}
+
+/// What is wrong with a spec file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpecError {
+    /// Uid of the file's owner: its lines are for them and root.
+    pub owner: u32,
+    /// What is wrong.
+    pub error: Diagnostics,
+}
+
+/// What is known of a run that lives, beyond what the plan needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunFacts {
+    /// The keeper, as soon as there is one.
+    pub keeper: Option<ProcessId>,
+    /// The main process.
+    pub child: Option<ProcessId>,
+    /// Uid that it runs as.
+    pub uid: Option<u32>,
+    /// When it was started.
+    pub started_at: Timestamp,
+}
+
+/// What people see of a session; changes only by [`Store::edit`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// Why, in a word.
+    pub reason: Reason,
+    /// Why, in a sentence.
+    pub message: String,
+    /// Since when it is in this phase.
+    pub since: Timestamp,
+    activity: Option<Activity>,
+    invalid: bool,
+}
+
+impl Entry {
+    /// A session as it is known from its memory.
+    pub fn new(plan: Session, memory: Memory, clock: &Clock) -> Self {
+        let mut entry = Self {
+            plan,
+            memory,
+            written: None,
+            spec_error: None,
+            verdict: None,
+            run: None,
+            run_gone: false,
+            adopted: false,
+            losing: false,
+            launched: None,
+            shown: Shown {
+                phase: Phase::Pending,
+                reason: Reason::Starting,
+                message: String::new(),
+                since: clock.wall(),
+                activity: None,
+                invalid: false,
+            },
+        };
+        entry.shown = entry.derive(clock);
+        entry
+    }
+
+    /// The run that this entry was launched with, as far as it is known when it begins.
+    pub fn started(&self, run_id: RunId, since: Moment) -> Run {
+        let begun = self.memory.begun.as_ref().filter(|begun| begun.run_id == run_id);
+        let launch = self.launched.clone().unwrap_or_else(|| Digest(String::new()));
+        Run {
+            run_id,
+            generation: begun.map_or(0, |begun| begun.generation),
+            launch,
+            since,
+            activity: Activity::Unknown,
+            quiet_since: since,
+            attached: 0,
+        }
+    }
+
+    fn derive(&self, clock: &Clock) -> Shown {
+        let (phase, reason, message) = status::derive(&self.plan, self.verdict.as_ref(), clock.now());
+        let activity = match &self.plan.observed {
+            Observed::Running(run) => Some(run.activity),
+            _ => None,
+        };
+        let since = if phase == self.shown.phase { self.shown.since } else { clock.wall() };
+        Shown { phase, reason, message, since, activity, invalid: self.spec_error.is_some() }
+    }
+}
+
+/// The writer. There is one.
+#[derive(Debug)]
+pub struct Store {
+    shared: Rc<Shared>,
+}
+
+/// A reader: sees whole states, and can wait for changes.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    shared: Rc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    world: RefCell<World>,
+    clock: Clock,
+    watchers: RefCell<Vec<Weak<Watcher>>>,
+    changed: Notify,
+}
+
+/// Collects which sessions changed since its owner last asked. A session that changes a hundred times
+/// meanwhile is in it once, so a slow owner costs nobody memory.
+#[derive(Debug, Default)]
+pub struct Watcher {
+    dirty: RefCell<BTreeSet<SessionName>>,
+    wake: Notify,
+}
+
+impl Watcher {
+    /// Waits until something changed, and takes what did.
+    pub async fn changes(&self) -> BTreeSet<SessionName> {
+        loop {
+            let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
+            if !dirty.is_empty() {
+                return dirty;
+            }
+            self.wake.notified().await;
+        }
+    }
+}
+
+impl Store {
+    /// A world without sessions.
+    pub fn new(config: Config, clock: Clock) -> Self {
+        let world = World {
+            sessions: BTreeMap::new(),
+            config: Arc::new(config),
+            config_file: None,
+            config_error: None,
+            specs_unavailable: None,
+            warnings: BTreeMap::new(),
+            mode: Mode::Converge,
+            counts: Counts::default(),
+            invalid_specs: 0,
+            sources: Sources::default(),
+        };
+        let shared = Shared {
+            world: RefCell::new(world),
+            clock,
+            watchers: RefCell::default(),
+            changed: Notify::new(),
+        };
+        Self { shared: Rc::new(shared) }
+    }
+
+    /// Another handle, that cannot write.
+    pub fn reader(&self) -> Reader {
+        Reader { shared: Rc::clone(&self.shared) }
+    }
+
+    /// The world as it is. The borrow must not be held over an await or an edit.
+    pub fn look(&self) -> Ref<'_, World> {
+        self.shared.world.borrow()
+    }
+
+    /// Adds a session, or replaces it whole.
+    pub fn insert(&self, name: &SessionName, entry: Entry) {
+        {
+            let mut world = self.shared.world.borrow_mut();
+            let world = &mut *world;
+            count(&mut world.counts, &mut world.invalid_specs, &entry.shown, 1);
+            if let Some(old) = world.sessions.insert(name.clone(), entry) {
+                count(&mut world.counts, &mut world.invalid_specs, &old.shown, -1);
+            }
+        }
+        self.touch(name);
+    }
+
+    /// Changes one session; `None` where it is not known. What people see of it is derived anew.
+    pub fn edit<T>(&self, name: &SessionName, change: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        let (answer, touched) = {
+            let mut world = self.shared.world.borrow_mut();
+            let world = &mut *world;
+            let entry = world.sessions.get_mut(name)?;
+            let answer = change(entry);
+            let shown = entry.derive(&self.shared.clock);
+            let touched = shown != entry.shown;
+            count(&mut world.counts, &mut world.invalid_specs, &entry.shown, -1);
+            count(&mut world.counts, &mut world.invalid_specs, &shown, 1);
+            entry.shown = shown;
+            (answer, touched)
+        };
+        if touched {
+            self.touch(name);
+        }
+        Some(answer)
+    }
+
+    /// Forgets one session.
+    pub fn remove(&self, name: &SessionName) -> Option<Entry> {
+        let entry = {
+            let mut world = self.shared.world.borrow_mut();
+            let world = &mut *world;
+            let entry = world.sessions.remove(name)?;
+            count(&mut world.counts, &mut world.invalid_specs, &entry.shown, -1);
+            entry
+        };
+        self.touch(name);
+        Some(entry)
+    }
+
+    /// Changes what is not about one session.
+    pub fn edit_world<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
+        let answer = change(&mut self.shared.world.borrow_mut());
+        self.shared.changed.notify_waiters();
+        answer
+    }
+
+    /// Tells watchers about a session whose shown state did not change by an edit (a new generation, a pid).
+    pub fn touch(&self, name: &SessionName) {
+        self.shared.watchers.borrow_mut().retain(|watcher| {
+            let Some(watcher) = watcher.upgrade() else { return false };
+            watcher.dirty.borrow_mut().insert(name.clone());
+            watcher.wake.notify_one();
+            true
+        });
+        self.shared.changed.notify_waiters();
+    }
+}
+
+impl Reader {
+    /// The world as it is. The borrow must not be held over an await.
+    pub fn look(&self) -> Ref<'_, World> {
+        self.shared.world.borrow()
+    }
+
+    /// The clock that the world is told by.
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    /// Collects changes from now on, until it is dropped.
+    pub fn watch(&self) -> Rc<Watcher> {
+        let watcher = Rc::new(Watcher::default());
+        self.shared.watchers.borrow_mut().push(Rc::downgrade(&watcher));
+        watcher
+    }
+
+    /// Waits until `condition` holds. It is looked at after every change.
+    pub async fn wait_until(&self, condition: impl Fn(&World) -> bool) {
+        loop {
+            let changed = self.shared.changed.notified();
+            tokio::pin!(changed);
+            // Registered before the look, so that a change between look and wait is not missed.
+            changed.as_mut().enable();
+            if condition(&self.look()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits for any change.
+    pub async fn changed(&self) {
+        self.shared.changed.notified().await;
+    }
+}
+
+fn count(counts: &mut Counts, invalid: &mut u32, shown: &Shown, by: i32) {
+    let place = match shown.phase {
+        Phase::Pending => &mut counts.pending,
+        Phase::Running => &mut counts.running,
+        Phase::Stopping => &mut counts.stopping,
+        Phase::Succeeded => &mut counts.succeeded,
+        Phase::Failed => &mut counts.failed,
+        Phase::Evicted => &mut counts.evicted,
+        Phase::Suspended => &mut counts.suspended,
+    };
+    *place = place.saturating_add_signed(by);
+    match shown.activity {
+        Some(Activity::Busy) => counts.busy = counts.busy.saturating_add_signed(by),
+        Some(Activity::Waiting) => counts.waiting = counts.waiting.saturating_add_signed(by),
+        Some(Activity::Idle | Activity::Unknown) | None => {}
+    }
+    if shown.invalid {
+        *invalid = invalid.saturating_add_signed(by);
+    }
+}

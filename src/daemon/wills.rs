@@ -1,0 +1,170 @@
+//! What people ask for by hand: recorded durably, then reconciled like everything else.
+
+use super::{
+    core::{Daemon, Key},
+    keepers::{AskError, Keepers},
+};
+use crate::{
+    api::{cause::Actor, event::EventKind, keeper::Request, name::SessionName},
+    plan::{Desired, Observed, RestartRequest, Will},
+};
+
+/// A verb on one session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Run it, whatever its last result; lifts a stop.
+    Start,
+    /// Not to run until started, or its spec changes.
+    Stop,
+    /// The same, with SIGKILL now.
+    Kill,
+    /// Another run in place of this one.
+    Restart,
+    /// Not to run until resumed.
+    Suspend,
+    /// Lifts a suspension.
+    Resume,
+}
+
+/// Why a verb was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum VerbError {
+    /// There is no such session.
+    #[error("no such session: {0}")]
+    NoSuchSession(SessionName),
+    /// It is not in a state that allows it; the text says what to do instead.
+    #[error("{0}")]
+    Conflict(String),
+    /// The will could not be recorded, so nothing was done.
+    #[error("cannot record what was asked for {name}")]
+    State {
+        /// The session.
+        name: SessionName,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// The keeper gave no answer.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+}
+
+impl<K: Keepers> Daemon<K> {
+    /// Records `verb` for `name` and has it looked at. The answer says whether anything changed by it.
+    ///
+    /// It is on the disk before it is answered, and so survives a power cut.
+    pub async fn order(&self, verb: Verb, name: &SessionName, by: Actor) -> Result<bool, VerbError> {
+        let changed = self
+            .store
+            .edit(name, |entry| apply(verb, entry, by, name))
+            .ok_or_else(|| VerbError::NoSuchSession(name.clone()))??;
+        if changed {
+            self.save_durably(name)
+                .await
+                .map_err(|source| VerbError::State { name: name.clone(), source })?;
+            let message = format!("{} asked for by uid {} (pid {})", word(verb), by.uid, by.pid);
+            self.tell(EventKind::Requested, name, None, Some(word(verb).into()), message);
+            self.store.touch(name);
+        }
+        self.look_at(Key::Fleet);
+        self.look_at(Key::Session(name.clone()));
+        Ok(changed)
+    }
+
+    /// Sends `signal` to every process of a session. No stop, and no will.
+    pub async fn signal(&self, name: &SessionName, signal: i32) -> Result<(), VerbError> {
+        {
+            let world = self.store.look();
+            let entry = world.sessions.get(name).ok_or_else(|| VerbError::NoSuchSession(name.clone()))?;
+            if !matches!(entry.plan.observed, Observed::Running(_) | Observed::Stopping { .. }) {
+                return Err(VerbError::Conflict(format!(
+                    "{name} is not running: there is nothing to signal"
+                )));
+            }
+        }
+        Ok(self.keepers.ask(name, Request::Signal { signal }).await?)
+    }
+}
+
+fn apply(
+    verb: Verb,
+    entry: &mut super::store::Entry,
+    by: Actor,
+    name: &SessionName,
+) -> Result<bool, VerbError> {
+    let live = entry.plan.observed.is_live();
+    let stopping = matches!(entry.plan.observed, Observed::Stopping { .. });
+    let run_id = entry.plan.observed.run_id();
+    let Desired::Spec(wanted) = &mut entry.plan.desired else {
+        return Err(VerbError::Conflict(format!(
+            "{name} has no valid spec: mend its file, or see `atm describe {name}`"
+        )));
+    };
+    let history = &mut entry.plan.history;
+    let before = (wanted.will, history.start_requested, history.restart_requested);
+    let suspended = match wanted.will {
+        Will::Suspended { .. } => Some(format!("{name} is suspended: `atm resume {name}` lifts that")),
+        Will::AsDeclared | Will::Stopped { .. } if wanted.spec.suspend => {
+            Some(format!("the spec of {name} says `suspend: true`: `atm edit {name}` to change that"))
+        }
+        Will::AsDeclared | Will::Stopped { .. } => None,
+    };
+    match verb {
+        Verb::Start | Verb::Restart => {
+            if let Some(why) = suspended {
+                return Err(VerbError::Conflict(why));
+            }
+            wanted.will = Will::AsDeclared;
+            if live && !stopping {
+                if verb == Verb::Restart {
+                    history.restart_requested = run_id.map(|run_id| RestartRequest { run_id, by });
+                }
+            } else {
+                history.start_requested = true;
+                // A person who asks does not wait for the rest of a back-off.
+                history.not_before = None;
+            }
+        }
+        Verb::Stop | Verb::Kill => {
+            if matches!(wanted.will, Will::Suspended { .. }) && !live {
+                return Ok(false); // it does not run, and what keeps it from running is stronger
+            }
+            history.start_requested = false;
+            history.restart_requested = None;
+            wanted.will = match wanted.will {
+                Will::Stopped { by, now } if verb == Verb::Stop => Will::Stopped { by, now },
+                Will::Stopped { by, now: true } => Will::Stopped { by, now: true },
+                Will::Stopped { .. } | Will::AsDeclared | Will::Suspended { .. } => {
+                    Will::Stopped { by, now: verb == Verb::Kill }
+                }
+            };
+        }
+        Verb::Suspend => {
+            history.start_requested = false;
+            history.restart_requested = None;
+            if !matches!(wanted.will, Will::Suspended { .. }) {
+                wanted.will = Will::Suspended { by };
+            }
+        }
+        Verb::Resume => match wanted.will {
+            Will::Suspended { .. } => wanted.will = Will::AsDeclared,
+            Will::AsDeclared | Will::Stopped { .. } => {
+                return match suspended {
+                    Some(why) => Err(VerbError::Conflict(why)),
+                    None => Ok(false),
+                };
+            }
+        },
+    }
+    Ok(before != (wanted.will, history.start_requested, history.restart_requested))
+}
+
+fn word(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Start => "start",
+        Verb::Stop => "stop",
+        Verb::Kill => "kill",
+        Verb::Restart => "restart",
+        Verb::Suspend => "suspend",
+        Verb::Resume => "resume",
+    }
+}

@@ -1,0 +1,136 @@
+//! Cgroups (version 2) as containers of a session: its processes cannot leave by forking, and end at one
+//! write.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File, OpenOptions},
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::OpenOptionsExt,
+    },
+    path::{Path, PathBuf},
+};
+
+use nix::libc;
+
+use super::process::identify;
+use crate::api::record::ProcessId;
+
+/// A cgroup of our own.
+#[derive(Debug)]
+pub struct Group {
+    path: PathBuf,
+    directory: File,
+}
+
+impl Group {
+    /// Makes the group `name` below `parent`, or takes one that is there.
+    pub fn create(parent: &Path, name: &str) -> io::Result<Self> {
+        let path = parent.join(name);
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let group = Self::open(&path);
+        // A plain directory would be made as gladly, and contain nothing.
+        if group.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Unsupported) {
+            let _ = fs::remove_dir(&path); // ours or not, an empty directory is no loss
+        }
+        group
+    }
+
+    /// Takes the group that is at `path`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let directory =
+            OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path)?;
+        if rustix::fs::fstatfs(&directory)?.f_type != CGROUP2_SUPER_MAGIC {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "not a cgroup2 file system"));
+        }
+        Ok(Self { path: path.to_owned(), directory })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts a process into the group, at a cost of milliseconds.
+    pub fn add(&self, pid: i32) -> io::Result<()> {
+        fs::write(self.path.join("cgroup.procs"), pid.to_string())
+    }
+
+    /// Whether there is any process in it or below it that has not ended.
+    pub fn is_populated(&self) -> io::Result<bool> {
+        let events = fs::read_to_string(self.path.join("cgroup.events"))?;
+        Ok(events.lines().any(|line| line == "populated 1"))
+    }
+
+    /// Ends all processes in it and below it, also frozen ones. `Unsupported` before Linux 5.14.
+    pub fn kill(&self) -> io::Result<()> {
+        match fs::write(self.path.join("cgroup.kill"), "1") {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, "no cgroup.kill"))
+            }
+            other => other,
+        }
+    }
+
+    /// Lets frozen processes run: a frozen one takes no signal but SIGKILL.
+    pub fn thaw(&self) -> io::Result<()> {
+        fs::write(self.path.join("cgroup.freeze"), "0")
+    }
+
+    /// The processes in it and below it.
+    ///
+    /// Read twice: what is identified between, and is there both times, was a member when it was identified,
+    /// and not a later process with a member's pid.
+    pub fn members(&self) -> Vec<ProcessId> {
+        let mut before = BTreeSet::new();
+        read_members(&self.path, &mut before);
+        let identified: Vec<_> = before.into_iter().filter_map(|pid| identify(pid).ok()).collect();
+        let mut after = BTreeSet::new();
+        read_members(&self.path, &mut after);
+        identified.into_iter().filter(|id| after.contains(&id.pid)).collect()
+    }
+
+    /// Removes it, with groups that the session made below it.
+    pub fn remove(&self) -> io::Result<()> {
+        remove_below(&self.path)
+    }
+}
+
+impl AsFd for Group {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
+
+/// `CGROUP2_SUPER_MAGIC` of `<linux/magic.h>`.
+const CGROUP2_SUPER_MAGIC: rustix::fs::FsWord = 0x6367_7270;
+
+fn below(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path())
+}
+
+fn read_members(path: &Path, into: &mut BTreeSet<i32>) {
+    let listed = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+    // 0 stands for a process outside our pid namespace.
+    into.extend(listed.lines().filter_map(|line| line.parse().ok()).filter(|pid: &i32| *pid > 0));
+    for group in below(path) {
+        read_members(&group, into);
+    }
+}
+
+fn remove_below(path: &Path) -> io::Result<()> {
+    match fs::remove_dir(path) {
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+            for group in below(path) {
+                remove_below(&group)?;
+            }
+            fs::remove_dir(path)
+        }
+        other => other,
+    }
+}

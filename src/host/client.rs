@@ -1,0 +1,225 @@
+//! What the command line needs of the system: who it runs as, a way to the daemon's socket, waiting, and
+//! files that cannot fool it.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::{
+        fd::AsFd,
+        unix::{
+            fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+            net::UnixStream,
+        },
+    },
+    path::Path,
+    time::Duration,
+};
+
+use nix::libc;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{CWD, Gid, Mode, RenameFlags, Uid},
+    net::{
+        AddressFamily, SocketFlags, SocketType,
+        sockopt::{Timeout, set_socket_timeout},
+    },
+};
+
+use super::socket::with_address;
+
+/// The user that this process acts as.
+pub fn uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// This process.
+pub fn pid() -> i32 {
+    rustix::process::getpid().as_raw_nonzero().get()
+}
+
+/// Memory of this machine in bytes; `None` where the kernel does not say.
+pub fn machine_memory() -> Option<u64> {
+    use procfs::Current;
+    procfs::Meminfo::current().ok().map(|memory| memory.mem_total)
+}
+
+/// Connects to the socket at `path`, and waits at most `limit` where the listener's queue is full.
+pub fn connect(path: &Path, limit: Duration) -> io::Result<UnixStream> {
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // For a Unix socket the send time-out bounds connect too: a daemon that does not accept cannot hang us.
+    set_socket_timeout(&socket, Timeout::Send, Some(limit))?;
+    with_address(path, |address| rustix::io::retry_on_intr(|| rustix::net::connect(&socket, address)))?;
+    set_socket_timeout(&socket, Timeout::Send, None)?;
+    Ok(UnixStream::from(socket))
+}
+
+/// Waits until `fd` can be read (for a pidfd: its process has ended), at most `limit`. Says whether it can.
+pub fn readable(fd: &impl AsFd, limit: Duration) -> io::Result<bool> {
+    let limit = Timespec {
+        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    match poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&limit)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether `fd` is a pipe or a socket that nobody reads any more.
+pub fn is_unread(fd: &impl AsFd) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::empty())];
+    let polled = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    polled.is_ok() && fds.iter().any(|fd| fd.revents().contains(PollFlags::ERR))
+}
+
+/// Whether a last link in the path is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Links {
+    /// A link is followed.
+    Follow,
+    /// A link is an error.
+    Refuse,
+}
+
+/// Opens a regular file for reading; a FIFO or a device is an error and never blocks.
+pub fn open_regular(path: &Path, links: Links) -> io::Result<File> {
+    let links = if links == Links::Refuse { libc::O_NOFOLLOW } else { 0 };
+    let file =
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | links).open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+    }
+}
+
+/// What may stand at the path already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Nothing: a file there is `AlreadyExists`.
+    New,
+    /// Anything; owner, group and mode of a file that is replaced are kept.
+    Replace,
+}
+
+/// Puts `bytes` at `path` by writing `temporary`, a sibling, and renaming it. Nobody sees half a file.
+///
+/// A new file gets mode 0600: specs hold values of env. In system mode the owner of a spec says whom its
+/// session runs as, so a replaced file keeps its owner; where that cannot be done nothing is changed.
+pub fn put(path: &Path, temporary: &Path, bytes: &[u8], place: Place) -> io::Result<()> {
+    let old = match fs::symlink_metadata(path) {
+        Ok(old) => Some(old),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    // What a killed writer left. `create_new` below then follows no link that others may plant meanwhile.
+    match fs::remove_file(temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
+    let written = fill(file, bytes, old.as_ref()).and_then(|()| match place {
+        Place::Replace => fs::rename(temporary, path),
+        Place::New => Ok(rustix::fs::renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE)?),
+    });
+    if written.is_err() {
+        let _ = fs::remove_file(temporary); // best effort: the error that matters is the first
+    }
+    written
+}
+
+fn fill(mut file: File, bytes: &[u8], old: Option<&fs::Metadata>) -> io::Result<()> {
+    if let Some(old) = old {
+        let mine = file.metadata()?;
+        if (mine.uid(), mine.gid()) != (old.uid(), old.gid()) {
+            rustix::fs::fchown(&file, Some(Uid::from_raw(old.uid())), Some(Gid::from_raw(old.gid())))?;
+        }
+        file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o777))?;
+    }
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Makes a directory of mode 0700 that nobody else could have prepared.
+pub fn make_private_directory(path: &Path) -> io::Result<()> {
+    rustix::fs::mkdirat(CWD, path, Mode::RWXU)?;
+    Ok(())
+}
+
+/// Whether `path` is a real directory of this user's that nobody else can enter.
+pub fn is_private_directory(path: &Path) -> io::Result<bool> {
+    let metadata = fs::symlink_metadata(path)?;
+    Ok(metadata.is_dir() && metadata.uid() == uid() && metadata.mode().trailing_zeros() >= 6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    use rustix::net::SocketAddrUnix;
+
+    #[test]
+    fn a_listener_that_never_accepts_cannot_hang_us() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&socket, 0).unwrap();
+        let _first = connect(&path, Duration::from_secs(5)).unwrap();
+        let error = connect(&path, Duration::from_millis(10)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_pipe_without_a_reader_is_noticed() {
+        let (reader, writer) = io::pipe().unwrap();
+        assert!(!is_unread(&writer));
+        drop(reader);
+        assert!(is_unread(&writer));
+    }
+
+    #[test]
+    fn a_new_file_replaces_nothing_and_a_replaced_one_keeps_its_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, temporary) = (dir.path().join("a.yaml"), dir.path().join(".a.yaml.tmp"));
+        put(&path, &temporary, b"one", Place::New).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let error = put(&path, &temporary, b"two", Place::New).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        put(&path, &temporary, b"two", Place::Replace).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
+        assert!(!temporary.exists());
+    }
+
+    #[test]
+    fn a_planted_link_is_not_written_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, temporary) = (dir.path().join("a.yaml"), dir.path().join(".a.yaml.tmp"));
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "safe").unwrap();
+        std::os::unix::fs::symlink(&victim, &temporary).unwrap();
+        put(&path, &temporary, b"new", Place::Replace).unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"safe");
+    }
+
+    #[test]
+    fn only_regular_files_are_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("x.yaml");
+        rustix::fs::mknodat(CWD, &fifo, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert!(open_regular(&fifo, Links::Follow).is_err());
+        let link = dir.path().join("link");
+        fs::write(dir.path().join("file"), "text").unwrap();
+        std::os::unix::fs::symlink(dir.path().join("file"), &link).unwrap();
+        assert!(open_regular(&link, Links::Refuse).is_err());
+        let mut text = String::new();
+        open_regular(&link, Links::Follow).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "text");
+    }
+}

@@ -1,0 +1,74 @@
+//! Where a session's output comes from: a terminal, or a pipe.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+};
+
+use nix::libc;
+use rustix::{
+    fs::{Mode, OFlags},
+    pipe::PipeFlags,
+    termios::{Winsize, tcsetwinsize},
+};
+
+/// The ends of a session's input and output.
+#[derive(Debug)]
+pub struct Streams {
+    /// Ours: the terminal's master, or the pipe's reading end. Never blocks.
+    pub ours: OwnedFd,
+    /// The session's standard input.
+    pub input: OwnedFd,
+    /// The session's standard output and error.
+    pub output: OwnedFd,
+}
+
+/// A terminal of this size.
+///
+/// The slave comes from the master (`TIOCGPTPEER`), not by a path, so that it is the right one in any mount
+/// namespace. All ends close at exec.
+pub fn open_terminal(columns: u16, rows: u16) -> io::Result<Streams> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let master = rustix::fs::open("/dev/ptmx", flags | OFlags::NONBLOCK, Mode::empty())?;
+    let unlock: libc::c_int = 0;
+    // SAFETY: TIOCSPTLCK reads one int, which lives through the call.
+    if unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let slave = open_slave(master.as_fd())?;
+    tcsetwinsize(&slave, Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 })?;
+    Ok(Streams { ours: master, input: slave.try_clone()?, output: slave })
+}
+
+/// The other end of a terminal. Opened again after a hangup (`vhangup`, as a login does), it makes the
+/// terminal usable again: until then reads of the master only tell the end.
+pub fn open_slave(master: BorrowedFd) -> io::Result<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: TIOCGPTPEER takes flags by value and returns a new descriptor.
+    let slave = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) };
+    if slave < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just made, and is nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(slave) })
+}
+
+/// One pipe for both output and error, so that the log has them in the order they were written; input is
+/// `/dev/null`.
+pub fn open_pipe() -> io::Result<Streams> {
+    let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    // Only our end: a session that finds its standard output non-blocking loses output.
+    super::descriptors::set_nonblocking(&reader)?;
+    Ok(Streams { ours: reader, input: super::descriptors::null()?, output: writer })
+}
+
+/// Gives the terminal to its user: without it `/dev/tty` works, but `/dev/pts/N` cannot be opened again.
+pub fn give_to(slave: BorrowedFd, uid: u32) -> io::Result<()> {
+    rustix::fs::fchown(slave, Some(rustix::fs::Uid::from_raw(uid)), None)?;
+    Ok(rustix::fs::fchmod(slave, Mode::from_raw_mode(0o620))?)
+}
+
+/// Makes the terminal on `slave` the controlling one of our session.
+pub fn control(slave: impl AsFd) -> io::Result<()> {
+    Ok(rustix::process::ioctl_tiocsctty(slave)?)
+}

@@ -1,0 +1,175 @@
+//! How a session ends: asked, then made to, then told.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    session::Session,
+    stop::{Stop, later},
+};
+use crate::{
+    api::{
+        cause::Cause,
+        record::{ExitRecord, ProcessId, RECORD_VERSION, Stopping},
+    },
+    host::{
+        cgroup::Group,
+        children,
+        clock::{monotonic, wall},
+        failpoint, tree,
+    },
+};
+
+/// What is read after the last process died is what the kernel still held: this bounds a writer from outside
+/// the tree that would never let us end.
+const LAST_READS: usize = 1024;
+/// A chain that forks and exits is chased for so long before the loop turns again.
+const CHASE: Duration = Duration::from_millis(20);
+
+const SIGHUP: i32 = 1;
+const SIGKILL: i32 = 9;
+const SIGCONT: i32 = 18;
+
+impl Session {
+    /// Whether nothing of the session is left.
+    pub fn is_over(&self) -> bool {
+        self.course.exit.is_some() && self.course.childless && !self.is_group_populated()
+    }
+
+    fn is_group_populated(&self) -> bool {
+        // A group that cannot be read is gone, and with it what was in it.
+        self.group.as_ref().is_some_and(|group| group.is_populated().unwrap_or(false))
+    }
+
+    /// The command ended by itself and left something running.
+    pub fn end_leftovers(&mut self) {
+        self.course.leftovers = self.members().iter().map(|id| id.pid).collect();
+        self.begin_stop(self.grace(), self.stop_signal(), None);
+    }
+
+    /// How long a stop waits, where nobody says otherwise.
+    pub fn grace(&self) -> Duration {
+        self.record.intent.spec.termination_grace_period.0
+    }
+
+    /// The first signal of a stop, where nobody says otherwise.
+    pub fn stop_signal(&self) -> i32 {
+        self.record.intent.spec.stop_signal.0
+    }
+
+    /// All processes of the session that live.
+    pub fn members(&self) -> Vec<ProcessId> {
+        let mut members = tree::descendants().unwrap_or_default();
+        let known: BTreeSet<_> = members.iter().copied().collect();
+        let grouped = self.group.as_ref().map(Group::members).unwrap_or_default();
+        members.extend(grouped.into_iter().filter(|id| !known.contains(id)));
+        members
+    }
+
+    /// Begins a stop, or shortens the one in progress. The cause is in the record before the first signal.
+    pub fn begin_stop(&mut self, grace: Duration, signal: i32, cause: Option<Cause>) {
+        let now = monotonic();
+        let first = self.course.stop.is_none();
+        let stop = self.course.stop.get_or_insert_with(|| Stop::new(now, grace));
+        let shorter = stop.shorten(later(now, grace));
+        let kill_at = stop.kill_at();
+        let named = self.course.cause.is_none() && cause.is_some();
+        if named {
+            self.course.cause = cause;
+        }
+        if let Some(stopping) = &mut self.record.stopping {
+            stopping.kill_at = kill_at;
+        } else if let Some(cause) = self.course.cause.clone() {
+            self.record.stopping = Some(Stopping { cause, since: now, kill_at, unkillable: false });
+        }
+        let members = if first { self.members() } else { Vec::new() };
+        if first {
+            self.record.members.clone_from(&members);
+        }
+        if first || shorter || named {
+            self.save();
+        }
+        let _ = failpoint::hit("stop-recorded");
+        if first && !grace.is_zero() {
+            self.ask_to_end(&members, signal);
+        }
+        self.tick(now);
+    }
+
+    fn ask_to_end(&self, members: &[ProcessId], signal: i32) {
+        let send = |members: &[ProcessId]| {
+            tree::signal(members, signal);
+            if self.source.held.is_some() {
+                tree::signal(members, SIGHUP); // a shell ignores SIGTERM, and obeys when its terminal goes
+            }
+            tree::signal(members, SIGCONT); // one that is stopped hears nothing else
+        };
+        send(members);
+        // Born while the first were signalled, by parents that had not heard yet.
+        let later = self.members();
+        let missed: Vec<_> = later.into_iter().filter(|id| !members.contains(id)).collect();
+        send(&missed);
+        if let Some(group) = &self.group {
+            let _ = group.thaw(); // not frozen, mostly
+        }
+    }
+
+    /// SIGKILL to all that is left.
+    pub fn kill(&mut self) {
+        if let Some(group) = &self.group {
+            let _ = group.kill(); // too old a kernel: the sweep below does it
+        }
+        let until = later(monotonic(), CHASE);
+        let mut seen = BTreeSet::new();
+        loop {
+            let before = seen.len();
+            seen.extend(tree::kill_own_children().unwrap_or_default());
+            let members = self.members();
+            tree::signal(&members, SIGKILL);
+            seen.extend(members.iter().map(|id| id.pid));
+            self.reap();
+            // Until a look finds nobody new: then all that lives has been signalled, and only has to die.
+            if self.course.childless || seen.len() == before || monotonic() >= until {
+                break;
+            }
+        }
+    }
+
+    /// The end: the log's last byte, then the exit record, then what nobody needs any more.
+    pub fn finish(mut self) {
+        self.source.held = None; // our own hold on the terminal would hide its end
+        for _ in 0..LAST_READS {
+            if !self.pump(monotonic()) {
+                break;
+            }
+        }
+        self.log.settle();
+        let _ = failpoint::hit("before-exit-record");
+        let (exit, ended) = self.course.exit.unzip();
+        let usage = children::usage();
+        let exit = ExitRecord {
+            version: RECORD_VERSION,
+            run_id: self.record.intent.run_id,
+            exit,
+            start_error: None,
+            cause: self.course.cause.take(),
+            leftovers: std::mem::take(&mut self.course.leftovers),
+            cpu_micros: usage.cpu_micros,
+            max_rss_kib: usage.max_rss_kib,
+            started_at: Some(self.record.started_at),
+            ended_at: wall(),
+            ran_millis: millis(ended.unwrap_or_else(monotonic).since(self.record.started)),
+        };
+        if self.files.write_exit(&exit).is_err() && self.files.remake(&self.record).unwrap_or(false) {
+            let _ = self.files.write_exit(&exit); // without it the daemon tells the run as lost
+        }
+        self.files.remove_socket();
+        if let Some(group) = &self.group {
+            let _ = group.remove(); // the next run takes it over
+        }
+    }
+}
+
+/// Whole milliseconds of a span.
+pub fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,195 @@
+//! Those who are connected to a keeper's socket. None of them can hold it up.
+
+use std::{
+    io::{self, Write},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    time::Duration,
+};
+
+use super::stop::later;
+use crate::{
+    api::{
+        cause::Actor,
+        keeper::{FrameKind, Hello, KEEPER_PROTOCOL, Reply, Request, decode, encode},
+        record::Record,
+        time::Moment,
+    },
+    host::{
+        poll::{self, Got, Ready},
+        socket,
+    },
+};
+
+/// Connections at once. The one that is silent longest makes room for another.
+const MOST: usize = 32;
+/// A connection that says nothing for so long is closed.
+const SILENCE: Duration = Duration::from_secs(30);
+/// A peer that asks and does not read is not read further.
+const UNREAD: usize = 64 << 10;
+
+/// Least room for a read.
+const PIECE: usize = 4096;
+
+#[derive(Debug)]
+struct Peer {
+    stream: UnixStream,
+    actor: Actor,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    heard: Moment,
+    gone: bool,
+}
+
+/// The connections.
+#[derive(Debug)]
+pub struct Peers {
+    list: Vec<Peer>,
+    hello: Vec<u8>,
+    allowed: [u32; 2],
+}
+
+/// A request, and whom to answer.
+#[derive(Debug)]
+pub struct Asked {
+    index: usize,
+    /// Who asks.
+    pub actor: Actor,
+    /// What, or why it could not be read.
+    pub request: Result<Request, String>,
+}
+
+impl Peers {
+    /// Nobody yet. Root, the keeper's own user `own` and the session's may ask.
+    pub fn new(record: &Record, own: u32) -> Self {
+        let hello = Hello {
+            protocol: KEEPER_PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            name: record.intent.name.clone(),
+            run_id: record.intent.run_id,
+            keeper_pid: record.keeper.pid,
+        };
+        Self { list: Vec::new(), hello: frame(FrameKind::Hello, &hello), allowed: [own, record.uid] }
+    }
+
+    /// Takes all connections that wait. An error says that there are no descriptors for more now.
+    pub fn accept(&mut self, listener: &OwnedFd, now: Moment) -> io::Result<()> {
+        while let Some(connection) = socket::accept(listener)? {
+            let Ok(actor) = socket::peer(&connection) else {
+                continue;
+            };
+            if actor.uid != 0 && !self.allowed.contains(&actor.uid) {
+                continue;
+            }
+            if self.list.len() >= MOST
+                && let Some((silent, _)) = self.list.iter().enumerate().min_by_key(|(_, peer)| peer.heard)
+            {
+                self.list.swap_remove(silent);
+            }
+            let mut peer = Peer {
+                stream: connection.into(),
+                actor,
+                input: Vec::new(),
+                output: self.hello.clone(),
+                heard: now,
+                gone: false,
+            };
+            peer.flush();
+            self.list.push(peer);
+        }
+        Ok(())
+    }
+
+    /// What to wait for: each connection, and whether it has something to be written.
+    pub fn watched(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
+        self.list.iter().map(|peer| (peer.stream.as_fd(), !peer.output.is_empty()))
+    }
+
+    /// When the first connection has been silent for too long.
+    pub fn next(&self) -> Option<Moment> {
+        self.list.iter().map(|peer| later(peer.heard, SILENCE)).min()
+    }
+
+    /// Reads and writes what can be: `ready` is for each connection as [`Self::watched`] told them.
+    pub fn turn(&mut self, ready: &[Ready], now: Moment) -> Vec<Asked> {
+        let mut asked = Vec::new();
+        for (index, (peer, ready)) in self.list.iter_mut().zip(ready).enumerate() {
+            if ready.write {
+                peer.flush();
+            }
+            if ready.read && peer.output.len() < UNREAD {
+                peer.read();
+            }
+            while let Some(request) = peer.next_request() {
+                peer.heard = now;
+                asked.push(Asked { index, actor: peer.actor, request });
+            }
+        }
+        asked
+    }
+
+    /// Answers what [`Self::turn`] returned last.
+    pub fn answer(&mut self, asked: &Asked, reply: &Reply) {
+        if let Some(peer) = self.list.get_mut(asked.index) {
+            peer.output.extend(frame(FrameKind::Reply, reply));
+            peer.flush();
+        }
+    }
+
+    /// Lets go of those that are gone or silent.
+    pub fn sweep(&mut self, now: Moment) {
+        self.list.retain(|peer| !peer.gone && now < later(peer.heard, SILENCE));
+    }
+}
+
+impl Peer {
+    fn flush(&mut self) {
+        while !self.output.is_empty() {
+            match self.stream.write(&self.output) {
+                Ok(count) => drop(self.output.drain(..count)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => {
+                    self.gone = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn read(&mut self) {
+        self.input.reserve(PIECE);
+        match poll::read(&self.stream, &mut self.input) {
+            Ok(Got::Bytes(_) | Got::Nothing) => {}
+            Ok(Got::End) | Err(_) => self.gone = true,
+        }
+    }
+
+    fn next_request(&mut self) -> Option<Result<Request, String>> {
+        let (request, taken) = match decode(&self.input) {
+            Ok(Some((frame, taken))) if FrameKind::from_byte(frame.kind) == Some(FrameKind::Request) => {
+                (serde_json::from_slice(frame.payload).map_err(|error| error.to_string()), taken)
+            }
+            Ok(None) => return None,
+            // Garbage, or a kind that only a newer peer knows: what would follow means nothing either.
+            Ok(Some(_)) | Err(_) => {
+                self.gone = true;
+                self.input.clear();
+                return None;
+            }
+        };
+        self.input.drain(..taken);
+        // A long request must not be paid for as long as the connection stands.
+        if self.input.is_empty() && self.input.capacity() > UNREAD {
+            self.input = Vec::new();
+        }
+        Some(request)
+    }
+}
+
+fn frame(kind: FrameKind, value: &impl serde::Serialize) -> Vec<u8> {
+    // Our own small values: neither can fail, and an empty answer closes nothing.
+    serde_json::to_vec(value).ok().and_then(|json| encode(kind, &json).ok()).unwrap_or_default()
+}

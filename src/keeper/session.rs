@@ -1,0 +1,318 @@
+//! A running session: one loop over its output, its signals and its peers, until nothing of it is left.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    time::Duration,
+};
+
+use super::{
+    files::Files,
+    peers::{Asked, Peers},
+    stop::{Due, Stop, later},
+};
+use crate::{
+    api::{
+        activity::word,
+        cause::{Actor, Cause, StopReason},
+        keeper::{Reply, Request},
+        record::{Exit, Record},
+        time::Moment,
+    },
+    host::{
+        cgroup::Group,
+        children::{self, Reaped},
+        clock::monotonic,
+        log_file::LogFile,
+        page::Page,
+        poll::{self, Got, Ready},
+        pty,
+        signals::{Heard, Signals},
+        tree, users,
+    },
+};
+
+/// Bytes of output that are taken in one turn, so that a flood does not keep signals and peers waiting.
+pub const TURN: usize = 64 << 10;
+/// Old log files are looked at this often.
+const TIDY: Duration = Duration::from_secs(3600);
+/// How long a listener rests when there are no descriptors for a connection.
+const REST: Duration = Duration::from_secs(1);
+/// A pause where poll fails.
+const BREATH: Duration = Duration::from_millis(10);
+/// Where its output comes from.
+#[derive(Debug)]
+pub struct Source {
+    /// Our end; absent once it has ended.
+    pub ours: Option<OwnedFd>,
+    /// The terminal's other end, held so that a session which closes its terminal and lives on does not make
+    /// ours readable for ever. Absent for pipes, which simply end.
+    pub held: Option<OwnedFd>,
+}
+
+/// All that a keeper has for its session.
+#[derive(Debug)]
+pub struct Session {
+    /// Its directory.
+    pub files: Files,
+    /// Its record, as last written or about to be.
+    pub record: Record,
+    /// The signals to us.
+    pub signals: Signals,
+    /// Its output.
+    pub source: Source,
+    /// Where its output goes.
+    pub log: LogFile,
+    /// Its activity page, where there is room for one.
+    pub page: Option<Page>,
+    /// Its own cgroup.
+    pub group: Option<Group>,
+    /// Where peers connect.
+    pub listener: Option<OwnedFd>,
+    /// Who is connected.
+    pub peers: Peers,
+    /// Buffer for a turn's output.
+    pub buffer: Vec<u8>,
+    /// How the run has gone so far.
+    pub course: Course,
+}
+
+/// How a run has gone so far.
+#[derive(Debug, Default)]
+pub struct Course {
+    /// How and when the main process ended.
+    pub exit: Option<(Exit, Moment)>,
+    /// There was no child when last looked: nothing that descends from us lives.
+    pub childless: bool,
+    /// The stop in progress.
+    pub stop: Option<Stop>,
+    /// Its cause; none where the command ended by itself.
+    pub cause: Option<Cause>,
+    /// What the command left running.
+    pub leftovers: Vec<i32>,
+    output_bytes: u64,
+    tidy_at: Option<Moment>,
+    listen_at: Option<Moment>,
+}
+
+impl Session {
+    /// Runs until nothing is left of the session, and writes its exit record.
+    pub fn run(mut self) {
+        self.log.tidy();
+        self.course.tidy_at = Some(later(monotonic(), TIDY));
+        self.reap(); // what ended before signals were looked at
+        while !self.is_over() {
+            self.turn();
+        }
+        self.finish();
+    }
+
+    fn next(&self) -> Option<Moment> {
+        let stop = self.course.stop.as_ref().map(Stop::next);
+        // Somebody from outside in our group: no signal tells when he goes.
+        let stranger = self.course.childless.then(|| later(monotonic(), Duration::from_millis(20)));
+        [stop, stranger, self.peers.next(), self.course.tidy_at, self.course.listen_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn turn(&mut self) {
+        let patience = self.next().map(|next| next.since(monotonic()));
+        let mut watched = vec![(self.signals.as_fd(), false)];
+        watched.extend(self.source.ours.as_ref().map(|fd| (fd.as_fd(), false)));
+        let listener = self.listener.as_ref().filter(|_| self.course.listen_at.is_none());
+        watched.extend(listener.map(|fd| (fd.as_fd(), false)));
+        let (has_source, has_listener) = (self.source.ours.is_some(), listener.is_some());
+        watched.extend(self.peers.watched());
+        // No memory for a poll is no reason to lose a session: nothing here blocks, so all may be tried.
+        let ready = poll::wait(&watched, patience).unwrap_or_else(|_| {
+            let _ = poll::wait(&[], Some(BREATH));
+            vec![Ready { read: true, write: true }; watched.len()]
+        });
+        let mut ready = ready.as_slice();
+        let mut take = |present: bool| {
+            let (first, rest) = ready.split_first().filter(|_| present)?;
+            ready = rest;
+            Some(first.read)
+        };
+        let signalled = take(true).unwrap_or(false);
+        let output = take(has_source).unwrap_or(false);
+        let connecting = take(has_listener).unwrap_or(false);
+
+        let now = monotonic();
+        if output {
+            self.pump(now);
+        }
+        for asked in self.peers.turn(ready, now) {
+            let reply = self.answer(&asked);
+            self.peers.answer(&asked, &reply);
+        }
+        self.peers.sweep(now);
+        if signalled {
+            self.hear();
+        }
+        if connecting
+            && let Some(listener) = &self.listener
+            && self.peers.accept(listener, now).is_err()
+        {
+            self.course.listen_at = Some(later(now, REST));
+        }
+        self.tick(monotonic());
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Moment) {
+        self.course.listen_at = self.course.listen_at.filter(|at| now < *at);
+        if self.course.tidy_at.is_some_and(|at| at <= now) {
+            self.log.tidy();
+            self.course.tidy_at = Some(later(now, TIDY));
+        }
+        match self.course.stop.as_mut().map_or(Due::Nothing, |stop| stop.step(now)) {
+            Due::Nothing => {}
+            Due::Kill => self.kill(),
+            Due::KillAndTell => {
+                self.kill();
+                if let Some(stopping) = &mut self.record.stopping {
+                    stopping.unkillable = true;
+                }
+                self.save();
+            }
+        }
+    }
+
+    /// Output to the log: one turn of it. Says whether there was any.
+    pub fn pump(&mut self, now: Moment) -> bool {
+        let Some(ours) = &self.source.ours else {
+            return false;
+        };
+        self.buffer.clear();
+        let mut ended = false;
+        while self.buffer.len() < self.buffer.capacity() {
+            match poll::read(ours, &mut self.buffer) {
+                Ok(Got::Bytes(_)) => {}
+                Ok(Got::Nothing) => break,
+                Ok(Got::End) | Err(_) => {
+                    ended = true;
+                    break;
+                }
+            }
+        }
+        let bytes = self.buffer.as_slice();
+        if !bytes.is_empty() {
+            self.log.write(bytes, now);
+            self.course.output_bytes += bytes.len() as u64;
+            if let Some(page) = &self.page {
+                page.store(word::OUTPUT_BYTES, self.course.output_bytes);
+                page.store(word::OUTPUT, now.as_nanos());
+            }
+        }
+        if ended {
+            // While we hold its other end a terminal ends only by a hangup.
+            self.source.held = self.source.held.take().and_then(|_| pty::open_slave(ours.as_fd()).ok());
+            if self.source.held.is_none() {
+                self.source.ours = None;
+            }
+        }
+        !self.buffer.is_empty()
+    }
+
+    fn hear(&mut self) {
+        while let Ok(Some(heard)) = self.signals.next() {
+            match heard {
+                Heard::Child => self.reap(),
+                Heard::Terminate(sender) => {
+                    let cause = Cause::asked(StopReason::Shutdown, sender, "the keeper was sent SIGTERM");
+                    self.begin_stop(self.grace(), self.stop_signal(), Some(cause));
+                }
+                Heard::Remake => self.remake(),
+            }
+        }
+    }
+
+    /// Reaps all that has ended.
+    pub fn reap(&mut self) {
+        let now = monotonic();
+        loop {
+            match children::reap() {
+                Ok(Reaped::Ended(pid, exit)) => {
+                    if pid == self.record.child.pid && self.course.exit.is_none() {
+                        self.course.exit = Some((exit, now));
+                    }
+                    if let Some(stop) = &mut self.course.stop {
+                        stop.hurry(now);
+                    }
+                }
+                Ok(Reaped::Alive) => {
+                    self.course.childless = false;
+                    break;
+                }
+                Ok(Reaped::None) => {
+                    self.course.childless = true;
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        if self.course.exit.is_some() && self.course.stop.is_none() && !self.is_over() {
+            self.end_leftovers();
+        }
+    }
+
+    fn answer(&mut self, asked: &Asked) -> Reply {
+        let refused = |message: String| Reply::Refused { message };
+        match &asked.request {
+            Err(error) => refused(format!("not a request: {error}")),
+            Ok(Request::Ping) => Reply::Ok,
+            Ok(Request::Stop { cause, signal, grace_millis }) => {
+                let signal = signal.unwrap_or_else(|| self.stop_signal());
+                if !(1..=31).contains(&signal) {
+                    return refused(format!("{signal} is no signal for a stop"));
+                }
+                let grace = grace_millis.map_or_else(|| self.grace(), Duration::from_millis);
+                let cause = Cause { by: by(cause, asked.actor), ..cause.clone() };
+                self.begin_stop(grace, signal, Some(cause));
+                Reply::Ok
+            }
+            Ok(Request::Signal { signal }) if (1..=31).contains(signal) => {
+                tree::signal(&self.members(), *signal);
+                Reply::Ok
+            }
+            Ok(Request::Signal { signal }) => refused(format!("{signal} is no signal")),
+            Ok(Request::Update { generation, launch: _, spec }) => {
+                self.record.intent.generation = *generation;
+                self.record.intent.spec = (**spec).clone();
+                match self.files.write_record(&self.record) {
+                    Ok(()) => Reply::Ok,
+                    Err(error) => refused(format!("cannot write the record: {error}")),
+                }
+            }
+        }
+    }
+
+    /// Writes the record. Without its directory a session lives on, and its keeper still knows.
+    pub fn save(&self) {
+        let _ = self.files.write_record(&self.record);
+    }
+
+    fn remake(&mut self) {
+        if !self.files.remake(&self.record).unwrap_or(false) {
+            return;
+        }
+        if let Ok(page) = self.files.activity(&self.record.intent) {
+            page.store(word::OUTPUT_BYTES, self.course.output_bytes);
+            for index in [word::OUTPUT, word::INPUT, word::ATTACHED, word::CPU, word::FORKS] {
+                page.store(index, self.page.as_ref().map_or(0, |old| old.load(index)));
+            }
+            self.page = Some(page);
+        }
+        if let Ok(listener) = self.files.listen() {
+            self.listener = Some(listener);
+        }
+    }
+}
+
+/// Who is behind a stop. The daemon and root speak for others, whom they have checked; anyone else is who
+/// the kernel says.
+fn by(cause: &Cause, asked: Actor) -> Option<Actor> {
+    if asked.uid == 0 || asked.uid == users::own().0 { cause.by } else { Some(asked) }
+}

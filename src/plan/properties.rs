@@ -1,0 +1,377 @@
+//! Whole lives in the simulated world, and what holds in every one of them.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::{
+    Desired, Observed, Verdict, Wait, Will,
+    session::{Step, step},
+    status::derive,
+    testing::{PERSON, host_error},
+    world::World,
+};
+use crate::api::{
+    record::Exit,
+    spec::{OnChange, RestartPolicy},
+    status::{Activity, Phase, Reason},
+};
+
+const STOP: Will = Will::Stopped { by: PERSON, now: false };
+
+#[track_caller]
+fn shows(world: &mut World, expect: &str) {
+    world.settle();
+    assert_eq!(world.shows(), expect);
+}
+
+#[test]
+fn the_fifth_of_four_waits_and_starts_when_one_goes() {
+    let mut world = World::new(4);
+    for name in ["a", "b", "c", "d", "e"] {
+        world.write(name, |_| {});
+    }
+    shows(&mut world, "a Running, b Running, c Running, d Running, e Pending/MaxSessions");
+    world.ends("b", Exit::Code(0));
+    shows(&mut world, "a Running, b Succeeded/Completed, c Running, d Running, e Running");
+}
+
+#[test]
+fn a_crash_loop_backs_off_alone_and_a_person_or_an_edit_ends_the_wait() {
+    let mut world = World::new(9);
+    world.write("a", |_| {});
+    world.write("b", |_| {});
+    world.settle();
+    world.ends("a", Exit::Code(1));
+    shows(&mut world, "a Pending/BackOff, b Running");
+    let until = world.next.unwrap();
+    world.pass(until.since(world.now));
+    shows(&mut world, "a Running, b Running");
+
+    world.ends("a", Exit::Code(1));
+    shows(&mut world, "a Pending/BackOff, b Running");
+    world.start("a");
+    shows(&mut world, "a Running, b Running");
+
+    world.ends("a", Exit::Code(1));
+    shows(&mut world, "a Pending/BackOff, b Running");
+    world.write("a", |_| {});
+    shows(&mut world, "a Running, b Running");
+}
+
+#[test]
+fn a_person_who_starts_what_cannot_start_gets_one_try() {
+    let mut world = World::new(9);
+    world.write("a", |spec| spec.restart_policy = RestartPolicy::Never);
+    world.settle();
+    world.ends("a", Exit::Code(0));
+    shows(&mut world, "a Succeeded/Completed");
+    world.start("a");
+    world.fleet();
+    world.session("a");
+    world.cannot_start("a", host_error(false));
+    shows(&mut world, "a Failed/CannotStart");
+}
+
+#[test]
+fn a_stop_holds_until_it_is_lifted() {
+    let mut world = World::new(9);
+    world.write("a", |_| {});
+    world.settle();
+    world.will("a", STOP);
+    shows(&mut world, "a Suspended/Stopped");
+    world.start("a");
+    shows(&mut world, "a Running");
+    world.will("a", STOP);
+    shows(&mut world, "a Suspended/Stopped");
+    world.write("a", |spec| spec.priority = 1);
+    shows(&mut world, "a Running");
+}
+
+#[test]
+fn removed_and_written_again_while_it_ends_it_ends_first() {
+    let mut world = World::new(9);
+    world.write("a", |_| {});
+    world.settle();
+    world.remove("a");
+    world.fleet();
+    world.session("a");
+    world.write("a", |_| {});
+    world.fleet();
+    assert!(!world.session("a"), "it is ending already");
+    assert_eq!(world.shows(), "a Stopping/SpecRemoved");
+    shows(&mut world, "a Running");
+    assert_eq!(world.wanted("a").generation, 1, "it is another session now");
+}
+
+#[test]
+fn a_slot_freed_by_a_crash_goes_to_who_ranks_higher() {
+    let mut world = World::new(1);
+    world.write("a", |spec| spec.backoff.initial = "0s".parse().unwrap());
+    world.settle();
+    world.write("b", |spec| spec.priority = 9);
+    shows(&mut world, "a Running, b Pending/MaxSessions");
+    world.ends("a", Exit::Code(1));
+    assert!(!world.session("a"), "the slot of the run before is not its own any more");
+    shows(&mut world, "a Pending/MaxSessions, b Running");
+}
+
+#[test]
+fn a_lowered_limit_waits_for_the_turns_of_busy_ones() {
+    let mut world = World::new(2);
+    world.write("a", |_| {});
+    world.write("b", |_| {});
+    world.settle();
+    world.doing("a", Activity::Busy);
+    world.doing("b", Activity::Busy);
+    world.limit(1);
+    shows(&mut world, "a Running, b Running");
+    world.doing("a", Activity::Idle);
+    shows(&mut world, "a Pending/MaxSessions, b Running");
+    world.limit(2);
+    shows(&mut world, "a Running, b Running");
+}
+
+#[test]
+fn a_changed_command_waits_for_quiet_and_keeps_its_session() {
+    let mut world = World::new(9);
+    world.write("a", |_| {});
+    world.settle();
+    world.write("a", |spec| spec.command = vec!["false".to_owned()]);
+    world.settle();
+    let before = world.sessions["a"].observed.run_id();
+    world.pass(Duration::from_secs(10));
+    shows(&mut world, "a Running");
+    assert_ne!(world.sessions["a"].observed.run_id(), before);
+}
+
+#[test]
+fn a_shutdown_leaves_nothing_and_forgets_nothing() {
+    let mut world = World::new(9);
+    world.write("a", |_| {});
+    world.write("b", |_| {});
+    world.settle();
+    world.ends("b", Exit::Code(0));
+    world.shut_down();
+    shows(&mut world, "a Pending/Shutdown, b Succeeded/Completed");
+    world.mode = super::fleet::Mode::Converge;
+    shows(&mut world, "a Running, b Succeeded/Completed");
+}
+
+/// Anything that can happen, to session `.0` of a few.
+#[derive(Debug, Clone, Copy)]
+enum Op {
+    Fleet,
+    Session(u8),
+    Write(u8, Edit),
+    Break(u8),
+    Remove(u8),
+    Will(u8, u8),
+    Start(u8),
+    Restart(u8),
+    Up(u8),
+    Ends(u8, i32),
+    CannotStart(u8, bool),
+    Silence(u8),
+    Doing(u8, u8),
+    Limit(u32),
+    Pass(u64),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Edit {
+    Nothing,
+    Command(u8),
+    Priority(i32),
+    Identity(u8),
+    Policy(u8),
+    Suspend(bool),
+    Pinned(bool),
+    OnChange(u8),
+}
+
+const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+fn op() -> impl Strategy<Value = Op> {
+    let who = 0_u8..5;
+    let edit = prop_oneof![
+        Just(Edit::Nothing),
+        (0_u8..3).prop_map(Edit::Command),
+        (-1..2).prop_map(Edit::Priority),
+        (0_u8..3).prop_map(Edit::Identity),
+        (0_u8..3).prop_map(Edit::Policy),
+        any::<bool>().prop_map(Edit::Suspend),
+        any::<bool>().prop_map(Edit::Pinned),
+        (0_u8..3).prop_map(Edit::OnChange),
+    ];
+    prop_oneof![
+        6 => Just(Op::Fleet),
+        12 => who.clone().prop_map(Op::Session),
+        6 => (who.clone(), edit).prop_map(|(who, edit)| Op::Write(who, edit)),
+        1 => who.clone().prop_map(Op::Break),
+        2 => who.clone().prop_map(Op::Remove),
+        2 => (who.clone(), 0_u8..4).prop_map(|(who, will)| Op::Will(who, will)),
+        2 => who.clone().prop_map(Op::Start),
+        2 => who.clone().prop_map(Op::Restart),
+        8 => who.clone().prop_map(Op::Up),
+        6 => (who.clone(), 0..2).prop_map(|(who, code)| Op::Ends(who, code)),
+        1 => (who.clone(), any::<bool>()).prop_map(|(who, transient)| Op::CannotStart(who, transient)),
+        1 => who.clone().prop_map(Op::Silence),
+        3 => (who, 0_u8..4).prop_map(|(who, what)| Op::Doing(who, what)),
+        1 => (0_u32..5).prop_map(Op::Limit),
+        3 => (0_u64..30).prop_map(Op::Pass),
+    ]
+}
+
+fn apply(world: &mut World, op: Op) {
+    let name = |who: u8| NAMES[usize::from(who)];
+    match op {
+        Op::Fleet => drop(world.fleet()),
+        Op::Session(who) => drop(world.session(name(who))),
+        Op::Write(who, edit) => world.write(name(who), |spec| match edit {
+            Edit::Nothing => {}
+            Edit::Command(which) => spec.command = vec![format!("command {which}")],
+            Edit::Priority(priority) => spec.priority = priority,
+            Edit::Identity(which) => spec.identity = NAMES[usize::from(which)].to_owned(),
+            Edit::Policy(which) => {
+                let policies = [RestartPolicy::Always, RestartPolicy::OnFailure, RestartPolicy::Never];
+                spec.restart_policy = policies[usize::from(which)];
+            }
+            Edit::Suspend(suspend) => spec.suspend = suspend,
+            Edit::Pinned(pinned) => spec.pinned = pinned,
+            Edit::OnChange(which) => {
+                let choices = [OnChange::WhenIdle, OnChange::Restart, OnChange::Manual];
+                spec.on_change = choices[usize::from(which)];
+            }
+        }),
+        Op::Break(who) => world.break_file(name(who)),
+        Op::Remove(who) => world.remove(name(who)),
+        Op::Will(who, will) => {
+            let wills = [
+                Will::AsDeclared,
+                STOP,
+                Will::Stopped { by: PERSON, now: true },
+                Will::Suspended { by: PERSON },
+            ];
+            world.will(name(who), wills[usize::from(will)]);
+        }
+        Op::Start(who) => world.start(name(who)),
+        Op::Restart(who) => world.restart(name(who)),
+        Op::Up(who) => world.up(name(who)),
+        Op::Ends(who, code) => world.ends(name(who), Exit::Code(code)),
+        Op::CannotStart(who, transient) => world.cannot_start(name(who), host_error(transient)),
+        Op::Silence(who) => world.silence(name(who)),
+        Op::Doing(who, what) => {
+            let activities = [Activity::Busy, Activity::Waiting, Activity::Idle, Activity::Unknown];
+            world.doing(name(who), activities[usize::from(what)]);
+        }
+        Op::Limit(limit) => world.limit(limit),
+        Op::Pass(seconds) => world.pass(Duration::from_secs(seconds)),
+    }
+}
+
+/// What holds at any moment, whatever came before.
+fn holds(world: &World) -> Result<(), TestCaseError> {
+    let mut again = world.clone();
+    again.fleet();
+    let first = again.verdicts.clone();
+    again.fleet();
+    prop_assert_eq!(&first, &again.verdicts, "the same question has the same answer");
+
+    for (name, session) in &world.sessions {
+        let (phase, reason, message) = derive(session, world.verdicts.get(name), world.now);
+        let needs_no_words = (phase, reason) == (Phase::Running, Reason::Started);
+        prop_assert_eq!(message.is_empty(), needs_no_words, "{} {:?}/{:?}", name, phase, reason);
+        prop_assert!(!message.chars().any(char::is_control), "{}: {:?}", name, message);
+    }
+    Ok(())
+}
+
+/// Time alone changes a verdict when the decision said so, and not before.
+fn changes_on_time(world: &World) -> Result<(), TestCaseError> {
+    let mut later = world.clone();
+    let Some(next) = world.next else {
+        later.pass(Duration::from_secs(365 * 86400));
+        prop_assert!(!later.fleet(), "a verdict changed without a date");
+        return Ok(());
+    };
+    prop_assert!(next > world.now, "a date that is over is no date");
+    later.pass(next.since(world.now).saturating_sub(Duration::from_nanos(1)));
+    prop_assert!(!later.fleet(), "a verdict changed before its time");
+    later.pass(Duration::from_nanos(1));
+    prop_assert!(later.fleet(), "a verdict did not change at its time");
+    Ok(())
+}
+
+/// What holds once nothing moves any more.
+fn rests(world: &World) -> Result<(), TestCaseError> {
+    let mut again = world.clone();
+    prop_assert!(!again.fleet(), "a pass that changes nothing changes no verdict");
+    let limit = world.config.max_sessions as usize;
+    for (name, session) in &world.sessions {
+        let verdict = &world.verdicts[name];
+        let rest = step(session, verdict, world.now);
+        prop_assert!(matches!(rest, Step::Rest { .. }), "{}: {:?}", name, rest);
+        match (verdict, &session.observed) {
+            (Verdict::Wait(Wait::MaxSessions { .. }), Observed::Absent) => {
+                prop_assert!(world.live() >= limit, "{} waits for a slot that is free", name);
+            }
+            (Verdict::Wait(Wait::IdentityTaken { by, .. }), Observed::Absent) => {
+                prop_assert!(
+                    world.sessions.contains_key(by),
+                    "{} waits for {}, which is not there",
+                    name,
+                    by
+                );
+            }
+            (Verdict::Wait(_) | Verdict::Done(_), Observed::Absent)
+            // A removed session whose keeper is silent cannot be ended either.
+            | (Verdict::Run(_), Observed::Running(_) | Observed::Unknown { .. }) => {}
+            (pair, observed) => prop_assert!(false, "{}: {:?} while {:?}", name, pair, observed),
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The world itself checks at each start that a slot and the identity are free, and at each signal that
+    /// somebody is there to take it.
+    #[test]
+    fn no_order_of_events_breaks_a_promise(
+        limit in 0_u32..5,
+        ops in prop::collection::vec(op(), 0..120),
+    ) {
+        let mut world = World::new(limit);
+        for op in ops {
+            apply(&mut world, op);
+            holds(&world)?;
+        }
+        world.settle();
+        holds(&world)?;
+        rests(&world)?;
+        changes_on_time(&world)?;
+    }
+
+    /// Never more than the limit, once every session that was too much had its chance to go.
+    #[test]
+    fn in_the_end_no_more_live_than_the_limit_but_those_that_may_not_be_ended(
+        limit in 0_u32..5,
+        ops in prop::collection::vec(op(), 0..120),
+    ) {
+        let mut world = World::new(4);
+        for op in ops {
+            apply(&mut world, op);
+        }
+        world.limit(limit);
+        world.settle();
+        let protected = world.sessions.values().filter(|session| match (&session.observed, &session.desired) {
+            (Observed::Running(run), Desired::Spec(wanted)) => {
+                wanted.spec.pinned || run.activity == Activity::Busy
+            }
+            (observed, _) => observed.is_live(),
+        });
+        prop_assert!(world.live() <= (limit as usize).max(protected.count()), "{}", world.shows());
+    }
+}

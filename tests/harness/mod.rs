@@ -1,0 +1,392 @@
+//! A daemon of one's own: the real binary on directories of the test, cleaned up also when the test fails.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
+#![allow(clippy::indexing_slicing, clippy::print_stderr, reason = "a wrong index is a failed test")]
+#![allow(clippy::disallowed_methods, reason = "a test waits on the real clock")]
+
+use std::{
+    fs,
+    io::{ErrorKind, Read},
+    os::unix::{fs::PermissionsExt, net::UnixDatagram, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Generous: a loaded machine is no failure.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// Directories of one test, and the daemon on them.
+pub struct Atm {
+    dir: TempDir,
+    daemon: Option<Child>,
+    notify: Option<UnixDatagram>,
+    /// Added to the daemon's environment.
+    pub env: Vec<(String, String)>,
+    /// Added to the daemon's arguments.
+    pub args: Vec<String>,
+}
+
+impl Atm {
+    /// Directories without a daemon.
+    pub fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("atm-test-").tempdir().unwrap();
+        fs::create_dir(dir.path().join("sessions.d")).unwrap();
+        Self { dir, daemon: None, notify: None, env: Vec::new(), args: Vec::new() }
+    }
+
+    /// A daemon that is up.
+    pub fn start() -> Self {
+        let mut atm = Self::new();
+        atm.up();
+        atm
+    }
+
+    /// A path below the test's directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn spec_path(&self, name: &str) -> PathBuf {
+        self.path("sessions.d").join(format!("{name}.yaml"))
+    }
+
+    pub fn log(&self, name: &str) -> String {
+        let bytes = fs::read(self.path("log").join(format!("{name}.log"))).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The directories as arguments.
+    pub fn flags(&self) -> Vec<String> {
+        let at = |name: &str| self.path(name).display().to_string();
+        [
+            ("--config", at("atm.yaml")),
+            ("--sessions-dir", at("sessions.d")),
+            ("--runtime-dir", at("run")),
+            ("--state-dir", at("state")),
+            ("--log-dir", at("log")),
+        ]
+        .into_iter()
+        .flat_map(|(flag, value)| [flag.to_owned(), value])
+        .collect()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_atm"));
+        command
+            .env_remove("ATM_SOCKET")
+            .env_remove("NOTIFY_SOCKET")
+            .env("HOME", self.dir.path())
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the daemon without waiting for it.
+    pub fn launch(&mut self) {
+        assert!(self.daemon.is_none(), "a daemon of this test is up already");
+        let path = self.path("notify");
+        let _ = fs::remove_file(&path);
+        let notify = UnixDatagram::bind(&path).unwrap();
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log")).unwrap();
+        let mut command = self.command();
+        command
+            .arg("daemon")
+            .args(self.flags())
+            .args(&self.args)
+            .env("NOTIFY_SOCKET", &path)
+            .envs(self.env.iter().cloned())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .process_group(0);
+        self.daemon = Some(command.spawn().unwrap());
+        self.notify = Some(notify);
+    }
+
+    /// Starts the daemon and waits until it says that it is up.
+    pub fn up(&mut self) {
+        self.launch();
+        self.wait_notified("READY=1");
+    }
+
+    /// Waits for a datagram of the service manager's protocol that contains `text`, and gives it whole.
+    pub fn wait_notified(&mut self, text: &str) -> String {
+        let notify = self.notify.as_ref().unwrap();
+        notify.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let deadline = Instant::now() + LIMIT;
+        let mut seen = Vec::new();
+        let mut buffer = vec![0; 65536];
+        loop {
+            match notify.recv(&mut buffer) {
+                Ok(length) => {
+                    let line = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                    if line.contains(text) {
+                        return line;
+                    }
+                    seen.push(line);
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error) => panic!("{error}"),
+            }
+            if let Some(status) = self.daemon.as_mut().unwrap().try_wait().unwrap() {
+                panic!("the daemon ended with {status} before {text:?}\n{}", self.daemon_log());
+            }
+            assert!(Instant::now() < deadline, "no {text:?}, only {seen:?}\n{}", self.daemon_log());
+        }
+    }
+
+    /// What the daemon said on stderr.
+    pub fn daemon_log(&self) -> String {
+        fs::read_to_string(self.path("daemon.log")).unwrap_or_default()
+    }
+
+    pub fn daemon_pid(&self) -> i32 {
+        self.daemon.as_ref().unwrap().id().cast_signed()
+    }
+
+    /// SIGKILL to the daemon.
+    pub fn kill_daemon(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.kill().unwrap();
+            daemon.wait().unwrap();
+        }
+    }
+
+    /// SIGKILL and a new daemon.
+    pub fn restart_daemon(&mut self) {
+        self.kill_daemon();
+        self.up();
+    }
+
+    /// SIGTERM, and the exit status of the daemon.
+    pub fn stop_daemon(&mut self) -> i32 {
+        let mut daemon = self.daemon.take().unwrap();
+        signal(daemon.id().cast_signed(), 15);
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            if let Some(status) = daemon.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            if Instant::now() > deadline {
+                let _ = daemon.kill();
+                panic!("the daemon does not end\n{}", self.daemon_log());
+            }
+            pause();
+        }
+    }
+
+    /// Writes a spec as editors and `atm apply` do: beside it, and renamed into place.
+    pub fn drop_spec(&self, name: &str, text: &str) {
+        let temporary = self.path(&format!("{name}.part"));
+        fs::write(&temporary, text).unwrap();
+        fs::rename(&temporary, self.spec_path(name)).unwrap();
+    }
+
+    pub fn remove_spec(&self, name: &str) {
+        fs::remove_file(self.spec_path(name)).unwrap();
+    }
+
+    /// Runs a verb.
+    pub fn atm(&self, args: &[&str]) -> Output {
+        self.command().args(args).env("ATM_SOCKET", self.path("run/atm.sock")).output().unwrap()
+    }
+
+    /// Runs a verb with the directories given, as one does while the daemon is down.
+    pub fn atm_with_flags(&self, args: &[&str]) -> Output {
+        self.command().args(args).args(self.flags()).output().unwrap()
+    }
+
+    /// Runs a verb that must succeed, and gives its stdout.
+    pub fn ok(&self, args: &[&str]) -> String {
+        let output = self.atm(args);
+        assert!(
+            output.status.success(),
+            "atm {args:?} failed: {:?}\n{}{}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+            self.daemon_log(),
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// All sessions, as JSON.
+    pub fn list(&self) -> Vec<Value> {
+        serde_json::from_str(&self.ok(&["get", "-o", "json"])).unwrap()
+    }
+
+    /// One session as JSON; `Null` where there is none.
+    pub fn get(&self, name: &str) -> Value {
+        let sessions = self.list();
+        sessions.into_iter().find(|session| session["name"] == name).unwrap_or(Value::Null)
+    }
+
+    /// Waits until the session satisfies `condition`.
+    pub fn wait(&self, name: &str, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        let met = wait_until(|| {
+            last = self.get(name);
+            condition(&last)
+        });
+        assert!(met, "{name} is not {what}: {last:#}\n{}", self.daemon_log());
+        last
+    }
+
+    /// Waits for a phase.
+    pub fn wait_phase(&self, name: &str, phase: &str) -> Value {
+        self.wait(name, phase, |session| session["status"]["phase"] == phase)
+    }
+
+    /// Waits until the session runs, and gives its main process.
+    pub fn wait_pid(&self, name: &str) -> i32 {
+        let session = self.wait(name, "running", |session| {
+            session["status"]["phase"] == "Running" && session["status"]["pid"].is_i64()
+        });
+        i32::try_from(session["status"]["pid"].as_i64().unwrap()).unwrap()
+    }
+
+    /// Waits until no such session is known.
+    pub fn wait_gone(&self, name: &str) {
+        self.wait(name, "gone", Value::is_null);
+    }
+
+    /// Waits until the output of a session contains `text`.
+    pub fn wait_output(&self, name: &str, text: &str) -> String {
+        let met = wait_until(|| self.log(name).contains(text));
+        assert!(met, "no {text:?} in the output of {name}: {:?}\n{}", self.log(name), self.daemon_log());
+        self.log(name)
+    }
+
+    /// The instance of this test's state directory.
+    fn instance(&self) -> Option<String> {
+        let text = fs::read_to_string(self.path("state/instance.json")).ok()?;
+        let value: Value = serde_json::from_str(&text).ok()?;
+        value["instance"].as_str().map(str::to_owned)
+    }
+
+    /// Every process of this test's sessions, keepers included, by the marker in its environment.
+    pub fn marked(&self) -> Vec<i32> {
+        self.instance().map_or_else(Vec::new, |instance| marked_with(&format!("ATM_INSTANCE={instance}")))
+    }
+}
+
+impl Drop for Atm {
+    fn drop(&mut self) {
+        // What hid its environment hangs below a keeper, or below the daemon where its keeper died: it is found
+        // while those live.
+        let mut hidden = self.daemon.as_ref().map_or_else(Vec::new, |d| descendants(d.id().cast_signed()));
+        hidden.extend(self.marked().into_iter().flat_map(descendants));
+        let hidden: Vec<_> = hidden.into_iter().map(|pid| (pid, start_time(pid))).collect();
+        self.kill_daemon();
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let mut pids = self.marked();
+            let same = hidden.iter().filter(|(pid, started)| is_alive(*pid) && start_time(*pid) == *started);
+            pids.extend(same.map(|(pid, _)| *pid));
+            pids.extend(pids.clone().into_iter().flat_map(descendants));
+            if pids.is_empty() || Instant::now() > end {
+                break;
+            }
+            for pid in pids {
+                signal(pid, 9);
+            }
+            pause();
+        }
+    }
+}
+
+/// Pids of processes whose environment has `entry`.
+pub fn marked_with(entry: &str) -> Vec<i32> {
+    let mut found = Vec::new();
+    for process in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let mut environ = Vec::new();
+        let read =
+            fs::File::open(process.path().join("environ")).and_then(|mut f| f.read_to_end(&mut environ));
+        if read.is_ok() && environ.split(|b| *b == 0).any(|one| one == entry.as_bytes()) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+/// Pids of everything below `pid`.
+pub fn descendants(pid: i32) -> Vec<i32> {
+    let mut found = Vec::new();
+    let mut queue = vec![pid];
+    while let Some(parent) = queue.pop() {
+        let Ok(tasks) = fs::read_dir(format!("/proc/{parent}/task")) else { continue };
+        for task in tasks.flatten() {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            for child in children.split_whitespace().filter_map(|text| text.parse().ok()) {
+                found.push(child);
+                queue.push(child);
+            }
+        }
+    }
+    found
+}
+
+/// Sends a signal; a process that is gone is no failure.
+pub fn signal(pid: i32, number: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    let signal = rustix::process::Signal::from_named_raw(number).unwrap();
+    let _ = rustix::process::kill_process(pid, signal);
+}
+
+/// When `pid` was started, in the kernel's ticks: tells it from a later process with its pid.
+pub fn start_time(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// Whether `pid` is a process that has not ended.
+pub fn is_alive(pid: i32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    let state = stat.rsplit_once(')').map_or("", |(_, rest)| rest.trim_start());
+    !state.starts_with('Z') && !state.starts_with('X')
+}
+
+/// Looks again and again, with a generous limit.
+pub fn wait_until(mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() > deadline {
+            return false;
+        }
+        pause();
+    }
+}
+
+/// A short breath between two looks; nothing relies on its length.
+pub fn pause() {
+    std::thread::sleep(Duration::from_millis(10));
+}
+
+/// Now, for what is asserted about durations.
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Whether this test runs as root; what only root can make is skipped otherwise, and said so.
+pub fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: needs root");
+    }
+    root
+}
+
+/// Writes an executable script.
+pub fn script(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
