@@ -145,11 +145,10 @@ impl FromStr for Size {
 }
 
 impl fmt::Display for Size {
-    /// The largest binary unit that says it exactly, so that reading it back gives the same number.
+    /// The largest unit that says it exactly, so that reading it back gives the same number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit =
-            UNITS.iter().take(4).find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
-        match unit {
+        let exact = |(_, factor): &&(&str, u64)| self.0 >= *factor && self.0.is_multiple_of(*factor);
+        match UNITS.iter().take(8).filter(exact).max_by_key(|(_, factor)| *factor) {
             Some((unit, factor)) => f.pad(&format!("{}{unit}", self.0 / factor)),
             None => f.pad(&self.0.to_string()),
         }
@@ -285,6 +284,20 @@ mod tests {
         assert_eq!(serde_json::to_string(&size).unwrap(), r#""1GiB""#);
         assert_eq!(serde_json::from_str::<Limit<Size>>(r#""1GiB""#).unwrap(), size);
         assert!(serde_json::from_str::<Limit<u32>>(r#""many""#).is_err());
+    }
+
+    #[test]
+    fn sizes_are_shown_as_people_write_them() {
+        for (bytes, shown) in [
+            (0, "0"),
+            (4096, "4KiB"),
+            (2_000_000_000, "2GB"),
+            (2 << 30, "2GiB"),
+            (1_024_000, "1000KiB"),
+            (1025, "1025"),
+        ] {
+            assert_eq!(Size(bytes).to_string(), shown);
+        }
     }
 
     #[test]

@@ -162,7 +162,7 @@ fn describe_tells_everything() {
           maxIdle: 1h
           maxAge: 1d
           maxMemory: never
-          maxProcesses: '512'
+          maxProcesses: 512
           cpuWeight: 100
           priority: 0
           pinned: false

@@ -1,5 +1,7 @@
 //! The limits of all sessions together, and how the daemon behaves.
 
+#[cfg(test)]
+mod tests;
 mod written;
 
 use std::{collections::BTreeMap, path::Path};
@@ -189,7 +191,8 @@ impl WrittenConfig {
     }
 }
 
+/// In whole MiB: nobody means the last byte, and `atm config` shows a number that people can read.
 fn share(machine: Machine, percent: u8) -> Limit<Size> {
     let bytes = u128::from(machine.memory) * u128::from(percent) / 100;
-    Limit::At(Size(u64::try_from(bytes).unwrap_or(u64::MAX)))
+    Limit::At(Size(u64::try_from(bytes >> 20 << 20).unwrap_or(u64::MAX)))
 }

@@ -10,8 +10,9 @@ use crate::api::{
     quantity::{Dur, Limit, Size, Wrong},
     rules::{AtLeast, Bytes, Env, Span, Whole},
     yaml::{
-        read::{Fields, Place, Read, one_of},
+        read::{Fields, Place, Read},
         tree::Node,
+        words::one_of,
     },
 };
 
@@ -123,7 +124,7 @@ impl Read for MaxSessions {
     fn read(place: &Place<'_>) -> Option<Self> {
         match place.node() {
             Node::Text(text) if text == "auto" => Some(Self::Auto),
-            _ => Sessions::read(&place.or("auto")).map(Self::At),
+            _ => Sessions::read(&place.or("`auto`")).map(Self::At),
         }
     }
 }
@@ -151,12 +152,13 @@ pub enum Memory {
 
 impl Read for Memory {
     fn read(place: &Place<'_>) -> Option<Self> {
-        let Node::Text(text) = place.node() else {
-            return Limit::<Bytes<1024>>::read(place).map(|limit| Self::Size(limit.map(|size| size.0)));
+        let share = match place.node() {
+            Node::Text(text) => text.strip_suffix('%'),
+            _ => None,
         };
-        let Some(percent) = text.strip_suffix('%') else {
-            let wrong = place.or("80%");
-            return Limit::<Bytes<1024>>::read(&wrong).map(|limit| Self::Size(limit.map(|size| size.0)));
+        let Some(percent) = share else {
+            let place = place.or("a share such as `80%`");
+            return Limit::<Bytes<1024>>::read(&place).map(|limit| Self::Size(limit.map(|size| size.0)));
         };
         let share = percent.trim_end().parse().ok().filter(|share| (1..=100).contains(share));
         if share.is_none() {
@@ -198,7 +200,7 @@ impl Read for Http {
                 Node::Number(_) => Wrong::expected(expected).hint("write the address before the port"),
                 _ => Wrong::expected(expected),
             };
-            place.or("off").wrong(&wrong);
+            place.or("`off`").wrong(&wrong);
             return None;
         };
         if text == "off" {
@@ -207,7 +209,7 @@ impl Read for Http {
         let address = text.parse().ok().map(Self::At);
         if address.is_none() {
             let hint = "an IP address and a port; names are not looked up";
-            place.or("off").wrong(&Wrong::expected(expected).hint(hint));
+            place.or("`off`").wrong(&Wrong::expected(expected).hint(hint));
         }
         address
     }

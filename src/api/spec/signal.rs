@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::api::{
     quantity::Wrong,
     yaml::{
-        read::{Place, Read, did_you_mean},
+        read::{Place, Read},
         tree::Node,
+        words::did_you_mean,
     },
 };
 

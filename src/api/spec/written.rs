@@ -13,8 +13,9 @@ use crate::api::{
     rules::{Bytes, Command, Env, FixedPath, Labels, Paths, Span, UserName, Whole, Word},
     yaml::{
         self, Nothing,
-        read::{Fields, Place, Read, one_of},
+        read::{Fields, Place, Read},
         tree::Node,
+        words::one_of,
     },
 };
 

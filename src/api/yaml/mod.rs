@@ -4,16 +4,21 @@
 //! [`tree`] has the one parser make a tree of it, and [`read`] takes typed values from the tree and collects
 //! everything wrong with them. A file costs milliseconds whatever is in it.
 
+mod problem;
 pub mod read;
 mod scan;
 mod source;
+#[cfg(test)]
+mod tests;
 pub mod tree;
+pub mod words;
 
 use std::path::Path;
 
 pub use self::source::MAX_BYTES;
 use self::{
-    read::{Found, Place, Problem, Problems, Read},
+    problem::{Found, Problem, Problems},
+    read::{Place, Read},
     scan::{MAX_DEPTH, Refused, scan},
     source::Source,
     tree::{Node, locate},
