@@ -29,6 +29,8 @@ pub struct Atm {
     pub env: Vec<(String, String)>,
     /// Added to the daemon's arguments.
     pub args: Vec<String>,
+    /// A command that ends by executing its arguments, to start the daemon with: `unshare -m`, say.
+    pub through: Vec<String>,
 }
 
 impl Atm {
@@ -36,7 +38,7 @@ impl Atm {
     pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("atm-test-").tempdir().unwrap();
         fs::create_dir(dir.path().join("sessions.d")).unwrap();
-        Self { dir, daemon: None, notify: None, env: Vec::new(), args: Vec::new() }
+        Self { dir, daemon: None, notify: None, env: Vec::new(), args: Vec::new(), through: Vec::new() }
     }
 
     /// A daemon that is up.
@@ -93,7 +95,21 @@ impl Atm {
         let _ = fs::remove_file(&path);
         let notify = UnixDatagram::bind(&path).unwrap();
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log")).unwrap();
-        let mut command = self.command();
+        let mut command = match self.through.split_first() {
+            Some((program, arguments)) => {
+                let inner = self.command();
+                let mut command = Command::new(program);
+                command.args(arguments).arg(inner.get_program()).stdin(Stdio::null());
+                for (name, value) in inner.get_envs() {
+                    match value {
+                        Some(value) => command.env(name, value),
+                        None => command.env_remove(name),
+                    };
+                }
+                command
+            }
+            None => self.command(),
+        };
         command
             .arg("daemon")
             .args(self.flags())
@@ -389,4 +405,83 @@ pub fn is_root() -> bool {
 pub fn script(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+impl Atm {
+    /// Writes the config. Before the daemon is up, or live.
+    pub fn write_config(&self, text: &str) {
+        let temporary = self.path("atm.yaml.part");
+        fs::write(&temporary, text).unwrap();
+        fs::rename(&temporary, self.path("atm.yaml")).unwrap();
+    }
+
+    /// A daemon that is up, with a config.
+    pub fn start_with(config: &str) -> Self {
+        let mut atm = Self::new();
+        atm.write_config(config);
+        atm.up();
+        atm
+    }
+
+    /// The spec directory.
+    pub fn specs(&self) -> PathBuf {
+        self.path("sessions.d")
+    }
+
+    /// What happened, oldest first; of all sessions where none is named.
+    pub fn events(&self, names: &[&str]) -> Vec<Value> {
+        let mut args = vec!["events", "-o", "json"];
+        args.extend(names);
+        self.ok(&args).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// How often a kind of event happened to a session.
+    pub fn count_events(&self, name: &str, kind: &str) -> usize {
+        self.events(&[name]).iter().filter(|event| event["kind"] == kind).count()
+    }
+
+    /// How the daemon is.
+    pub fn health(&self) -> Value {
+        serde_json::from_str(&self.ok(&["status", "-o", "json"])).unwrap()
+    }
+
+    /// Waits until the daemon's health satisfies `condition`.
+    pub fn wait_health(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        let met = wait_until(|| {
+            last = self.health();
+            condition(&last)
+        });
+        assert!(met, "the daemon is not {what}: {last:#}\n{}", self.daemon_log());
+        last
+    }
+
+    /// Waits until a session's file is told to be wrong, and gives what is told.
+    pub fn wait_error(&self, name: &str, says: &str) -> Value {
+        self.wait(name, &format!("wrong because of {says:?}"), |session| {
+            session["status"]["specError"].to_string().contains(says)
+        })
+    }
+
+    /// Writes a spec in place, as `>` in a shell does.
+    pub fn write_spec(&self, name: &str, text: impl AsRef<[u8]>) {
+        fs::write(self.spec_path(name), text).unwrap();
+    }
+
+    /// Proof that the daemon has looked at all that was done before: another spec is dropped, runs, and goes.
+    pub fn settle(&self) {
+        self.drop_spec("zz-settled", "command: [sleep, '1000']\n");
+        self.wait_pid("zz-settled");
+        self.remove_spec("zz-settled");
+        self.wait_gone("zz-settled");
+    }
+}
+
+/// Asserts that nothing in `text` could act on a terminal.
+pub fn assert_harmless(what: &str, text: &str) {
+    let bad = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if let Some(at) = text.find(bad) {
+        let from = text[..at].char_indices().rev().nth(60).map_or(0, |(at, _)| at);
+        panic!("{what} has a raw {:?} after {:?}", text[at..].chars().next(), &text[from..at]);
+    }
 }

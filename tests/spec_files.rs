@@ -1,0 +1,27 @@
+//! The spec directory as people, editors, package managers and accidents treat it: the real binary on each
+//! row of the fault catalogue that a test can make.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and waits on the real clock"
+)]
+
+mod harness;
+#[path = "spec_files/contents.rs"]
+mod contents;
+#[path = "spec_files/directory.rs"]
+mod directory;
+#[path = "spec_files/kinds.rs"]
+mod kinds;
+#[path = "spec_files/names.rs"]
+mod names;
+#[path = "spec_files/removal.rs"]
+mod removal;
+#[path = "spec_files/writing.rs"]
+mod writing;
+
+/// Runs until it is stopped.
+const SLEEPER: &str = "command: [sleep, '1000']\nterminationGracePeriod: 2s\n";
