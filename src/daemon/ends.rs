@@ -2,6 +2,7 @@
 
 use std::{
     hash::{BuildHasher, Hasher},
+    sync::Arc,
     time::Duration,
 };
 
@@ -20,7 +21,7 @@ use crate::{
         name::{RunId, SessionName},
         quantity::Dur,
         record::{Exit, ExitRecord, Record, StartError},
-        spec::{Backoff, RestartPolicy},
+        spec::{Backoff, RestartPolicy, WrittenSpec},
         status::Activity,
         time::Moment,
     },
@@ -232,7 +233,7 @@ impl<K: Keepers> Daemon<K> {
                 && wanted.will == Will::AsDeclared
             {
                 wanted.will = Will::Stopped { by, now: false };
-            } else if matches!(entry.plan.desired, Desired::NeverGood) {
+            } else if matches!(entry.plan.desired, Desired::NeverGood | Desired::Unseen) {
                 entry.memory.will = Will::Stopped { by, now: false }.into();
             }
         });
@@ -414,12 +415,8 @@ impl<K: Keepers> Daemon<K> {
     fn count(&self, name: &SessionName, ended: Ended) {
         self.tell_end(name, &ended);
         let now = self.clock.now();
+        let (policy, backoff) = self.what_follows(name);
         self.store.edit(name, |entry| {
-            let (policy, backoff) = match &entry.plan.desired {
-                Desired::Spec(wanted) => (wanted.spec.restart_policy, wanted.spec.backoff),
-                // Nothing follows where there is no spec; the figures are never looked at.
-                Desired::Gone | Desired::NeverGood => (RestartPolicy::Never, NO_BACKOFF),
-            };
             entry.memory.counted = Some(ended.run_id);
             entry.memory.begun = None;
             entry.plan.history =
@@ -427,6 +424,22 @@ impl<K: Keepers> Daemon<K> {
         });
         self.name_is_free(name);
         self.save(name);
+    }
+
+    /// The restart policy that an end of `name` is counted by: its spec's, also while its file is unseen.
+    fn what_follows(&self, name: &SessionName) -> (RestartPolicy, Backoff) {
+        let world = self.store.look();
+        let spec = world.sessions.get(name).and_then(|entry| match &entry.plan.desired {
+            Desired::Spec(wanted) => Some(Arc::clone(&wanted.spec)),
+            Desired::Unseen => {
+                let good = entry.memory.spec.as_ref()?;
+                let written = WrittenSpec::parse(&good.text, &good.file).ok()?;
+                Some(Arc::new(written.resolve(name, &world.config)))
+            }
+            Desired::Gone | Desired::NeverGood => None,
+        });
+        // Nothing follows where there is no spec; the figures are never looked at.
+        spec.map_or((RestartPolicy::Never, NO_BACKOFF), |spec| (spec.restart_policy, spec.backoff))
     }
 
     fn tell_end(&self, name: &SessionName, ended: &Ended) {
