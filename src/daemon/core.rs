@@ -42,7 +42,9 @@ pub enum Key {
 #[derive(Debug)]
 pub enum Input {
     /// The spec directory or the config file has news.
-    Source(specs::Update),
+    Source(Box<specs::Update>),
+    /// The source of both has ended, which it should not.
+    SourceEnded,
     /// A keeper has news.
     Keeper(Report),
     /// Look at this again.
@@ -167,8 +169,17 @@ impl<K: Keepers> Daemon<K> {
     pub fn absorb(&self, input: Input) -> Vec<Trigger<Key>> {
         let trigger = |key, reason| Trigger { key, reason };
         match input {
-            Input::Source(specs::Update::Spec(change)) => self.absorb_specs(change),
-            Input::Source(specs::Update::Config(change)) => self.absorb_config(change),
+            Input::Source(update) => match *update {
+                specs::Update::Spec(change) => self.absorb_specs(change),
+                specs::Update::Config(change) => self.absorb_config(change),
+            },
+            Input::SourceEnded => {
+                self.warn(
+                    "specs",
+                    "specs and config are no longer read: restart the daemon, no session is lost".into(),
+                );
+                Vec::new()
+            }
             Input::Keeper(report) => self.absorb_report(report),
             Input::Look(key) => vec![trigger(key, Reason::Requested)],
             Input::Resync => {

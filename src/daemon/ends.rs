@@ -58,7 +58,10 @@ impl<K: Keepers> Daemon<K> {
         let (since, slow) = match &entry.plan.observed {
             Observed::Unknown { since, .. } => (*since, Duration::from_secs(1)),
             Observed::Starting { since, .. } if entry.adopted => (*since, Duration::from_millis(200)),
-            Observed::Starting { .. } | Observed::Absent | Observed::Running(_) | Observed::Stopping { .. } => {
+            Observed::Starting { .. }
+            | Observed::Absent
+            | Observed::Running(_)
+            | Observed::Stopping { .. } => {
                 return None;
             }
         };
@@ -214,7 +217,8 @@ impl<K: Keepers> Daemon<K> {
 
     /// A stop that was asked of the keeper while the daemon was down is a will like any other.
     fn honour_will(&self, name: &SessionName, exit: &ExitRecord) {
-        let Some(Cause { reason: StopReason::ClientStop | StopReason::ClientKill, by: Some(by), .. }) = exit.cause
+        let Some(Cause { reason: StopReason::ClientStop | StopReason::ClientKill, by: Some(by), .. }) =
+            exit.cause
         else {
             return;
         };

@@ -224,7 +224,8 @@ impl<K: Keepers> Daemon<K> {
 
     fn intent(&self, name: &SessionName, run_id: RunId, wanted: &Wanted) -> Intent {
         let world = self.store.look();
-        let owner = world.sessions.get(name).and_then(|entry| entry.memory.spec.as_ref()).map(|spec| spec.owner);
+        let owner =
+            world.sessions.get(name).and_then(|entry| entry.memory.spec.as_ref()).map(|spec| spec.owner);
         let user = match &wanted.spec.user {
             Some(user) => RunAs::Name(user.clone()),
             // In user mode every session is the daemon's own user's, whoever owns the file.

@@ -123,21 +123,17 @@ fn make_directories(paths: &Paths, system: bool) -> Result<(), StartupError> {
 }
 
 fn take_lock(path: &Path, directory: &Path) -> Result<File, StartupError> {
-    match lock::try_take(path).map_err(host("lock", path))? {
-        Some(mut held) => {
-            // For whoever meets the lock: who has it. Never read by a daemon to decide anything.
-            let pid = std::process::id();
-            let written = held.set_len(0).and_then(|()| writeln!(held, "{pid}"));
-            written.map_err(host("write", path))?;
-            Ok(held)
-        }
-        None => {
-            let mut text = String::new();
-            let read = File::open(path).and_then(|file| file.take(32).read_to_string(&mut text));
-            let pid = read.ok().and_then(|_| text.trim().parse().ok());
-            Err(StartupError::AlreadyRunning { pid, directory: directory.to_owned() })
-        }
+    if let Some(mut held) = lock::try_take(path).map_err(host("lock", path))? {
+        // For whoever meets the lock: who has it. Never read by a daemon to decide anything.
+        let pid = std::process::id();
+        let written = held.set_len(0).and_then(|()| writeln!(held, "{pid}"));
+        written.map_err(host("write", path))?;
+        return Ok(held);
     }
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(32).read_to_string(&mut text));
+    let pid = read.ok().and_then(|_| text.trim().parse().ok());
+    Err(StartupError::AlreadyRunning { pid, directory: directory.to_owned() })
 }
 
 /// Reads or makes the instance; a damaged one is set aside, and then no keeper of before is ours any more.
@@ -269,11 +265,11 @@ fn remember(daemon: &Daemon<LinuxKeepers>, loaded: Loaded, findings: &Findings) 
         }
         let mut entry = Entry::new(session, memory, &daemon.clock);
         entry.written = written;
-        daemon.store.insert(name, entry);
+        daemon.store.insert(&name, entry);
     }
     for name in findings.names.keys() {
         if !daemon.store.look().sessions.contains_key(name) {
-            daemon.store.insert(name.clone(), daemon.new_entry(Session::unknown()));
+            daemon.store.insert(name, daemon.new_entry(Session::unknown()));
         }
     }
 }
@@ -311,7 +307,7 @@ fn start_sources(
 ) -> Result<(), StartupError> {
     let directories = &daemon.paths.directories;
     let machine = daemon.machine;
-    let (updates, mut updated) = unbounded_channel();
+    let (updates, mut news) = unbounded_channel();
     let recorded = daemon.instance.borrow().specs.map(|(dev, ino)| DirId { dev, ino });
     let source = specs::Options {
         directory: directories.sessions.clone(),
@@ -327,9 +323,11 @@ fn start_sources(
     *daemon.specs.borrow_mut() = Some(handle);
     let inputs = daemon.inputs.clone();
     tokio::task::spawn_local(async move {
-        while let Some(update) = updated.recv().await {
-            let _ = inputs.send(Input::Source(update)); // the loop has ended
+        while let Some(update) = news.recv().await {
+            let _ = inputs.send(Input::Source(Box::new(update))); // the loop has ended
         }
+        // Only a panic of that thread closes the channel while the loop turns.
+        let _ = inputs.send(Input::SourceEnded);
     });
     Ok(())
 }

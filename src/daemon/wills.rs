@@ -5,12 +5,7 @@ use super::{
     keepers::{AskError, Keepers},
 };
 use crate::{
-    api::{
-        cause::Actor,
-        event::EventKind,
-        keeper::Request,
-        name::SessionName,
-    },
+    api::{cause::Actor, event::EventKind, keeper::Request, name::SessionName},
     plan::{Desired, Observed, RestartRequest, Will},
 };
 
@@ -79,10 +74,11 @@ impl<K: Keepers> Daemon<K> {
     pub async fn signal(&self, name: &SessionName, signal: i32) -> Result<(), VerbError> {
         {
             let world = self.store.look();
-            let entry =
-                world.sessions.get(name).ok_or_else(|| VerbError::NoSuchSession(name.clone()))?;
+            let entry = world.sessions.get(name).ok_or_else(|| VerbError::NoSuchSession(name.clone()))?;
             if !matches!(entry.plan.observed, Observed::Running(_) | Observed::Stopping { .. }) {
-                return Err(VerbError::Conflict(format!("{name} is not running: there is nothing to signal")));
+                return Err(VerbError::Conflict(format!(
+                    "{name} is not running: there is nothing to signal"
+                )));
             }
         }
         Ok(self.keepers.ask(name, Request::Signal { signal }).await?)

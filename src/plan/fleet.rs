@@ -81,22 +81,14 @@ pub fn decide<'a>(
     let mut seats: Vec<Seat<'_>> = sessions
         .map(|(name, session)| {
             let (claim, verdict) = alone(session, mode, now);
-            Seat {
-                name,
-                session,
-                claim,
-                verdict,
-            }
+            Seat { name, session, claim, verdict }
         })
         .collect();
     give_way(&mut seats, config.max_sessions);
     admit(&mut seats, config.max_sessions);
 
     let next = seats.iter().filter_map(|seat| seat.verdict.changes_at()).min();
-    let verdicts = seats
-        .into_iter()
-        .map(|seat| (seat.name.clone(), seat.verdict))
-        .collect();
+    let verdicts = seats.into_iter().map(|seat| (seat.name.clone(), seat.verdict)).collect();
     Decisions { verdicts, next }
 }
 
@@ -138,15 +130,12 @@ fn stop(desired: &Desired) -> Option<Cause> {
         // It goes on with the spec that it was started with.
         Desired::NeverGood => None,
         Desired::Spec(wanted) => match wanted.will {
-            Will::Suspended { by } => Some(Cause::asked(
-                StopReason::Suspended,
-                by,
-                "suspended by `atm suspend`",
-            )),
-            Will::AsDeclared | Will::Stopped { .. } if wanted.spec.suspend => Some(Cause::rule(
-                StopReason::Suspended,
-                "its spec says `suspend: true`",
-            )),
+            Will::Suspended { by } => {
+                Some(Cause::asked(StopReason::Suspended, by, "suspended by `atm suspend`"))
+            }
+            Will::AsDeclared | Will::Stopped { .. } if wanted.spec.suspend => {
+                Some(Cause::rule(StopReason::Suspended, "its spec says `suspend: true`"))
+            }
             Will::Stopped { by, now: false } => {
                 Some(Cause::asked(StopReason::ClientStop, by, "stopped by `atm stop`"))
             }
@@ -162,10 +151,7 @@ fn stop(desired: &Desired) -> Option<Cause> {
 ///
 /// Busy ones finish their turn first; pinned ones and those of which too little is known stay.
 fn give_way(seats: &mut [Seat<'_>], limit: u32) {
-    let stay = seats
-        .iter()
-        .filter(|seat| matches!(seat.claim, Claim::Kept | Claim::Holds(_)))
-        .count();
+    let stay = seats.iter().filter(|seat| matches!(seat.claim, Claim::Kept | Claim::Holds(_))).count();
     let excess = stay.saturating_sub(slots(limit));
     if excess == 0 {
         return;
@@ -195,10 +181,7 @@ fn give_way(seats: &mut [Seat<'_>], limit: u32) {
 /// An identity is taken by the live session that was started under it; among those that wait, the first in rank
 /// has it, also while that one waits for a slot itself.
 fn admit(seats: &mut [Seat<'_>], limit: u32) {
-    let live = seats
-        .iter()
-        .filter(|seat| seat.session.observed.is_live())
-        .count();
+    let live = seats.iter().filter(|seat| seat.session.observed.is_live()).count();
     let mut free = slots(limit).saturating_sub(live);
     let mut identities = Identities::of(seats);
 
@@ -214,10 +197,7 @@ fn admit(seats: &mut [Seat<'_>], limit: u32) {
     for (wanted, seat) in waiting {
         if let Err(by) = identities.claim(&wanted.spec.identity, seat.name) {
             let identity = wanted.spec.identity.clone();
-            seat.verdict = Verdict::Wait(Wait::IdentityTaken {
-                by: by.clone(),
-                identity,
-            });
+            seat.verdict = Verdict::Wait(Wait::IdentityTaken { by: by.clone(), identity });
         } else if free > 0 {
             free -= 1;
         } else {
@@ -247,17 +227,11 @@ impl<'a> Identities<'a> {
             Claim::Wants(wanted) => Some(wanted.spec.identity.as_str()),
             Claim::None | Claim::Leaving | Claim::Kept | Claim::Holds(_) => None,
         };
-        let foreign = |seat: &Seat<'a>| {
-            held(seat)
-                .or(wanted(seat))
-                .is_some_and(|id| id != seat.name.as_str())
-        };
+        let foreign =
+            |seat: &Seat<'a>| held(seat).or(wanted(seat)).is_some_and(|id| id != seat.name.as_str());
         let shared = seats.iter().any(foreign);
         let taken = if shared {
-            seats
-                .iter()
-                .filter_map(|seat| Some((held(seat)?, seat.name)))
-                .collect()
+            seats.iter().filter_map(|seat| Some((held(seat)?, seat.name))).collect()
         } else {
             HashMap::new()
         };

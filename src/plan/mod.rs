@@ -314,10 +314,7 @@ impl Grant {
             Desired::Gone | Desired::NeverGood => 0,
             Desired::Spec(wanted) => wanted.generation,
         };
-        Self {
-            after: session.history.last.as_ref().map(|last| last.run_id),
-            generation,
-        }
+        Self { after: session.history.last.as_ref().map(|last| last.run_id), generation }
     }
 }
 

@@ -48,10 +48,7 @@ pub enum What {
 
 impl From<What> for Hint {
     fn from(what: What) -> Self {
-        Self {
-            what,
-            wrote: what == What::Written,
-        }
+        Self { what, wrote: what == What::Written }
     }
 }
 
@@ -59,15 +56,8 @@ impl Hint {
     /// This, and then `later`.
     #[must_use]
     pub fn then(self, later: Self) -> Self {
-        let what = if later.what == What::Attributes {
-            self.what
-        } else {
-            later.what
-        };
-        Self {
-            what,
-            wrote: self.wrote || later.wrote,
-        }
+        let what = if later.what == What::Attributes { self.what } else { later.what };
+        Self { what, wrote: self.wrote || later.wrote }
     }
 }
 
@@ -162,11 +152,7 @@ impl Looks {
     /// A listing saw a stamp other than the believed one.
     pub fn suspect(&mut self, stamp: Option<&Stamp>, now: Moment) {
         if self.due.is_none() {
-            self.first = Some(Box::new(First {
-                stamp: stamp.cloned(),
-                print: None,
-                at: now,
-            }));
+            self.first = Some(Box::new(First { stamp: stamp.cloned(), print: None, at: now }));
             self.due = later(now, STABLE, Trust::None);
         }
     }
@@ -216,6 +202,9 @@ impl Looks {
                 return true;
             }
             match (trust, file) {
+                // The next writer truncates first, and a file system takes its time from the truncation to
+                // the event that tells it. An empty file is none that anybody wants in a hurry.
+                (Trust::Done { closed: true }, Some(file)) if file.size == 0 => {}
                 (Trust::Done { .. }, _) | (Trust::New, None) => return self.believed(),
                 (Trust::New, Some(file)) => {
                     let linked = file.links > 1 || seen.stamp.is_some_and(|stamp| stamp.own.is_link());
@@ -238,11 +227,7 @@ impl Looks {
                 return self.believed();
             }
         }
-        self.first = Some(Box::new(First {
-            stamp: seen.stamp.cloned(),
-            print: Some(seen.print),
-            at: now,
-        }));
+        self.first = Some(Box::new(First { stamp: seen.stamp.cloned(), print: Some(seen.print), at: now }));
         if self.due.is_none() {
             self.due = later(now, STABLE, Trust::None);
         }
