@@ -1,14 +1,16 @@
 //! A daemon with a number of idle sessions, and what is measured on it.
 
-use std::{
-    thread,
-    time::Duration,
-};
+use std::{thread, time::Duration};
 
 use atm::host::clock::monotonic;
 
 use crate::{
-    Plan, harness::Atm, processes, stamp::{Stamp, Stamps}, stop_if_told, table::{Table, Unit, quantile},
+    Plan,
+    harness::Atm,
+    processes,
+    stamp::{Stamp, Stamps},
+    stop_if_told,
+    table::{Table, Unit, quantile},
 };
 
 /// A daemon on directories of its own. All that it started ends when this is dropped.
@@ -139,7 +141,11 @@ impl<'a> Fleet<'a> {
         let live = processes::keepers(&self.atm.marked()).len();
         assert_eq!(live, self.size, "sessions were lost or doubled");
         let budget = if self.size <= 100 { 0.3 } else { 2.0 };
-        table.row(self.title("READY after SIGKILL, p50"), Unit::Seconds, &[(quantile(&took, 0.5), Some(budget))]);
+        table.row(
+            self.title("READY after SIGKILL, p50"),
+            Unit::Seconds,
+            &[(quantile(&took, 0.5), Some(budget))],
+        );
     }
 
     /// A pause between two measurements, of a length that keeps no step with any timer.

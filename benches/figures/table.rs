@@ -56,7 +56,8 @@ impl Table {
         let mut text = conditions.join("\n");
         text.push('\n');
         let head = ["", "budget", "measured"].map(str::to_owned);
-        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let width =
+            |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let (what, budget) = (width(0), width(1).max(6));
         for [a, b, c] in std::iter::once(&head).chain(&self.rows) {
             let _ = writeln!(text, "{a:what$}  {b:budget$}  {c}");
