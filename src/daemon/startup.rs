@@ -365,7 +365,7 @@ async fn announce(daemon: Rc<Daemon<LinuxKeepers>>) {
     reader.wait_until(|world| world.sources.all()).await;
     let known = reader.look().sessions.len();
     tracing::info!(sessions = known, socket = %daemon.paths.socket.display(), "ready");
-    systemd::tell(&[NotifyState::Ready]);
+    systemd::tell(NotifyState::Ready).await;
     systemd::tell_status(reader).await;
 }
 
