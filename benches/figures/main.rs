@@ -70,6 +70,10 @@ const QUICK: Plan = Plan {
 static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Ends the benchmark in good order, sessions included, where somebody asked for its end.
+///
+/// # Panics
+///
+/// Where somebody did: what is measured is dropped on the way out, and with it what was started.
 pub fn stop_if_told() {
     assert!(!STOP.load(Ordering::Relaxed), "interrupted");
 }

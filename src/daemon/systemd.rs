@@ -53,6 +53,10 @@ async fn send(path: &OsStr, line: &str) -> io::Result<()> {
 pub async fn tell_status(reader: Reader) {
     let mut told = String::new();
     loop {
+        let changed = reader.changed();
+        tokio::pin!(changed);
+        // What changes while the line is told is told next.
+        changed.as_mut().enable();
         let line: String = {
             let world = reader.look();
             // The protocol is lines: a control character would begin another assignment.
@@ -63,8 +67,6 @@ pub async fn tell_status(reader: Reader) {
             tell(NotifyState::Status(&line)).await;
             told = line;
         }
-        let changed = reader.changed();
-        tokio::pin!(changed);
         changed.as_mut().await;
         if told_now {
             tokio::time::sleep(GATHER).await;
