@@ -177,3 +177,22 @@ fn a_second_daemon_says_who_the_first_one_is() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains(&format!("pid {}", atm.daemon_pid())), "{said}");
 }
+
+#[test]
+fn what_was_removed_while_no_daemon_looked_is_ended_and_never_started() {
+    let mut atm = Atm::start();
+    let once = format!("command: [sh, -c, 'echo ran >> {}']\n", atm.path("ran").display());
+    atm.drop_spec("live", SLEEPER);
+    atm.drop_spec("idle", &once);
+    let pid = atm.wait_pid("live");
+    atm.wait_phase("idle", "Succeeded");
+    atm.ok(&["stop", "idle"]);
+    atm.kill_daemon();
+    atm.remove_spec("live");
+    atm.remove_spec("idle");
+    atm.up();
+    atm.wait_gone("live");
+    atm.wait_gone("idle");
+    assert!(!is_alive(pid));
+    assert_eq!(std::fs::read_to_string(atm.path("ran")).unwrap(), "ran\n", "it was started again");
+}

@@ -117,6 +117,7 @@ fn general(reason: Reason) -> &'static str {
         Reason::BackOff => "It failed, and waits before the next try",
         Reason::HostError => "The machine is short of something it needs",
         Reason::InvalidSpec => "Its spec file was never good",
+        Reason::SpecUnseen => "Its spec file has not been seen since the daemon was started",
         Reason::MemoryBudget => "Memory in use is too near `maxMemory`",
         Reason::Shutdown => "The daemon is shutting down",
         Reason::NameTaken => "A keeper of an earlier run still has its name",

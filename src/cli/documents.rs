@@ -40,12 +40,12 @@ pub fn config_schema() -> String {
 
 /// Reads a spec; `shown` is for messages.
 pub fn parse_spec(bytes: &[u8], shown: &Path) -> Result<WrittenSpec, Diagnostics> {
-    WrittenSpec::parse(text(bytes, shown)?, shown)
+    WrittenSpec::parse_bytes(bytes, shown)
 }
 
 /// Reads a config; `shown` is for messages.
 pub fn parse_config(bytes: &[u8], shown: &Path) -> Result<Config, Diagnostics> {
-    Config::parse(text(bytes, shown)?, shown, machine())
+    Config::parse_bytes(bytes, shown, machine())
 }
 
 /// What holds where nothing is written.
@@ -61,15 +61,6 @@ pub fn same_meaning(one: &[u8], other: &[u8]) -> bool {
 
 fn machine() -> Machine {
     Machine { memory: host::machine_memory().unwrap_or(u64::MAX) }
-}
-
-fn text<'a>(bytes: &'a [u8], shown: &Path) -> Result<&'a str, Diagnostics> {
-    std::str::from_utf8(bytes).map_err(|error| {
-        Diagnostics::whole(
-            shown.display().to_string(),
-            format!("not UTF-8: the byte at offset {} is no character", error.valid_up_to()),
-        )
-    })
 }
 
 /// Reads a file of at most [`LONGEST`] bytes; a FIFO or a device never blocks.

@@ -106,7 +106,7 @@ impl<K: Keepers> Daemon<K> {
                 };
                 let will = match &entry.plan.desired {
                     Desired::Spec(wanted) => wanted.will,
-                    Desired::Gone | Desired::NeverGood => entry.memory.will.into(),
+                    Desired::Gone | Desired::NeverGood | Desired::Unseen => entry.memory.will.into(),
                 };
                 // A changed spec lifts a stop; a suspension only `resume` lifts.
                 let will = match will {
@@ -218,7 +218,7 @@ impl<K: Keepers> Daemon<K> {
                     wanted.spec = effective;
                     true
                 }
-                Desired::Spec(_) | Desired::Gone | Desired::NeverGood => false,
+                Desired::Spec(_) | Desired::Gone | Desired::NeverGood | Desired::Unseen => false,
             });
             if changed == Some(true) {
                 triggers.push(session(&name, Reason::Desired));

@@ -192,20 +192,8 @@ mod tests {
     fn file(text: &str) -> Sight {
         let size = text.len() as u64;
         let id = DirId { dev: 1, ino: 1 };
-        let own = Inode {
-            id,
-            size,
-            modified: (0, 0),
-            changed: (0, 0),
-            mode: 0o100_644,
-            uid: 0,
-            links: 1,
-        };
-        Sight::Present {
-            stamp: Some(Stamp { own, target: None }),
-            bytes: Ok(text.into()),
-            torn: false,
-        }
+        let own = Inode { id, size, modified: (0, 0), changed: (0, 0), mode: 0o100_644, uid: 0, links: 1 };
+        Sight::Present { stamp: Some(Stamp { own, target: None }), bytes: Ok(text.into()), torn: false }
     }
 
     struct Rig {
@@ -220,10 +208,7 @@ mod tests {
                 None => Err(Diagnostics::whole(path.display().to_string(), text)),
             };
             let config = ConfigFile::new("/atm.yaml".into(), Box::new(parse));
-            Self {
-                config,
-                now: Moment::from_nanos(1_000_000_000),
-            }
+            Self { config, now: Moment::from_nanos(1_000_000_000) }
         }
 
         /// Makes every look that falls due within these milliseconds, and says what was told.
@@ -255,11 +240,7 @@ mod tests {
 
     #[test]
     fn the_first_look_tells_at_once_what_rests() {
-        for (sight, told) in [
-            (file("ok A"), "good A"),
-            (file("no"), "bad no"),
-            (Sight::Missing, "absent"),
-        ] {
+        for (sight, told) in [(file("ok A"), "good A"), (file("no"), "bad no"), (Sight::Missing, "absent")] {
             assert_eq!(Rig::new().run(0, &sight, LONG), [told]);
         }
     }
@@ -269,10 +250,7 @@ mod tests {
         let mut rig = Rig::new();
         assert!(rig.run(50, &file("ok H"), Some(Duration::ZERO)).is_empty());
         assert!(rig.run(60, &file("ok Half"), Some(Duration::ZERO)).is_empty());
-        assert_eq!(
-            rig.run(110, &file("ok Half"), Some(Duration::ZERO)),
-            ["good Half"]
-        );
+        assert_eq!(rig.run(110, &file("ok Half"), Some(Duration::ZERO)), ["good Half"]);
     }
 
     #[test]

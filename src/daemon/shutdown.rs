@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
@@ -56,7 +55,7 @@ pub async fn wait<K: Keepers>(daemon: Rc<Daemon<K>>, mut signals: Signals, reloa
             }
         }
     }
-    systemd::tell(&[NotifyState::Stopping]);
+    systemd::tell_stopping().await;
     if !ends_sessions(daemon.store.look().config.on_shutdown) {
         tracing::info!("the daemon ends, its sessions go on");
         return;

@@ -246,12 +246,18 @@ fn base_env(paths: &Paths) -> BTreeMap<String, String> {
 }
 
 /// Fills the store with what is remembered, and with names that only the runtime directory knows.
+///
+/// What may live keeps its last good spec from the first moment; what does not is wanted again when its file is
+/// seen, and not before: the file may have been removed while no daemon looked.
 fn remember(daemon: &Daemon<LinuxKeepers>, loaded: Loaded, findings: &Findings) {
     for (name, memory) in loaded.memories {
-        let mut session = Session { history: memory.recall(daemon.clock.boot()), ..Session::unknown() };
+        let may_live = findings.names.get(&name).is_some_and(Found::may_live);
+        let desired = if memory.spec.is_some() { Desired::Unseen } else { Desired::NeverGood };
+        let history = memory.recall(daemon.clock.boot());
+        let mut session = Session { desired, history, ..Session::unknown() };
         let mut written = None;
         // It was good when it was remembered; where this program reads it otherwise, the file decides.
-        if let Some(good) = &memory.spec
+        if let Some(good) = memory.spec.as_ref().filter(|_| may_live)
             && let Ok(spec) = WrittenSpec::parse(&good.text, &good.file)
         {
             session.desired = Desired::Spec(Wanted {
@@ -359,7 +365,7 @@ async fn announce(daemon: Rc<Daemon<LinuxKeepers>>) {
     reader.wait_until(|world| world.sources.all()).await;
     let known = reader.look().sessions.len();
     tracing::info!(sessions = known, socket = %daemon.paths.socket.display(), "ready");
-    systemd::tell(&[NotifyState::Ready]);
+    systemd::tell(NotifyState::Ready).await;
     systemd::tell_status(reader).await;
 }
 

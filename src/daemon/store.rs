@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, futures::Notified};
 
 use super::{clock::Clock, memory::Memory};
 use crate::{
@@ -358,7 +358,7 @@ impl Reader {
     /// Waits until `condition` holds. It is looked at after every change.
     pub async fn wait_until(&self, condition: impl Fn(&World) -> bool) {
         loop {
-            let changed = self.shared.changed.notified();
+            let changed = self.changed();
             tokio::pin!(changed);
             // Registered before the look, so that a change between look and wait is not missed.
             changed.as_mut().enable();
@@ -369,9 +369,10 @@ impl Reader {
         }
     }
 
-    /// Waits for any change.
-    pub async fn changed(&self) {
-        self.shared.changed.notified().await;
+    /// The next change. It counts from when it is first polled or enabled, so whoever looks in between must
+    /// enable it before the look.
+    pub fn changed(&self) -> Notified<'_> {
+        self.shared.changed.notified()
     }
 }
 

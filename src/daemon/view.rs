@@ -56,7 +56,7 @@ pub fn session(
 ) -> SessionView {
     let (spec, generation) = match &entry.plan.desired {
         Desired::Spec(wanted) => (Some((*wanted.spec).clone()), wanted.generation),
-        Desired::Gone | Desired::NeverGood => {
+        Desired::Gone | Desired::NeverGood | Desired::Unseen => {
             (None, entry.memory.spec.as_ref().map_or(0, |spec| spec.generation))
         }
     };

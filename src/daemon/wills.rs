@@ -94,6 +94,11 @@ fn apply(
     let live = entry.plan.observed.is_live();
     let stopping = matches!(entry.plan.observed, Observed::Stopping { .. });
     let run_id = entry.plan.observed.run_id();
+    if matches!(entry.plan.desired, Desired::Unseen) {
+        return Err(VerbError::Conflict(format!(
+            "the spec file of {name} has not been seen since the daemon was started: see `atm status`"
+        )));
+    }
     let Desired::Spec(wanted) = &mut entry.plan.desired else {
         return Err(VerbError::Conflict(format!(
             "{name} has no valid spec: mend its file, or see `atm describe {name}`"

@@ -97,21 +97,26 @@ fn alone<'a>(session: &'a Session, mode: &Mode, now: Moment) -> (Claim<'a>, Verd
     let run = Verdict::Run(Grant::of(session));
     match (&session.observed, &session.desired) {
         // A stop is finished, whatever the file says meanwhile; then it is decided anew.
-        (Observed::Stopping { cause, .. }, Desired::Gone | Desired::NeverGood | Desired::Spec(_)) => {
-            (Claim::Leaving, Verdict::Stop(cause.clone()))
-        }
+        (
+            Observed::Stopping { cause, .. },
+            Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Spec(_),
+        ) => (Claim::Leaving, Verdict::Stop(cause.clone())),
         // Silence proves nothing: never started a second time, never ended by a rule.
-        (Observed::Unknown { .. }, Desired::Gone | Desired::NeverGood | Desired::Spec(_)) => {
-            (Claim::Kept, run)
-        }
+        (
+            Observed::Unknown { .. },
+            Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Spec(_),
+        ) => (Claim::Kept, run),
         (Observed::Starting { .. } | Observed::Running(_), desired) => match (stop(desired), mode, desired) {
             (Some(cause), _, _) => (Claim::Leaving, Verdict::Stop(cause)),
             (None, Mode::EndAll(cause), _) => (Claim::Leaving, Verdict::Stop(cause.clone())),
             (None, Mode::Converge, Desired::Spec(wanted)) => (Claim::Holds(wanted), run),
-            (None, Mode::Converge, Desired::Gone | Desired::NeverGood) => (Claim::Kept, run),
+            (None, Mode::Converge, Desired::Gone | Desired::NeverGood | Desired::Unseen) => {
+                (Claim::Kept, run)
+            }
         },
         (Observed::Absent, Desired::Gone) => (Claim::None, Verdict::Done(Done::Gone)),
         (Observed::Absent, Desired::NeverGood) => (Claim::None, Verdict::Wait(Wait::InvalidSpec)),
+        (Observed::Absent, Desired::Unseen) => (Claim::None, Verdict::Wait(Wait::SpecUnseen)),
         (Observed::Absent, Desired::Spec(wanted)) => {
             match (restart::next(wanted, &session.history, now), mode) {
                 (Want::Done(done), Mode::Converge | Mode::EndAll(_)) => (Claim::None, Verdict::Done(done)),
@@ -128,7 +133,7 @@ fn stop(desired: &Desired) -> Option<Cause> {
     match desired {
         Desired::Gone => Some(Cause::rule(StopReason::SpecRemoved, "its spec file was removed")),
         // It goes on with the spec that it was started with.
-        Desired::NeverGood => None,
+        Desired::NeverGood | Desired::Unseen => None,
         Desired::Spec(wanted) => match wanted.will {
             Will::Suspended { by } => {
                 Some(Cause::asked(StopReason::Suspended, by, "suspended by `atm suspend`"))
@@ -218,9 +223,14 @@ impl<'a> Identities<'a> {
             let session = seat.session;
             let known = session.identity.as_deref();
             match (&session.observed, &session.desired) {
-                (Observed::Absent, Desired::Gone | Desired::NeverGood | Desired::Spec(_)) => None,
+                (
+                    Observed::Absent,
+                    Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Spec(_),
+                ) => None,
                 (_, Desired::Spec(wanted)) => Some(known.unwrap_or(&wanted.spec.identity)),
-                (_, Desired::Gone | Desired::NeverGood) => Some(known.unwrap_or(seat.name.as_str())),
+                (_, Desired::Gone | Desired::NeverGood | Desired::Unseen) => {
+                    Some(known.unwrap_or(seat.name.as_str()))
+                }
             }
         };
         let wanted = |seat: &Seat<'a>| match seat.claim {

@@ -111,7 +111,7 @@ fn start(session: &Session, grant: Grant, now: Moment) -> Step {
         return REST;
     }
     match &session.desired {
-        Desired::Gone | Desired::NeverGood => REST,
+        Desired::Gone | Desired::NeverGood | Desired::Unseen => REST,
         Desired::Spec(wanted) => match restart::next(wanted, &session.history, now) {
             Want::Run => Step::Start,
             Want::Wait(_) | Want::Done(_) => REST,

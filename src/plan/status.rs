@@ -45,7 +45,7 @@ pub fn derive(session: &Session, verdict: Option<&Verdict>, now: Moment) -> Deri
         (Observed::Running(run), Some(Verdict::Run(_) | Verdict::Wait(_) | Verdict::Done(_)) | None) => {
             let replaced = match &session.desired {
                 Desired::Spec(wanted) => replacement(session, wanted, run, now),
-                Desired::Gone | Desired::NeverGood => Replacement::None,
+                Desired::Gone | Desired::NeverGood | Desired::Unseen => Replacement::None,
             };
             match replaced {
                 Replacement::None => (Phase::Running, Reason::Started, String::new()),
@@ -76,6 +76,7 @@ fn absent(session: &Session, verdict: Option<&Verdict>, now: Moment) -> Derived 
     let wanted = match &session.desired {
         Desired::Gone => return done(&Done::Gone, &session.history),
         Desired::NeverGood => return waits(&Wait::InvalidSpec, &session.history),
+        Desired::Unseen => return waits(&Wait::SpecUnseen, &session.history),
         Desired::Spec(wanted) => wanted,
     };
     match (restart::next(wanted, &session.history, now), verdict) {
@@ -97,7 +98,7 @@ fn absent(session: &Session, verdict: Option<&Verdict>, now: Moment) -> Derived 
                 Verdict::Run(_)
                 | Verdict::Stop(_)
                 | Verdict::Done(_)
-                | Verdict::Wait(Wait::BackOff { .. } | Wait::HostError { .. } | Wait::InvalidSpec),
+                | Verdict::Wait(Wait::BackOff { .. } | Wait::HostError { .. } | Wait::InvalidSpec | Wait::SpecUnseen),
             ),
         ) => (Phase::Pending, Reason::Starting, "is about to start".to_owned()),
     }
@@ -122,6 +123,9 @@ fn waits(wait: &Wait, history: &History) -> Derived {
             (Reason::BackOff, format!("{how}{count}, last: {}; waits before the next try", last()))
         }
         Wait::HostError { .. } => (Reason::HostError, format!("{}; tried again soon", last())),
+        Wait::SpecUnseen => {
+            (Reason::SpecUnseen, "its spec file has not been seen since the daemon was started".to_owned())
+        }
         Wait::InvalidSpec => {
             (Reason::InvalidSpec, "its spec was never good; `atm validate` says what is wrong".to_owned())
         }

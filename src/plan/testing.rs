@@ -281,7 +281,9 @@ pub(super) fn word(verdict: &Verdict) -> String {
         Verdict::Wait(Wait::IdentityTaken { by, .. }) => format!("waits for {by}"),
         Verdict::Wait(Wait::BackOff { .. }) => "waits BackOff".to_owned(),
         Verdict::Wait(Wait::HostError { .. }) => "waits HostError".to_owned(),
-        Verdict::Wait(wait @ (Wait::InvalidSpec | Wait::Shutdown)) => format!("waits {wait:?}"),
+        Verdict::Wait(wait @ (Wait::InvalidSpec | Wait::SpecUnseen | Wait::Shutdown)) => {
+            format!("waits {wait:?}")
+        }
         Verdict::Done(done) => format!("done {}", format!("{done:?}").split(['(', ' ']).next().unwrap()),
     }
 }

@@ -78,7 +78,7 @@ impl World {
         let Desired::Spec(fresh) = given(text).session.desired else { unreachable!() };
         let before = match &session.desired {
             Desired::Spec(wanted) => wanted.clone(),
-            Desired::Gone | Desired::NeverGood => {
+            Desired::Gone | Desired::NeverGood | Desired::Unseen => {
                 Wanted { generation: 0, first_seen: timestamp(self.edits), ..fresh }
             }
         };
@@ -203,11 +203,11 @@ impl World {
         };
         let spec = match &session.desired {
             Desired::Spec(wanted) => Arc::clone(&wanted.spec),
-            Desired::Gone | Desired::NeverGood => Arc::new(super::testing::spec(text)),
+            Desired::Gone | Desired::NeverGood | Desired::Unseen => Arc::new(super::testing::spec(text)),
         };
         let known = match &session.desired {
             Desired::Spec(wanted) => (wanted.generation, Some(wanted.launch.clone())),
-            Desired::Gone | Desired::NeverGood => (1, None),
+            Desired::Gone | Desired::NeverGood | Desired::Unseen => (1, None),
         };
         let (generation, launch) = run.map_or(known, |run| (run.generation, Some(run.launch)));
         let ended = Ended {
@@ -366,7 +366,7 @@ impl World {
     pub(super) fn wanted(&self, text: &str) -> &Wanted {
         match &self.sessions[&name(text)].desired {
             Desired::Spec(wanted) => wanted,
-            Desired::Gone | Desired::NeverGood => panic!("{text} has no spec"),
+            Desired::Gone | Desired::NeverGood | Desired::Unseen => panic!("{text} has no spec"),
         }
     }
 }

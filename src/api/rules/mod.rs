@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::{quantity::Wrong, yaml::read::Place};
 
-/// The body of a [`JsonSchema`] that stands in place, without a definition of its own.
+/// The body of a `JsonSchema` that stands in place, without a definition of its own.
 macro_rules! inline_schema {
     ($name:literal, $generator:ident => $json:expr) => {
         fn inline_schema() -> bool {

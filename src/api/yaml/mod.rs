@@ -1,7 +1,7 @@
 //! One YAML document, read with every error located.
 //!
-//! Four steps: [`source`] checks that the bytes are a text, [`scan`] bounds its nesting before the parser sees it,
-//! [`tree`] has the one parser make a tree of it, and [`read`] takes typed values from the tree and collects
+//! Four steps: `source` checks that the bytes are a text, `scan` bounds its nesting before the parser sees it,
+//! `tree` has the one parser make a tree of it, and `read` takes typed values from the tree and collects
 //! everything wrong with them. A file costs milliseconds whatever is in it.
 
 mod problem;

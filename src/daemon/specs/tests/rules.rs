@@ -143,7 +143,7 @@ fn a_link_is_read_at_once_and_a_new_empty_file_waits_for_its_writer() {
     world.open("b.yaml");
     world.run(0);
     assert_eq!(world.heard(), ["good a A a.yaml"]);
-    world.run(900);
+    world.run(490);
     assert_eq!(world.heard(), NOTHING);
 }
 
@@ -192,7 +192,7 @@ fn a_resync_reads_what_no_stamp_tells() {
 fn a_bad_file_leaves_the_last_good_spec() {
     let mut world = World::started(&[("a.yaml", "ok A")]);
     world.save("a.yaml", "");
-    world.run(90);
+    world.run(490);
     assert_eq!(world.heard(), NOTHING, "an empty file may be the next writer's beginning");
     world.run(20);
     assert_eq!(world.heard(), ["bad a invalid"]);
