@@ -2,14 +2,13 @@
 
 use std::{
     fs,
-    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
 use super::{
     SLEEPER,
-    harness::{Atm, is_alive, pause, wait_until},
-    writing::running_with,
+    harness::{Atm, is_alive, wait_until},
+    writing::{Copies, running_with},
 };
 
 /// `git stash`: all specs go at once, and come back.
@@ -85,32 +84,23 @@ fn a_spec_that_comes_back_while_its_session_ends_never_makes_two() {
     // Takes a moment to end. Its children carry no token: `exec` replaced their arguments.
     let script = "trap 'exec sleep 0.2' TERM HUP; echo up; while :; do sleep 0.05; done";
     let spec = format!("command: [sh, -c, {script:?}, {token}]\nterminal: false\nbackoff: {{initial: 0s}}\n");
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let most = scope.spawn(|| {
-            let mut most = 0;
-            while !done.load(Ordering::Relaxed) {
-                let pids = running_with(&token);
-                let mains = pids.iter().filter(|pid| parent(**pid).is_some_and(|parent| !pids.contains(&parent)));
-                most = most.max(mains.count());
-                pause();
-            }
-            most
-        });
-        for round in 0..25_u64 {
-            atm.drop_spec("a", &spec);
-            std::thread::sleep(Duration::from_millis(round * 37 % 150));
-            atm.remove_spec("a");
-            std::thread::sleep(Duration::from_millis(250 + round * 53 % 350));
-        }
-        atm.drop_spec("a", &spec);
-        atm.wait_pid("a");
-        atm.settle();
-        atm.remove_spec("a");
-        atm.wait_gone("a");
-        done.store(true, Ordering::Relaxed);
-        assert_eq!(most.join().unwrap(), 1, "copies at the same time");
+    let counted = token.clone();
+    let copies = Copies::count(move || {
+        let pids = running_with(&counted);
+        pids.iter().filter(|pid| parent(**pid).is_some_and(|parent| !pids.contains(&parent))).count()
     });
+    for round in 0..25_u64 {
+        atm.drop_spec("a", &spec);
+        std::thread::sleep(Duration::from_millis(round * 37 % 150));
+        atm.remove_spec("a");
+        std::thread::sleep(Duration::from_millis(250 + round * 53 % 350));
+    }
+    atm.drop_spec("a", &spec);
+    atm.wait_pid("a");
+    atm.settle();
+    atm.remove_spec("a");
+    atm.wait_gone("a");
+    assert_eq!(copies.most(), 1, "copies at the same time");
     assert!(wait_until(|| atm.marked().is_empty()), "left: {:?}", atm.marked());
 }
 

@@ -4,6 +4,11 @@ use std::{
     fs::{self, FileTimes, OpenOptions},
     io::{Seek, Write},
     os::unix::fs::{MetadataExt, PermissionsExt},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -210,36 +215,54 @@ fn a_storm_on_one_name_ends_in_its_last_state_with_never_two_copies() {
     let atm = Atm::start();
     // Two meanings that need a new run each, told apart from all other processes by their time.
     let token = format!("{}", 900_000 + std::process::id());
+    let counted = token.clone();
     let spec = |last: char| format!("command: [sleep, '{token}.{last}']\nonChange: Restart\nbackoff: {{initial: 0s}}\n");
-    let done = std::sync::atomic::AtomicBool::new(false);
-    let most = std::thread::scope(|scope| {
-        let most = scope.spawn(|| {
+    let copies = Copies::count(move || running_with(&counted).len());
+    for round in 0..3000 {
+        atm.drop_spec("a", &spec(if round % 2 == 0 { '1' } else { '2' }));
+        if round % 3 == 0 {
+            atm.remove_spec("a");
+        }
+        if round % 100 == 0 {
+            pause();
+        }
+    }
+    atm.drop_spec("a", &spec('3'));
+    let converged = wait_until(|| {
+        atm.get("a")["status"]["phase"] == "Running"
+            && running_with(&format!("{token}.3")).len() == 1
+            && running_with(&token).len() == 1
+    });
+    assert!(converged, "{:#}\n{}", atm.get("a"), atm.daemon_log());
+    assert_eq!(copies.most(), 1, "copies at the same time");
+}
+
+/// Counts again and again, beside a test.
+pub struct Copies {
+    done: Arc<AtomicBool>,
+    thread: JoinHandle<usize>,
+}
+
+impl Copies {
+    pub fn count(count: impl Fn() -> usize + Send + 'static) -> Self {
+        let done = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&done);
+        let thread = std::thread::spawn(move || {
             let mut most = 0;
-            while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                most = most.max(running_with(&token).len());
+            while !until.load(Ordering::Relaxed) {
+                most = most.max(count());
+                std::thread::sleep(Duration::from_millis(1));
             }
             most
         });
-        for round in 0..3000 {
-            atm.drop_spec("a", &spec(if round % 2 == 0 { '1' } else { '2' }));
-            if round % 3 == 0 {
-                atm.remove_spec("a");
-            }
-            if round % 100 == 0 {
-                pause();
-            }
-        }
-        atm.drop_spec("a", &spec('3'));
-        let converged = wait_until(|| {
-            atm.get("a")["status"]["phase"] == "Running"
-                && running_with(&format!("{token}.3")).len() == 1
-                && running_with(&token).len() == 1
-        });
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
-        assert!(converged, "{:#}\n{}", atm.get("a"), atm.daemon_log());
-        most.join().unwrap()
-    });
-    assert_eq!(most, 1, "copies at the same time");
+        Self { done, thread }
+    }
+
+    /// The most that were seen at once.
+    pub fn most(self) -> usize {
+        self.done.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
 }
 
 /// Processes with a word in their arguments that begins with `token`.
