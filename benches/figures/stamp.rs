@@ -63,8 +63,10 @@ pub fn main(words: &[String]) {
         fifo.write_all(format!("{kind} {tag} {ns}\n").as_bytes()).unwrap();
     };
     say('S', first);
-    while life == "hold" {
-        thread::park();
+    if life == "hold" {
+        loop {
+            thread::park();
+        }
     }
     thread::sleep(Duration::from_millis(rest.first().map_or(0, |ms| ms.parse().unwrap())));
     say('X', monotonic().as_nanos());

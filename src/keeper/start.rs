@@ -162,9 +162,8 @@ impl Starting<'_> {
         let (started_at, started) = (clock::wall(), clock::monotonic());
         drop(theirs);
         // What takes us time is done here, while the child prepares itself: once it is ready it waits for us.
-        let identified = identify(pid)
-            .map_err(|error| host("identify the child", &error))
-            .and_then(|child| {
+        let identified =
+            identify(pid).map_err(|error| host("identify the child", &error)).and_then(|child| {
                 let own = identify(std::process::id().cast_signed());
                 Ok((own.map_err(|error| host("identify ourselves", &error))?, child))
             });
