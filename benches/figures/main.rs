@@ -5,6 +5,7 @@
 //! the first row says what the machine itself takes to start a command.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::missing_panics_doc)]
 #![allow(clippy::disallowed_methods, reason = "it measures the real clock, and waits between measurements")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is its purpose")]
 

@@ -382,6 +382,7 @@ enum Job {
     Remove { path: PathBuf },
     Append { path: PathBuf, line: Vec<u8> },
     Flush { done: Done },
+    Finish { done: Done },
 }
 
 type Done = oneshot::Sender<io::Result<()>>;
@@ -421,15 +422,25 @@ impl Writer {
         self.send(Job::Remove { path });
     }
 
-    /// Appends a line to `path` after all earlier jobs.
+    /// Appends a line to `path` some time soon.
     pub fn append(&self, path: PathBuf, line: Vec<u8>) {
         self.send(Job::Append { path, line });
     }
 
-    /// Waits until all earlier jobs are done; an error where one since the last flush failed.
+    /// Waits until all that was to be written before is written, but for appended lines, which nothing waits for;
+    /// an error where one since the last flush failed.
     pub async fn flush(&self) -> io::Result<()> {
+        self.ask(|done| Job::Flush { done }).await
+    }
+
+    /// The same, with the lines.
+    pub async fn finish(&self) -> io::Result<()> {
+        self.ask(|done| Job::Finish { done }).await
+    }
+
+    async fn ask(&self, job: impl FnOnce(Done) -> Job) -> io::Result<()> {
         let (done, answer) = oneshot::channel();
-        self.send(Job::Flush { done });
+        self.send(job(done));
         answer.await.unwrap_or_else(|_| Err(io::Error::other("the state thread has ended")))
     }
 
@@ -443,8 +454,11 @@ impl Writer {
 /// The event log is begun anew beyond this; one older file is kept.
 const MAX_EVENT_LOG: u64 = 4 << 20;
 
+/// Bytes of lines that may wait while there is always something else to do.
+const MOST_LINES: usize = 64 << 10;
+
 fn write_all(inbox: &mpsc::Receiver<Job>, trouble: &OnTrouble) {
-    let mut desk = Desk { pending: BTreeMap::new(), failing: false, trouble };
+    let mut desk = Desk { pending: BTreeMap::new(), lines: BTreeMap::new(), failing: false, trouble };
     loop {
         // What waits behind is taken first: of several versions of one file only the newest is written.
         let job = if let Ok(job) = inbox.try_recv() {
@@ -452,9 +466,15 @@ fn write_all(inbox: &mpsc::Receiver<Job>, trouble: &OnTrouble) {
         } else {
             // A failure is kept for the next round, and told to whoever asks by `flush`.
             let _ = desk.clear();
-            match inbox.recv() {
-                Ok(job) => job,
-                Err(mpsc::RecvError) => return drop(desk.clear()),
+            // Whoever waits for state is not kept waiting for history.
+            if let Ok(job) = inbox.try_recv() {
+                job
+            } else {
+                desk.clear_lines();
+                match inbox.recv() {
+                    Ok(job) => job,
+                    Err(mpsc::RecvError) => return drop(desk.clear()),
+                }
             }
         };
         match job {
@@ -473,8 +493,12 @@ fn write_all(inbox: &mpsc::Receiver<Job>, trouble: &OnTrouble) {
                 desk.pending.remove(&path);
                 desk.report(files::remove_if_there(&path).err().as_ref(), &path);
             }
-            Job::Append { path, line } => desk.report(append(&path, &line).err().as_ref(), &path),
+            Job::Append { path, line } => desk.append(path, &line),
             Job::Flush { done } => drop(done.send(desk.clear())),
+            Job::Finish { done } => {
+                desk.clear_lines();
+                let _ = done.send(desk.clear()); // whoever asked may have gone
+            }
         }
     }
 }
@@ -482,6 +506,8 @@ fn write_all(inbox: &mpsc::Receiver<Job>, trouble: &OnTrouble) {
 /// What is still to be written, and how the writing goes.
 struct Desk<'a> {
     pending: BTreeMap<PathBuf, Vec<u8>>,
+    /// Lines by file: many are one write.
+    lines: BTreeMap<PathBuf, Vec<u8>>,
     failing: bool,
     trouble: &'a OnTrouble,
 }
@@ -501,6 +527,22 @@ impl Desk<'_> {
         first
     }
 
+    fn append(&mut self, path: PathBuf, line: &[u8]) {
+        let lines = self.lines.entry(path).or_default();
+        lines.extend(line);
+        if lines.len() >= MOST_LINES {
+            self.clear_lines();
+        }
+    }
+
+    /// Lines that cannot be written are lost: they are history, not state.
+    fn clear_lines(&mut self) {
+        for (path, lines) in std::mem::take(&mut self.lines) {
+            let outcome = append(&path, &lines);
+            self.report(outcome.as_ref().err(), &path);
+        }
+    }
+
     fn report(&mut self, failure: Option<&io::Error>, path: &std::path::Path) {
         match failure {
             None if self.failing => {
@@ -516,7 +558,7 @@ impl Desk<'_> {
     }
 }
 
-fn append(path: &std::path::Path, line: &[u8]) -> io::Result<()> {
+fn append(path: &std::path::Path, lines: &[u8]) -> io::Result<()> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
     let mut options = std::fs::OpenOptions::new();
     options.append(true).create(true).mode(0o600);
@@ -525,7 +567,7 @@ fn append(path: &std::path::Path, line: &[u8]) -> io::Result<()> {
         std::fs::rename(path, path.with_extension("jsonl.1"))?;
         file = options.open(path)?;
     }
-    file.write_all(line)
+    file.write_all(lines)
 }
 
 #[cfg(test)]

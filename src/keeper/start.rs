@@ -161,12 +161,17 @@ impl Starting<'_> {
         };
         let (started_at, started) = (clock::wall(), clock::monotonic());
         drop(theirs);
-        let up = self.prepare(&line).and_then(|prepared| {
-            let child = identify(pid).map_err(|error| host("identify the child", &error))?;
+        // What takes us time is done here, while the child prepares itself: once it is ready it waits for us.
+        let identified =
+            identify(pid).map_err(|error| host("identify the child", &error)).and_then(|child| {
+                let own = identify(std::process::id().cast_signed());
+                Ok((own.map_err(|error| host("identify ourselves", &error))?, child))
+            });
+        let up = identified.and_then(|(keeper, child)| {
+            let prepared = self.prepare(&line)?;
             let record = Record {
                 intent: self.intent.clone(),
-                keeper: identify(std::process::id().cast_signed())
-                    .map_err(|error| host("identify ourselves", &error))?,
+                keeper,
                 child,
                 uid: prepared.uid,
                 started_at,
