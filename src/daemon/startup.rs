@@ -44,7 +44,7 @@ use crate::{
         spec::WrittenSpec,
     },
     controller::{self, Heartbeat},
-    host::{delegation, files, lock, machine, reaper, specfile::DirId},
+    host::{delegation, files, lock, machine, reaper},
     plan::{Desired, Session, Wanted},
 };
 
@@ -314,7 +314,7 @@ fn start_sources(
     let directories = &daemon.paths.directories;
     let machine = daemon.machine;
     let (updates, mut news) = unbounded_channel();
-    let recorded = daemon.instance.borrow().specs.map(|(dev, ino)| DirId { dev, ino });
+    let recorded = daemon.instance.borrow().specs;
     let source = specs::Options {
         directory: directories.sessions.clone(),
         mode: if options.system { 0o755 } else { 0o700 },
