@@ -9,11 +9,11 @@
     reason = "a test fails by panicking, and waits on the real clock"
 )]
 
-mod harness;
 #[path = "spec_files/contents.rs"]
 mod contents;
 #[path = "spec_files/directory.rs"]
 mod directory;
+mod harness;
 #[path = "spec_files/kinds.rs"]
 mod kinds;
 #[path = "spec_files/names.rs"]

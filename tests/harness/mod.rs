@@ -479,7 +479,9 @@ impl Atm {
 
 /// Asserts that nothing in `text` could act on a terminal.
 pub fn assert_harmless(what: &str, text: &str) {
-    let bad = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let bad = |c: char| {
+        (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     if let Some(at) = text.find(bad) {
         let from = text[..at].char_indices().rev().nth(60).map_or(0, |(at, _)| at);
         panic!("{what} has a raw {:?} after {:?}", text[at..].chars().next(), &text[from..at]);

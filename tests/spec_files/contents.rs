@@ -29,7 +29,10 @@ fn a_file_without_content_keeps_a_running_session_and_starts_no_new_one() {
 
     atm.write_spec("new", "");
     let session = atm.wait_error("new", "the file is empty");
-    assert_eq!((&session["status"]["phase"], &session["status"]["reason"]), (&"Pending".into(), &"InvalidSpec".into()));
+    assert_eq!(
+        (&session["status"]["phase"], &session["status"]["reason"]),
+        (&"Pending".into(), &"InvalidSpec".into())
+    );
     assert!(session["spec"].is_null());
     atm.write_spec("new", SLEEPER);
     atm.wait_pid("new");
@@ -73,14 +76,22 @@ fn every_mistake_is_told_with_its_place_and_a_hint() {
         ("tab", with("labels:\n\ta: b\n"), &["a tab cannot indent", "\"line\":3", "use spaces"]),
         ("two", with("---\ncommand: [b]\n"), &["a second document begins here", "\"line\":2"]),
         ("twice", with("command: [b]\n"), &["duplicate key `command`", "first written on line 1"]),
-        ("twice-below", with("env: {A: '1', A: '2'}\n"), &["duplicate key `A`", "\"line\":2", "\"column\":15"]),
+        (
+            "twice-below",
+            with("env: {A: '1', A: '2'}\n"),
+            &["duplicate key `A`", "\"line\":2", "\"column\":15"],
+        ),
         ("merge", b"<<: {command: [a]}\n".to_vec(), &["<<"]),
         ("anchor", b"command: &c [a]\nlabels: *c\n".to_vec(), &["anchors are not supported"]),
         ("tag", b"command: !!binary aGVsbG8=\n".to_vec(), &["tags are not supported"]),
         ("typo", with("maxIdel: 1h\n"), &["unknown key `maxIdel`", "did you mean `maxIdle`?"]),
         ("case", with("restartpolicy: Always\n"), &["did you mean `restartPolicy`?"]),
         ("value", with("onChange: whenidle\n"), &["did you mean `WhenIdle`?"]),
-        ("port", with("env: {PORT: 8080}\n"), &["env.PORT", "expected a text, found the number `8080`", "put it in quotes"]),
+        (
+            "port",
+            with("env: {PORT: 8080}\n"),
+            &["env.PORT", "expected a text, found the number `8080`", "put it in quotes"],
+        ),
         ("number", with("owner: 1e3\n"), &["expected a name, found the number `1e3`"]),
         ("nothing", with("env: {A: ~}\n"), &["expected a text, found nothing"]),
         ("word", with("priority: high\n"), &["expected a whole number", "found the text `high`"]),
@@ -89,7 +100,11 @@ fn every_mistake_is_told_with_its_place_and_a_hint() {
         ("list", b"- a\n".to_vec(), &["expected a mapping", "found a list"]),
         ("missing", b"priority: 3\n".to_vec(), &["the key `command` is missing"]),
         ("quote", b"command: sleep '10\n".to_vec(), &["a quote in the command is not closed"]),
-        ("many", with("prioriti: 3\nterminal: 3\n"), &["did you mean `priority`?", "expected `true`, `false`"]),
+        (
+            "many",
+            with("prioriti: 3\nterminal: 3\n"),
+            &["did you mean `priority`?", "expected `true`, `false`"],
+        ),
     ];
     let atm = Atm::start();
     for (name, bytes, _) in &rows {
@@ -110,7 +125,10 @@ fn every_mistake_is_told_with_its_place_and_a_hint() {
     assert!(health["summary"].as_str().unwrap().contains(&format!("{} invalid specs", rows.len())));
     // The line itself and a caret, for people.
     let page = atm.ok(&["describe", "typo"]);
-    assert!(page.contains("typo.yaml:2:1") && page.contains("2 | maxIdel: 1h") && page.contains("^^^^^^^"), "{page}");
+    assert!(
+        page.contains("typo.yaml:2:1") && page.contains("2 | maxIdel: 1h") && page.contains("^^^^^^^"),
+        "{page}"
+    );
 }
 
 /// S12, S13, S16, S22: what looks odd and is a spec like any other.
@@ -173,13 +191,16 @@ fn a_live_field_keeps_its_process() {
 #[test]
 fn a_field_of_the_process_replaces_it() {
     let atm = Atm::start();
-    let spec = |text: &str| format!("command: [sleep, '1000']\nonChange: Restart\nterminationGracePeriod: 1s\n{text}\n");
+    let spec = |text: &str| {
+        format!("command: [sleep, '1000']\nonChange: Restart\nterminationGracePeriod: 1s\n{text}\n")
+    };
     atm.drop_spec("a", &spec(""));
     let mut before = atm.wait_pid("a");
     for text in ["env: {A: b}", "workingDir: /", "terminal: false", "terminal: {columns: 100, rows: 30}"] {
         atm.drop_spec("a", &spec(text));
         let session = atm.wait("a", text, |s| {
-            s["status"]["phase"] == "Running" && s["status"]["pid"].as_i64().is_some_and(|p| p != i64::from(before))
+            s["status"]["phase"] == "Running"
+                && s["status"]["pid"].as_i64().is_some_and(|p| p != i64::from(before))
         });
         before = i32::try_from(session["status"]["pid"].as_i64().unwrap()).unwrap();
     }

@@ -153,7 +153,9 @@ fn a_mount_over_the_directory_stops_nothing() {
     };
     let specs = atm.specs().display().to_string();
     inside(&["mount", "-t", "tmpfs", "none", &specs]);
-    atm.wait_health("without specs", |h| h["specsUnavailable"].to_string().contains("another one than before"));
+    atm.wait_health("without specs", |h| {
+        h["specsUnavailable"].to_string().contains("another one than before")
+    });
     assert_eq!(pids(&atm), before);
     inside(&["umount", &specs]);
     atm.wait_health("with specs", |h| h["specsUnavailable"].is_null());
@@ -207,7 +209,8 @@ fn a_storm_beyond_the_kernels_queue_converges() {
     atm.drop_spec("last", SLEEPER);
     atm.wait_pid("last");
     atm.wait("storm", "nobody", |_| {
-        let mut names: Vec<_> = atm.list().into_iter().map(|s| s["name"].as_str().unwrap().to_owned()).collect();
+        let mut names: Vec<_> =
+            atm.list().into_iter().map(|s| s["name"].as_str().unwrap().to_owned()).collect();
         names.sort();
         names == ["comes", "last", "stays"]
     });
@@ -267,7 +270,8 @@ fn what_may_not_be_read_keeps_its_session() {
     }
     atm.up();
     let before = three(&atm);
-    let mode = |path: std::path::PathBuf, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let mode =
+        |path: std::path::PathBuf, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     mode(atm.spec_path("a"), 0o000);
     atm.wait_error("a", "it cannot be opened");
     mode(atm.specs(), 0o000);

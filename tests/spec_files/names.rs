@@ -37,7 +37,9 @@ fn odd_names_are_ignored_and_never_reach_a_terminal_raw() {
     atm.settle();
     let names: Vec<_> = atm.list().into_iter().map(|s| s["name"].clone()).collect();
     assert_eq!(names, ["upper"]);
-    for verb in [&["get"][..], &["get", "-o", "wide"], &["events"], &["status"], &["plan"], &["describe", "upper"]] {
+    for verb in
+        [&["get"][..], &["get", "-o", "wide"], &["events"], &["status"], &["plan"], &["describe", "upper"]]
+    {
         assert_harmless(&format!("{verb:?}"), &atm.ok(verb));
     }
     let validated = atm.atm_with_flags(&["validate"]);
@@ -57,7 +59,9 @@ fn control_characters_in_a_file_never_reach_a_terminal_raw() {
     );
     let refused = atm.wait("good", "known", |s| !s.is_null());
     if refused["status"]["reason"] != "InvalidSpec" {
-        atm.wait("good", "ended or running", |s| s["status"]["phase"] != "Pending" || s["status"]["exit"].is_object());
+        atm.wait("good", "ended or running", |s| {
+            s["status"]["phase"] != "Pending" || s["status"]["exit"].is_object()
+        });
     }
     // Invalid: the line itself is shown.
     atm.write_spec("raw", "command: [\x1b[31m\nx: \x07\n");
@@ -66,7 +70,9 @@ fn control_characters_in_a_file_never_reach_a_terminal_raw() {
     for name in ["raw", "key", "type"] {
         atm.wait(name, "refused", |s| s["status"]["reason"] == "InvalidSpec");
     }
-    for verb in [&["get"][..], &["get", "-o", "wide"], &["get", "-o", "yaml"], &["events"], &["status"], &["plan"]] {
+    for verb in
+        [&["get"][..], &["get", "-o", "wide"], &["get", "-o", "yaml"], &["events"], &["status"], &["plan"]]
+    {
         assert_harmless(&format!("{verb:?}"), &atm.ok(verb));
     }
     for name in ["good", "raw", "key", "type"] {
@@ -89,7 +95,9 @@ fn a_file_that_changes_its_ending_keeps_its_session() {
         fs::rename(&yml, &yaml).unwrap();
     }
     fs::rename(&yaml, &yml).unwrap();
-    atm.wait("a", "in the other file", |s| s["status"]["specFile"].as_str().is_some_and(|f| f.ends_with("a.yml")));
+    atm.wait("a", "in the other file", |s| {
+        s["status"]["specFile"].as_str().is_some_and(|f| f.ends_with("a.yml"))
+    });
     assert_eq!(atm.wait_pid("a"), pid);
     let session = atm.get("a");
     assert_eq!(session["generation"], 1);
@@ -118,7 +126,8 @@ fn of_two_files_for_one_name_the_one_in_force_stays() {
     fs::write(&yml, format!("{SLEEPER}priority: 2\n")).unwrap();
     atm.remove_spec("a");
     atm.wait("a", "in the other file", |s| {
-        s["status"]["specFile"].as_str().is_some_and(|f| f.ends_with("a.yml")) && s["status"]["specError"].is_null()
+        s["status"]["specFile"].as_str().is_some_and(|f| f.ends_with("a.yml"))
+            && s["status"]["specError"].is_null()
     });
     assert_eq!(atm.wait_pid("a"), pid);
     // And in turn.

@@ -38,7 +38,9 @@ fn a_file_that_is_written_slowly_counts_when_it_is_closed() {
     assert_eq!(atm.get("known")["generation"], 1);
     drop(files);
     for name in &names {
-        atm.wait(name, "in force whole", |s| s["spec"]["labels"]["c"] == "x" && s["status"]["phase"] == "Running");
+        atm.wait(name, "in force whole", |s| {
+            s["spec"]["labels"]["c"] == "x" && s["status"]["phase"] == "Running"
+        });
         let before = usize::from(name == "known");
         assert_eq!(atm.count_events(name, "SpecChanged"), 1 + before, "{name}");
         assert_eq!(atm.count_events(name, "InvalidSpec"), 0, "{name}");
@@ -201,7 +203,9 @@ fn editors_at_work_change_what_they_saved_and_nothing_else() {
     fs::remove_file(at("a.yaml")).unwrap();
     put("a.yaml", &text(4));
     saved(4);
-    for leftover in ["a.yaml.bak", "a.yaml.orig", "a.yaml.rej", "a.yaml.dpkg-new", "a.yaml.rpmsave", "b.tmp", ".b.yaml"] {
+    for leftover in
+        ["a.yaml.bak", "a.yaml.orig", "a.yaml.rej", "a.yaml.dpkg-new", "a.yaml.rpmsave", "b.tmp", ".b.yaml"]
+    {
         put(leftover, "command: [sleep, '4']\n");
     }
     atm.settle();
@@ -216,7 +220,9 @@ fn a_storm_on_one_name_ends_in_its_last_state_with_never_two_copies() {
     // Two meanings that need a new run each, told apart from all other processes by their time.
     let token = format!("{}", 900_000 + std::process::id());
     let counted = token.clone();
-    let spec = |last: char| format!("command: [sleep, '{token}.{last}']\nonChange: Restart\nbackoff: {{initial: 0s}}\n");
+    let spec = |last: char| {
+        format!("command: [sleep, '{token}.{last}']\nonChange: Restart\nbackoff: {{initial: 0s}}\n")
+    };
     let copies = Copies::count(move || running_with(&counted).len());
     for round in 0..3000 {
         atm.drop_spec("a", &spec(if round % 2 == 0 { '1' } else { '2' }));
@@ -289,14 +295,21 @@ fn a_full_disk_under_the_writer_changes_nothing() {
     atm.through = ["unshare", "-m", "sh", "-c", &mount, "sh"].map(str::to_owned).into();
     atm.up();
     let inside = |name: &str| {
-        std::path::PathBuf::from(format!("/proc/{}/root{}", atm.daemon_pid(), atm.specs().join(name).display()))
+        std::path::PathBuf::from(format!(
+            "/proc/{}/root{}",
+            atm.daemon_pid(),
+            atm.specs().join(name).display()
+        ))
     };
     fs::write(inside("a.yaml"), SLEEPER).unwrap();
     let pid = atm.wait_pid("a");
     // Fills it to the last page but for what `a.yaml` has, which truncating it gives back.
     let mut filler = fs::File::create(inside("filler")).unwrap();
     while filler.write_all(&[b'x'; 1024]).is_ok() {}
-    let long = format!("{SLEEPER}labels:\n{}", (0..300).map(|n| format!("  label{n}: some value\n")).collect::<String>());
+    let long = format!(
+        "{SLEEPER}labels:\n{}",
+        (0..300).map(|n| format!("  label{n}: some value\n")).collect::<String>()
+    );
     assert!(fs::write(inside("a.yaml"), &long).is_err(), "the disk is not full");
     let cut = fs::metadata(inside("a.yaml")).unwrap().len();
     assert!(cut < long.len() as u64);
