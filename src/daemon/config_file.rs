@@ -191,7 +191,7 @@ mod tests {
 
     fn file(text: &str) -> Sight {
         let size = text.len() as u64;
-        let id = DirId { dev: 1, ino: 1 };
+        let id = DirId { dev: 1, ino: 1, born: None };
         let own = Inode { id, size, modified: (0, 0), changed: (0, 0), mode: 0o100_644, uid: 0, links: 1 };
         Sight::Present { stamp: Some(Stamp { own, target: None }), bytes: Ok(text.into()), torn: false }
     }

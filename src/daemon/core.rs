@@ -156,7 +156,6 @@ impl<K: Keepers> Daemon<K> {
     /// Remembers which spec directory is believed, so that another one in its place is noticed at the next start.
     pub fn remember_specs(&self, identity: DirId) {
         let mut instance = self.instance.borrow_mut();
-        let identity = (identity.dev, identity.ino);
         if instance.specs != Some(identity) {
             instance.specs = Some(identity);
             if let Ok(bytes) = serde_json::to_vec(&*instance) {

@@ -16,7 +16,10 @@ use crate::{
         spec::Digest,
         time::{BootId, Moment, Timestamp},
     },
-    host::files::{self, Durability},
+    host::{
+        files::{self, Durability},
+        specfile::DirId,
+    },
     plan::{Ended, History, RestartRequest, Will},
 };
 
@@ -278,9 +281,9 @@ pub struct Instance {
     pub version: u32,
     /// Whose keepers these are.
     pub instance: InstanceId,
-    /// Device and inode of the spec directory that was believed last.
+    /// The spec directory that was believed last.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub specs: Option<(u64, u64)>,
+    pub specs: Option<DirId>,
 }
 
 /// One file that could not be read and was set aside.

@@ -44,7 +44,7 @@ use crate::{
         spec::WrittenSpec,
     },
     controller::{self, Heartbeat},
-    host::{delegation, files, lock, machine, reaper, specfile::DirId},
+    host::{delegation, files, lock, machine, reaper},
     plan::{Desired, Session, Wanted},
 };
 
@@ -314,7 +314,7 @@ fn start_sources(
     let directories = &daemon.paths.directories;
     let machine = daemon.machine;
     let (updates, mut news) = unbounded_channel();
-    let recorded = daemon.instance.borrow().specs.map(|(dev, ino)| DirId { dev, ino });
+    let recorded = daemon.instance.borrow().specs;
     let source = specs::Options {
         directory: directories.sessions.clone(),
         mode: if options.system { 0o755 } else { 0o700 },
@@ -351,10 +351,17 @@ async fn reap_orphans(daemon: Rc<Daemon<LinuxKeepers>>) {
 
 /// A full look at everything, in any case.
 async fn resync(daemon: Rc<Daemon<LinuxKeepers>>) {
+    let reader = daemon.store.reader();
     loop {
-        let interval = daemon.store.look().config.resync_interval.0;
-        tokio::time::sleep(interval.max(Duration::from_secs(1))).await;
-        let _ = daemon.inputs.send(Input::Resync); // the loop has ended
+        let interval = daemon.store.look().config.resync_interval;
+        // A changed interval holds from now, and not only after the one before is over.
+        let changed = reader.wait_until(|world| world.config.resync_interval != interval);
+        tokio::select! {
+            () = changed => {}
+            () = tokio::time::sleep(interval.0.max(Duration::from_secs(1))) => {
+                let _ = daemon.inputs.send(Input::Resync); // fails when the loop has ended
+            }
+        }
     }
 }
 

@@ -30,6 +30,10 @@ pub struct DirId {
     pub dev: u64,
     /// Inode.
     pub ino: u64,
+    /// When it was made: seconds and nanoseconds, where the file system tells. Numbers of deleted inodes are
+    /// given out again at once, so that without it a directory made anew passes for the one it replaces.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub born: Option<(i64, u32)>,
 }
 
 /// What the kernel says of one inode.
@@ -285,9 +289,14 @@ fn inode_of(fd: impl AsFd) -> Result<Inode, Errno> {
 fn inode_at(fd: impl AsFd, name: &OsStr, flags: AtFlags) -> Result<Inode, Errno> {
     // An automounter is not asked to mount anything for a look.
     let flags = flags | AtFlags::NO_AUTOMOUNT;
-    let stat = rustix::fs::statx(fd, name, flags, StatxFlags::BASIC_STATS)?;
+    let stat = rustix::fs::statx(fd, name, flags, StatxFlags::BASIC_STATS | StatxFlags::BTIME)?;
+    let tells_birth = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
     Ok(Inode {
-        id: DirId { dev: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor), ino: stat.stx_ino },
+        id: DirId {
+            dev: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
+            ino: stat.stx_ino,
+            born: tells_birth.then_some((stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)),
+        },
         size: stat.stx_size,
         modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
         changed: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
@@ -378,7 +387,7 @@ mod tests {
         names.sort();
         assert_eq!(names, [("a".into(), true), ("c".into(), true), ("d".into(), true)]);
         let seen = fs::metadata(dir.path()).unwrap();
-        assert_eq!(open.id(), DirId { dev: seen.dev(), ino: seen.ino() });
+        assert_eq!((open.id().dev, open.id().ino), (seen.dev(), seen.ino()));
     }
 
     #[test]
@@ -392,5 +401,23 @@ mod tests {
         fs::write(path.join("a"), "other").unwrap();
         assert_eq!(open.read(OsStr::new("a"), 16), Sight::Missing);
         assert_ne!(open.id(), Directory::open(&path).unwrap().id());
+    }
+
+    #[test]
+    fn a_directory_made_anew_is_another_one_whatever_its_number() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("d");
+        fs::create_dir(&path).unwrap();
+        let first = Directory::open(&path).unwrap().id();
+        if first.born.is_none() {
+            eprintln!("skipped: this file system tells no time of birth");
+            return;
+        }
+        // Some file systems give the number out again, at once.
+        for _ in 0..20 {
+            fs::remove_dir(&path).unwrap();
+            fs::create_dir(&path).unwrap();
+            assert_ne!(Directory::open(&path).unwrap().id(), first);
+        }
     }
 }

@@ -23,7 +23,8 @@ fn many_specs_that_vanish_at_once_and_come_back_stop_nobody() {
     for name in &names {
         atm.remove_spec(name);
     }
-    let told = wait_until(|| atm.events(&[]).iter().any(|e| e["message"].to_string().contains("vanished at once")));
+    let told =
+        wait_until(|| atm.events(&[]).iter().any(|e| e["message"].to_string().contains("vanished at once")));
     assert!(told, "{}", atm.daemon_log());
     for name in &names {
         atm.drop_spec(name, SLEEPER);
@@ -65,6 +66,7 @@ fn a_removed_spec_ends_its_session_soon_and_a_recreated_one_does_not() {
         atm.remove_spec("a");
         std::thread::sleep(Duration::from_millis(20));
         atm.drop_spec("a", SLEEPER);
+        std::thread::sleep(Duration::from_millis(50));
     }
     atm.settle();
     assert_eq!(atm.wait_pid("a"), pid);

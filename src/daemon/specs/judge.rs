@@ -76,7 +76,8 @@ impl Rules {
                 stamp.own.uid, file.uid
             ));
         }
-        if file.is_writable_by_others() {
+        // A link is writable by everybody, and one that leads nowhere has no file that could be.
+        if !file.is_link() && file.is_writable_by_others() {
             let mode = file.mode & 0o7777;
             return Some(format!("others than its owner may write it (mode {mode:04o}): `chmod go-w` it"));
         }

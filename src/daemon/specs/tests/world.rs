@@ -49,7 +49,7 @@ pub const SYSTEM: Rules = Rules { system: true, uid: 0 };
 
 fn directory(ino: u64, mode: u32) -> Inode {
     Inode {
-        id: DirId { dev: 1, ino },
+        id: DirId { dev: 1, ino, born: None },
         size: 0,
         modified: (0, 0),
         changed: (0, 0),
@@ -72,7 +72,7 @@ impl World {
     }
 
     pub fn with(rules: Rules, recorded: Option<u64>, known: Vec<Known>) -> Self {
-        let recorded = recorded.map(|ino| DirId { dev: 1, ino });
+        let recorded = recorded.map(|ino| DirId { dev: 1, ino, born: None });
         Self {
             ledger: Ledger::new("/specs".into(), rules, recorded, known),
             now: Moment::from_nanos(3_600_000_000_000),
@@ -132,7 +132,7 @@ impl World {
     /// The same, without any event.
     pub fn put(&mut self, file: &str, text: &str) {
         self.next_inode += 1;
-        let id = DirId { dev: 1, ino: self.next_inode };
+        let id = DirId { dev: 1, ino: self.next_inode, born: None };
         let inode = Inode {
             id,
             size: 0,
