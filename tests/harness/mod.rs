@@ -23,6 +23,8 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 /// Directories of one test, and the daemon on them.
 pub struct Atm {
     dir: TempDir,
+    /// Where the runtime directory is, if not with the others.
+    runtime: Option<TempDir>,
     daemon: Option<Child>,
     notify: Option<UnixDatagram>,
     /// Added to the daemon's environment.
@@ -38,7 +40,23 @@ impl Atm {
     pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("atm-test-").tempdir().unwrap();
         fs::create_dir(dir.path().join("sessions.d")).unwrap();
-        Self { dir, daemon: None, notify: None, env: Vec::new(), args: Vec::new(), through: Vec::new() }
+        Self {
+            dir,
+            runtime: None,
+            daemon: None,
+            notify: None,
+            env: Vec::new(),
+            args: Vec::new(),
+            through: Vec::new(),
+        }
+    }
+
+    /// Directories without a daemon, the runtime directory below `base`: on machines it is on another file system.
+    pub fn with_runtime_in(base: &Path) -> Self {
+        let runtime = tempfile::Builder::new().prefix("atm-test-").tempdir_in(base).unwrap();
+        let mut atm = Self::new();
+        atm.runtime = Some(runtime);
+        atm
     }
 
     /// A daemon that is up.
@@ -51,6 +69,11 @@ impl Atm {
     /// A path below the test's directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// The runtime directory.
+    pub fn runtime(&self) -> PathBuf {
+        self.runtime.as_ref().map_or_else(|| self.path("run"), |base| base.path().join("run"))
     }
 
     pub fn spec_path(&self, name: &str) -> PathBuf {
@@ -68,7 +91,7 @@ impl Atm {
         [
             ("--config", at("atm.yaml")),
             ("--sessions-dir", at("sessions.d")),
-            ("--runtime-dir", at("run")),
+            ("--runtime-dir", self.runtime().display().to_string()),
             ("--state-dir", at("state")),
             ("--log-dir", at("log")),
         ]
@@ -208,7 +231,7 @@ impl Atm {
 
     /// Runs a verb.
     pub fn atm(&self, args: &[&str]) -> Output {
-        self.command().args(args).env("ATM_SOCKET", self.path("run/atm.sock")).output().unwrap()
+        self.command().args(args).env("ATM_SOCKET", self.runtime().join("atm.sock")).output().unwrap()
     }
 
     /// Runs a verb with the directories given, as one does while the daemon is down.
