@@ -1,4 +1,12 @@
 //! The real command line: against a fake daemon on a real socket, and against real keepers without a daemon.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "all of this is a test, its helpers too"
+)]
 
 #[path = "cli/fake.rs"]
 mod fake;
@@ -14,3 +22,5 @@ mod steering;
 mod support;
 #[path = "cli/talking.rs"]
 mod talking;
+#[path = "cli/writing.rs"]
+mod writing;

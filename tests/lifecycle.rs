@@ -2,7 +2,7 @@
 
 mod harness;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use harness::{Atm, descendants, is_alive, wait_until};
 
@@ -32,7 +32,8 @@ fn a_live_field_keeps_the_process_and_a_changed_command_replaces_it() {
 
     atm.drop_spec("a", "command: [sleep, '1001']\nonChange: Restart\n");
     atm.wait("a", "another process", |s| {
-        s["status"]["phase"] == "Running" && s["status"]["pid"].as_i64().is_some_and(|pid| pid != i64::from(first))
+        s["status"]["phase"] == "Running"
+            && s["status"]["pid"].as_i64().is_some_and(|pid| pid != i64::from(first))
     });
     assert!(!is_alive(first));
 }
@@ -48,10 +49,13 @@ fn what_hides_from_its_session_ends_with_it() {
     let keeper = atm.get("a")["status"]["keeperPid"].as_i64().unwrap();
     let keeper = i32::try_from(keeper).unwrap();
     let mut tree = Vec::new();
-    assert!(wait_until(|| {
-        tree = descendants(keeper);
-        tree.len() == 2
-    }), "{tree:?}");
+    assert!(
+        wait_until(|| {
+            tree = descendants(keeper);
+            tree.len() == 2
+        }),
+        "{tree:?}"
+    );
     atm.remove_spec("a");
     atm.wait_gone("a");
     assert!(!is_alive(main));
@@ -67,7 +71,7 @@ fn a_command_that_ignores_the_stop_signal_ends_after_its_grace_and_not_before() 
     atm.drop_spec("a", &format!("command: [sh, -c, {deaf:?}]\nterminationGracePeriod: 2s\n"));
     let pid = atm.wait_pid("a");
     atm.wait_output("a", "deaf");
-    let asked = Instant::now();
+    let asked = harness::now();
     atm.ok(&["stop", "a"]);
     let took = asked.elapsed();
     assert!(!is_alive(pid));
@@ -109,7 +113,10 @@ fn the_fifth_of_four_waits_and_starts_when_one_goes() {
 #[test]
 fn nothing_is_lost_and_nothing_doubled_when_the_daemon_is_killed() {
     let mut atm = Atm::start();
-    atm.drop_spec("stays", "command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo line $i; sleep 0.02; done']\n");
+    atm.drop_spec(
+        "stays",
+        "command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo line $i; sleep 0.02; done']\n",
+    );
     let until_told = format!("while [ ! -e {} ]; do sleep 0.02; done; exit 7", atm.path("go").display());
     atm.drop_spec("ends", &format!("command: [sh, -c, {until_told:?}]\nrestartPolicy: Never\n"));
     let (stays, ends) = (atm.wait_pid("stays"), atm.wait_pid("ends"));
@@ -143,10 +150,13 @@ fn a_lost_keeper_takes_its_tree_along_and_its_session_comes_back() {
     let session = atm.wait_phase("a", "Running");
     let keeper = i32::try_from(session["status"]["keeperPid"].as_i64().unwrap()).unwrap();
     let mut tree = Vec::new();
-    assert!(wait_until(|| {
-        tree = descendants(keeper);
-        tree.len() == 2
-    }), "{tree:?}");
+    assert!(
+        wait_until(|| {
+            tree = descendants(keeper);
+            tree.len() == 2
+        }),
+        "{tree:?}"
+    );
     let first = session["runId"].clone();
     harness::signal(keeper, 9);
     let again = atm.wait("a", "running again", |s| s["status"]["phase"] == "Running" && s["runId"] != first);
@@ -166,4 +176,23 @@ fn a_second_daemon_says_who_the_first_one_is() {
     assert_eq!(output.status.code(), Some(75));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains(&format!("pid {}", atm.daemon_pid())), "{said}");
+}
+
+#[test]
+fn what_was_removed_while_no_daemon_looked_is_ended_and_never_started() {
+    let mut atm = Atm::start();
+    let once = format!("command: [sh, -c, 'echo ran >> {}']\n", atm.path("ran").display());
+    atm.drop_spec("live", SLEEPER);
+    atm.drop_spec("idle", &once);
+    let pid = atm.wait_pid("live");
+    atm.wait_phase("idle", "Succeeded");
+    atm.ok(&["stop", "idle"]);
+    atm.kill_daemon();
+    atm.remove_spec("live");
+    atm.remove_spec("idle");
+    atm.up();
+    atm.wait_gone("live");
+    atm.wait_gone("idle");
+    assert!(!is_alive(pid));
+    assert_eq!(std::fs::read_to_string(atm.path("ran")).unwrap(), "ran\n", "it was started again");
 }

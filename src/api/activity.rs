@@ -132,10 +132,7 @@ mod tests {
         let good = page(&[MAGIC, 1, first, second, 70, 0, 2, 9]);
         let activity = read(&good, &boot).unwrap();
         assert_eq!(activity.output, Some(Moment::from_nanos(70)));
-        assert_eq!(
-            (activity.input, activity.attached, activity.output_bytes),
-            (None, 2, 9)
-        );
+        assert_eq!((activity.input, activity.attached, activity.output_bytes), (None, 2, 9));
 
         let other = BootId("00000000-0d2f-4b0a-9c55-1f3a2b4c5d6e".to_owned());
         assert_eq!(read(&good, &other), Err(ActivityError::OtherBoot));

@@ -22,10 +22,7 @@ const GIB: u64 = 1 << 30;
 /// The user's home.
 pub const WORKING_DIR: &str = "~";
 /// The size of a terminal that nobody has attached to: wide enough for what agents draw.
-pub const TERMINAL: Terminal = Terminal::Pty {
-    columns: COLUMNS,
-    rows: ROWS,
-};
+pub const TERMINAL: Terminal = Terminal::Pty { columns: COLUMNS, rows: ROWS };
 /// Of [`TERMINAL`].
 pub const COLUMNS: u16 = 120;
 /// Of [`TERMINAL`].
@@ -35,11 +32,8 @@ pub const RESUME: Resume = Resume::Auto;
 /// A command that ended well has done its work.
 pub const RESTART_POLICY: RestartPolicy = RestartPolicy::OnFailure;
 /// Delays between restarts after failures.
-pub const BACKOFF: Backoff = Backoff {
-    initial: seconds(1),
-    max: seconds(5 * MINUTE),
-    reset_after: seconds(10 * MINUTE),
-};
+pub const BACKOFF: Backoff =
+    Backoff { initial: seconds(1), max: seconds(5 * MINUTE), reset_after: seconds(10 * MINUTE) };
 /// Time to save work after the stop signal.
 pub const TERMINATION_GRACE_PERIOD: Dur = seconds(10);
 /// SIGTERM.
@@ -91,24 +85,12 @@ pub const RESYNC_INTERVAL: Dur = seconds(30);
 /// For a busy session to finish its turn.
 pub const AGE_GRACE: Dur = seconds(15 * MINUTE);
 /// Thresholds when `maxSessions` is reached.
-pub const EMERGENCY: Emergency = Emergency {
-    max_idle: seconds(5 * MINUTE),
-    max_age: seconds(HOUR),
-};
+pub const EMERGENCY: Emergency = Emergency { max_idle: seconds(5 * MINUTE), max_age: seconds(HOUR) };
 /// A restart keeps sessions, a stop ends them.
 pub const ON_SHUTDOWN: OnShutdown = OnShutdown::Auto;
 /// Limits of the control socket.
-pub const CLIENTS: Clients = Clients {
-    max: 10,
-    buffer: 100,
-    max_message: Size(MIB),
-    broadcast_rate: 10,
-};
+pub const CLIENTS: Clients = Clients { max: 10, buffer: 100, max_message: Size(MIB), broadcast_rate: 10 };
 /// Limits of output files.
-pub const LOGS: Logs = Logs {
-    max_size: Size(10 * MIB),
-    max_files: 7,
-    max_age: seconds(7 * DAY),
-};
+pub const LOGS: Logs = Logs { max_size: Size(10 * MIB), max_files: 7, max_age: seconds(7 * DAY) };
 /// Many times what the daemon needs for a thousand sessions.
 pub const DAEMON_MEMORY_WARNING: Size = Size(100 * MIB);

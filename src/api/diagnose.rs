@@ -76,9 +76,7 @@ impl Diagnostic {
             self.message = sourceless;
         }
         // Below the first key the names may be the file's own (`env`, `labels`).
-        self.path = self
-            .path
-            .and_then(|path| path.split(['.', '[']).next().map(str::to_owned));
+        self.path = self.path.and_then(|path| path.split(['.', '[']).next().map(str::to_owned));
         self
     }
 
@@ -145,9 +143,9 @@ pub fn escape(text: &str) -> String {
 }
 
 /// Whether a character acts on a terminal instead of showing there.
-pub(super) fn unprintable(character: char) -> bool {
+pub fn unprintable(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Most characters of a value that a message repeats.
@@ -169,10 +167,7 @@ const AFTER: usize = 100;
 /// Line `number` of a file with a caret under the bytes `place` of it, and `label` beside the caret.
 pub(super) fn snippet(line: &str, number: usize, place: Range<usize>, label: &str) -> String {
     let (mut shown, mut start, mut end) = (String::new(), None, 0);
-    let focus = line
-        .char_indices()
-        .take_while(|(at, _)| *at < place.start)
-        .count();
+    let focus = line.char_indices().take_while(|(at, _)| *at < place.start).count();
     let from = focus.saturating_sub(BEFORE);
     if from > 0 {
         shown.push('…');
@@ -195,19 +190,11 @@ pub(super) fn snippet(line: &str, number: usize, place: Range<usize>, label: &st
     }
     let start = start.unwrap_or(shown.len());
     let span = start..end.max(start);
-    let caret = AnnotationKind::Primary
-        .span(span)
-        .label((!label.is_empty()).then_some(label));
-    let source = Snippet::source(shown.as_str())
-        .line_start(number)
-        .annotation(caret);
+    let caret = AnnotationKind::Primary.span(span).label((!label.is_empty()).then_some(label));
+    let source = Snippet::source(shown.as_str()).line_start(number).annotation(caret);
     let report = Renderer::plain().render(&[Level::ERROR.primary_title("").element(source)]);
     // The title and the arrow are drawn by `Diagnostic::render`, which has no source any more.
-    let drawn: Vec<&str> = report
-        .lines()
-        .skip_while(|line| line.trim() != "|")
-        .map(str::trim_end)
-        .collect();
+    let drawn: Vec<&str> = report.lines().skip_while(|line| line.trim() != "|").map(str::trim_end).collect();
     drawn.join("\n")
 }
 
@@ -248,10 +235,7 @@ mod tests {
     fn without_its_source_a_problem_quotes_no_word_of_the_file() {
         let bare = Diagnostics(vec![sample()]).without_source();
         let everything = format!("{bare:?}{bare}{}", bare.render());
-        assert!(
-            !everything.contains("hunter2") && !everything.contains("SECRET"),
-            "{everything}"
-        );
+        assert!(!everything.contains("hunter2") && !everything.contains("SECRET"), "{everything}");
         assert_eq!(bare.0[0].path.as_deref(), Some("env"));
     }
 
@@ -264,10 +248,7 @@ mod tests {
         ");
         let long = format!("{}HERE{}", "x".repeat(500), "y".repeat(500));
         let drawn = snippet(&long, 1, 500..504, "");
-        assert!(
-            drawn.contains("^^^^") && drawn.lines().all(|line| line.chars().count() < 200),
-            "{drawn}"
-        );
+        assert!(drawn.contains("^^^^") && drawn.lines().all(|line| line.chars().count() < 200), "{drawn}");
     }
 
     #[test]

@@ -38,9 +38,7 @@ pub enum FrameKind {
 impl FrameKind {
     /// The kind with this byte, if it is known.
     pub fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Hello, Self::Request, Self::Reply]
-            .into_iter()
-            .find(|kind| *kind as u8 == byte)
+        [Self::Hello, Self::Request, Self::Reply].into_iter().find(|kind| *kind as u8 == byte)
     }
 }
 
@@ -194,15 +192,9 @@ mod tests {
             assert_eq!(decode(&stream[..end]), Ok(None), "{end} bytes");
         }
         let (frame, taken) = decode(&stream).unwrap().unwrap();
-        assert_eq!(
-            (frame.kind, frame.payload, taken),
-            (FrameKind::Request as u8, &b"{}"[..], first)
-        );
+        assert_eq!((frame.kind, frame.payload, taken), (FrameKind::Request as u8, &b"{}"[..], first));
         let (frame, taken) = decode(&stream[first..]).unwrap().unwrap();
-        assert_eq!(
-            (frame.kind, frame.payload, taken),
-            (FrameKind::Reply as u8, &b""[..], 5)
-        );
+        assert_eq!((frame.kind, frame.payload, taken), (FrameKind::Reply as u8, &b""[..], 5));
     }
 
     #[test]

@@ -25,7 +25,9 @@ pub enum NameError {
     #[error("a session name has at most {MAX_NAME} characters, this one has {0}")]
     TooLong(usize),
     /// A character outside the grammar.
-    #[error("`{0}` cannot stand in a session name: use a-z, 0-9, `.`, `_` and `-`, beginning with a letter or a digit")]
+    #[error(
+        "`{0}` cannot stand in a session name: use a-z, 0-9, `.`, `_` and `-`, beginning with a letter or a digit"
+    )]
     Character(String),
     /// Two dots in a row.
     #[error("a session name cannot contain `..`")]
@@ -140,7 +142,9 @@ mod tests {
             assert!(SessionName::new(good).is_ok(), "{good}");
         }
         let long = "x".repeat(64);
-        for bad in ["", ".a", "-a", "_a", "A", "a/b", "a..b", "..", "a b", "é", "a\n", "a\0", "a\u{1b}", &long] {
+        for bad in
+            ["", ".a", "-a", "_a", "A", "a/b", "a..b", "..", "a b", "é", "a\n", "a\0", "a\u{1b}", &long]
+        {
             assert!(SessionName::new(bad).is_err(), "{bad:?}");
         }
     }

@@ -39,10 +39,7 @@ pub struct Wrong {
 impl Wrong {
     /// With no more to say than what was expected.
     pub fn expected(what: impl Into<String>) -> Self {
-        Self {
-            expected: what.into(),
-            hint: None,
-        }
+        Self { expected: what.into(), hint: None }
     }
 
     /// The same, with advice.
@@ -69,24 +66,16 @@ impl FromStr for Dur {
         if text.contains(|c: char| c.is_ascii_uppercase()) {
             return Err(wrong.hint("units are lower case: `ms`, `s`, `m`, `h`, `d`, `w`"));
         }
-        let dur = humantime::parse_duration(text)
-            .map(Self)
-            .map_err(|error| match error {
-                humantime::DurationError::UnknownUnit { .. }
-                    if text.ends_with(|c: char| c.is_ascii_digit()) =>
-                {
-                    wrong.clone().hint("add a unit: `ms`, `s`, `m`, `h`, `d` or `w`")
-                }
-                humantime::DurationError::UnknownUnit { .. } => {
-                    wrong.clone().hint("units are `ms`, `s`, `m`, `h`, `d` and `w`")
-                }
-                _ => wrong.clone(),
-            })?;
-        if dur > LONGEST {
-            Err(Wrong::expected("a duration of at most 100 years"))
-        } else {
-            Ok(dur)
-        }
+        let dur = humantime::parse_duration(text).map(Self).map_err(|error| match error {
+            humantime::DurationError::UnknownUnit { .. } if text.ends_with(|c: char| c.is_ascii_digit()) => {
+                wrong.clone().hint("add a unit: `ms`, `s`, `m`, `h`, `d` or `w`")
+            }
+            humantime::DurationError::UnknownUnit { .. } => {
+                wrong.clone().hint("units are `ms`, `s`, `m`, `h`, `d` and `w`")
+            }
+            _ => wrong.clone(),
+        })?;
+        if dur > LONGEST { Err(Wrong::expected("a duration of at most 100 years")) } else { Ok(dur) }
     }
 }
 
@@ -138,9 +127,8 @@ impl FromStr for Size {
     type Err = Wrong;
     fn from_str(text: &str) -> Result<Self, Wrong> {
         let wrong = || Wrong::expected(Self::EXPECTED);
-        let unit = UNITS
-            .iter()
-            .find_map(|(unit, factor)| text.strip_suffix(unit).map(|rest| (rest, *factor)));
+        let unit =
+            UNITS.iter().find_map(|(unit, factor)| text.strip_suffix(unit).map(|rest| (rest, *factor)));
         let (digits, factor) = unit.map_or((text, 1), |(rest, factor)| (rest.trim_end_matches(' '), factor));
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
         let plain = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
@@ -157,13 +145,10 @@ impl FromStr for Size {
 }
 
 impl fmt::Display for Size {
-    /// The largest binary unit that says it exactly, so that reading it back gives the same number.
+    /// The largest unit that says it exactly, so that reading it back gives the same number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = UNITS
-            .iter()
-            .take(4)
-            .find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
-        match unit {
+        let exact = |(_, factor): &&(&str, u64)| self.0 >= *factor && self.0.is_multiple_of(*factor);
+        match UNITS.iter().take(8).filter(exact).max_by_key(|(_, factor)| *factor) {
             Some((unit, factor)) => f.pad(&format!("{}{unit}", self.0 / factor)),
             None => f.pad(&self.0.to_string()),
         }
@@ -185,11 +170,7 @@ impl Size {
 impl<T: FromStr> FromStr for Limit<T> {
     type Err = T::Err;
     fn from_str(text: &str) -> Result<Self, T::Err> {
-        if text == "never" {
-            Ok(Self::Never)
-        } else {
-            text.parse().map(Self::At)
-        }
+        if text == "never" { Ok(Self::Never) } else { text.parse().map(Self::At) }
     }
 }
 
@@ -276,17 +257,7 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
         }
-        for bad in [
-            "",
-            "MiB",
-            "-1",
-            "1e3",
-            "4 apples",
-            "1.",
-            ".5",
-            "99999999999TiB",
-            "0x10",
-        ] {
+        for bad in ["", "MiB", "-1", "1e3", "4 apples", "1.", ".5", "99999999999TiB", "0x10"] {
             assert!(bad.parse::<Size>().is_err(), "{bad}");
         }
     }
@@ -296,9 +267,7 @@ mod tests {
         for bytes in [0, 1, 1023, 1024, 512 << 20, 2_000_000_000, u64::MAX] {
             assert_eq!(Size(bytes).to_string().parse(), Ok(Size(bytes)));
         }
-        for text in [
-            "90s", "1h30m", "2d", "0s", "1ms", "4.2s", "1us", "100d", "3y", "1ns", "1 h 5 m",
-        ] {
+        for text in ["90s", "1h30m", "2d", "0s", "1ms", "4.2s", "1us", "100d", "3y", "1ns", "1 h 5 m"] {
             let dur: Dur = text.parse().unwrap();
             assert_eq!(dur.to_string().parse(), Ok(dur), "{text}");
         }
@@ -315,6 +284,20 @@ mod tests {
         assert_eq!(serde_json::to_string(&size).unwrap(), r#""1GiB""#);
         assert_eq!(serde_json::from_str::<Limit<Size>>(r#""1GiB""#).unwrap(), size);
         assert!(serde_json::from_str::<Limit<u32>>(r#""many""#).is_err());
+    }
+
+    #[test]
+    fn sizes_are_shown_as_people_write_them() {
+        for (bytes, shown) in [
+            (0, "0"),
+            (4096, "4KiB"),
+            (2_000_000_000, "2GB"),
+            (2 << 30, "2GiB"),
+            (1_024_000, "1000KiB"),
+            (1025, "1025"),
+        ] {
+            assert_eq!(Size(bytes).to_string(), shown);
+        }
     }
 
     #[test]

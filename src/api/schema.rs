@@ -21,10 +21,7 @@ pub fn config() -> String {
 fn render<T: JsonSchema>() -> String {
     // Draft 7 is what the YAML language server knows best.
     let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
-    let schema = settings
-        .with_transform(tidy)
-        .into_generator()
-        .into_root_schema_for::<T>();
+    let schema = settings.with_transform(tidy).into_generator().into_root_schema_for::<T>();
     let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
     text.push('\n');
     text

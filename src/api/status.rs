@@ -61,6 +61,8 @@ pub enum Reason {
     HostError,
     /// Pending: its spec was never good.
     InvalidSpec,
+    /// Pending: it is known from before, and its file has not been seen since the daemon was started.
+    SpecUnseen,
     /// Pending: memory in use is too near the budget.
     MemoryBudget,
     /// Pending: the daemon is shutting down.

@@ -50,9 +50,7 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let mut specs = SpecFiles::find(context)?;
     specs.prepare()?;
     if specs.client.is_none() {
-        context
-            .out
-            .note("daemon down: the files will be in force when it is back")?;
+        context.out.note("daemon down: the files will be in force when it is back")?;
     }
 
     let names: Vec<SessionName> = given.iter().map(|given| given.name.clone()).collect();
@@ -101,10 +99,7 @@ fn read_all(args: &Args) -> CliResult<Vec<Given>> {
     for file in &args.files {
         match read_one(args, file)? {
             Ok(one) if given.iter().any(|other| other.name == one.name) => {
-                return Err(CliError::new(
-                    Kind::Usage,
-                    format!("two files are named for `{}`", one.name),
-                ));
+                return Err(CliError::new(Kind::Usage, format!("two files are named for `{}`", one.name)));
             }
             Ok(one) => given.push(one),
             Err(diagnostics) => errors.push(CliError::invalid(&diagnostics)),

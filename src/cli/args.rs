@@ -90,17 +90,11 @@ mod tests {
 
     #[test]
     fn flags_about_places_stand_anywhere() {
-        for line in [
-            "atm --runtime-dir /r stop a",
-            "atm stop a --runtime-dir /r",
-            "atm stop --runtime-dir=/r a",
-        ] {
+        for line in
+            ["atm --runtime-dir /r stop a", "atm stop a --runtime-dir /r", "atm stop --runtime-dir=/r a"]
+        {
             let cli = Cli::try_parse_from(line.split(' ')).unwrap();
-            assert_eq!(
-                cli.places.runtime_dir.as_deref(),
-                Some(std::path::Path::new("/r")),
-                "{line}"
-            );
+            assert_eq!(cli.places.runtime_dir.as_deref(), Some(std::path::Path::new("/r")), "{line}");
         }
     }
 

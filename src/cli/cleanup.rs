@@ -29,9 +29,7 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
             .hint("`atm cleanup --accept-removals` takes the sessions directory as it is now"));
     }
     let mut client = context.connect()?;
-    let params = CleanupParams {
-        accept_removals: args.accept_removals,
-    };
+    let params = CleanupParams { accept_removals: args.accept_removals };
     let _: serde_json::Value = client.call("cleanup", &params)?;
     context.out.note("the sessions directory is taken as it is now")
 }

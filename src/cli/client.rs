@@ -134,18 +134,12 @@ impl Client {
         let socket = &candidate.socket;
         let stream = host::connect(socket, limit).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory => {
-                ClientError::Down {
-                    socket: socket.clone(),
-                }
+                ClientError::Down { socket: socket.clone() }
             }
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent {
-                socket: socket.clone(),
-                limit,
-            },
-            _ => ClientError::Refused {
-                socket: socket.clone(),
-                why: words(&error),
-            },
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                ClientError::Silent { socket: socket.clone(), limit }
+            }
+            _ => ClientError::Refused { socket: socket.clone(), why: words(&error) },
         })?;
         let server = InitializeResult {
             protocol: CONTROL_PROTOCOL,
@@ -164,9 +158,7 @@ impl Client {
         let deadline = after(limit);
         client.server = client.request(
             "initialize",
-            &InitializeParams {
-                protocol: CONTROL_PROTOCOL,
-            },
+            &InitializeParams { protocol: CONTROL_PROTOCOL },
             deadline,
             limit,
         )?;
@@ -221,10 +213,7 @@ impl Client {
         self.send(&line, limit)?;
         loop {
             let Some(incoming) = self.receive(method, deadline)? else {
-                return Err(ClientError::Silent {
-                    socket: self.candidate.socket.clone(),
-                    limit,
-                });
+                return Err(ClientError::Silent { socket: self.candidate.socket.clone(), limit });
             };
             match (incoming.id, incoming.error) {
                 // A null id answers a line that could not be read: ours, as only one is under way.
@@ -257,16 +246,12 @@ impl Client {
     }
 
     fn send(&mut self, line: &[u8], limit: Duration) -> Result<(), ClientError> {
-        let written = self
-            .stream
-            .set_write_timeout(Some(limit))
-            .and_then(|()| self.stream.write_all(line));
+        let written = self.stream.set_write_timeout(Some(limit)).and_then(|()| self.stream.write_all(line));
         match written {
             Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(ClientError::Silent {
-                socket: self.candidate.socket.clone(),
-                limit,
-            }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(ClientError::Silent { socket: self.candidate.socket.clone(), limit })
+            }
             // What the daemon said before it closed, such as `MaxClientsReached`, is still to be read.
             Err(error) if is_closed(&error) => Ok(()),
             Err(_) => Err(ClientError::Closed),
@@ -278,18 +263,11 @@ impl Client {
         let Some(line) = self.line(deadline)? else {
             return Ok(None);
         };
-        let mut incoming: Incoming =
-            serde_json::from_slice(&line).map_err(|error| ClientError::Protocol {
-                method: method.to_owned(),
-                why: error.to_string(),
-            })?;
+        let mut incoming: Incoming = serde_json::from_slice(&line)
+            .map_err(|error| ClientError::Protocol { method: method.to_owned(), why: error.to_string() })?;
         if let (None, Some(method)) = (&incoming.id, incoming.method.take()) {
             let params = incoming.params.take();
-            self.notifications.push_back(RpcNotification {
-                jsonrpc: "2.0".into(),
-                method,
-                params,
-            });
+            self.notifications.push_back(RpcNotification { jsonrpc: "2.0".into(), method, params });
         }
         Ok(Some(incoming))
     }
@@ -316,9 +294,7 @@ impl Client {
             let mut chunk = [0; 8 << 10];
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Err(ClientError::Closed),
-                Ok(count) => self
-                    .received
-                    .extend_from_slice(chunk.get(..count).unwrap_or_default()),
+                Ok(count) => self.received.extend_from_slice(chunk.get(..count).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Err(ClientError::Closed),
             }
@@ -327,10 +303,7 @@ impl Client {
 }
 
 fn is_closed(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
-    )
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 /// A newer daemon may know kinds that this program does not: then its sentence is what counts.
@@ -342,14 +315,9 @@ fn refusal(method: &str, error: &Value) -> ClientError {
         Some(message) => ClientError::Daemon(RpcError {
             code: ErrorKind::Failed.code(),
             message: message.to_owned(),
-            data: crate::api::control::ErrorData {
-                kind: ErrorKind::Failed,
-            },
+            data: crate::api::control::ErrorData { kind: ErrorKind::Failed },
         }),
-        None => ClientError::Protocol {
-            method: method.to_owned(),
-            why: "an error without a message".into(),
-        },
+        None => ClientError::Protocol { method: method.to_owned(), why: "an error without a message".into() },
     }
 }
 
@@ -369,10 +337,7 @@ pub fn connect_within(places: &Places, environment: &Environment, limit: Duratio
     let mut failure = None;
     for candidate in &candidates {
         if let Err(error) = dirs::check_fallback(&candidate.directories.runtime, environment) {
-            failure.get_or_insert(CliError {
-                kind: Kind::Unreachable,
-                ..error
-            });
+            failure.get_or_insert(CliError { kind: Kind::Unreachable, ..error });
             continue;
         }
         match Client::open(candidate.clone(), limit) {
@@ -388,14 +353,9 @@ pub fn connect_within(places: &Places, environment: &Environment, limit: Duratio
 }
 
 fn down(candidates: &[Candidate], environment: &Environment) -> CliError {
-    let sockets: Vec<String> = candidates
-        .iter()
-        .map(|candidate| format!("`{}`", candidate.socket.display()))
-        .collect();
-    let message = format!(
-        "the daemon is not reachable: nobody listens at {}",
-        sockets.join(" or ")
-    );
+    let sockets: Vec<String> =
+        candidates.iter().map(|candidate| format!("`{}`", candidate.socket.display())).collect();
+    let message = format!("the daemon is not reachable: nobody listens at {}", sockets.join(" or "));
     let service = match candidates.first().and_then(|candidate| candidate.mode) {
         Some(Mode::User) if environment.uid != 0 => {
             "`systemctl --user start atm`, or in a terminal `atm daemon`"
@@ -405,4 +365,36 @@ fn down(candidates: &[Candidate], environment: &Environment) -> CliError {
         None => "`atm daemon` with the same flags",
     };
     CliError::new(Kind::Unreachable, message).hint(format!("start it: {service}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    fn candidate(socket: PathBuf) -> Candidate {
+        let directories = dirs::table(Mode::System, &Environment::default()).unwrap();
+        Candidate { mode: None, socket, directories }
+    }
+
+    #[test]
+    fn a_daemon_that_says_nothing_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let error = Client::open(candidate(socket), Duration::from_millis(20)).unwrap_err();
+        assert!(matches!(error, ClientError::Silent { .. }), "{error:?}");
+        assert_eq!(CliError::from(error).kind, Kind::Unreachable);
+    }
+
+    #[test]
+    fn a_socket_without_a_listener_is_told_from_one_that_may_not_be_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s");
+        drop(UnixListener::bind(&socket).unwrap());
+        for path in [socket, dir.path().join("none"), dir.path().join("none/s")] {
+            let error = Client::open(candidate(path), Duration::from_secs(5)).unwrap_err();
+            assert!(matches!(error, ClientError::Down { .. }), "{error:?}");
+        }
+    }
 }

@@ -34,12 +34,7 @@ fn names(places: &Places, environment: &Environment) -> Vec<String> {
     let known = client::connect_within(places, environment, PATIENCE)
         .ok()
         .and_then(|mut client| list(&mut client).ok())
-        .map(|sessions| {
-            sessions
-                .into_iter()
-                .map(|session| session.name.to_string())
-                .collect()
-        });
+        .map(|sessions| sessions.into_iter().map(|session| session.name.to_string()).collect());
     known.unwrap_or_else(|| {
         let candidates = places.for_client(environment).unwrap_or_default();
         let mut names: Vec<String> = candidates

@@ -36,9 +36,7 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
         Ok(mut client) => {
             let ConfigResult { config, file, error } = client.call("config", &json!({}))?;
             match file {
-                Some(file) => context
-                    .out
-                    .note(&format!("in force, from `{}`", file.display()))?,
+                Some(file) => context.out.note(&format!("in force, from `{}`", file.display()))?,
                 None => context.out.note("in force: the defaults")?,
             }
             (config, error)
@@ -66,21 +64,13 @@ fn from_file(context: &mut Context) -> CliResult<Config> {
     let file = context.default_candidate()?.directories.config;
     match documents::read(&file) {
         Ok(bytes) => {
-            context
-                .out
-                .note(&format!("daemon down: from `{}`", file.display()))?;
+            context.out.note(&format!("daemon down: from `{}`", file.display()))?;
             documents::parse_config(&bytes, &file).map_err(|diagnostics| CliError::invalid(&diagnostics))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && context.places.config.is_none() => {
-            context.out.note(&format!(
-                "daemon down, and no config at `{}`: the defaults",
-                file.display()
-            ))?;
+            context.out.note(&format!("daemon down, and no config at `{}`: the defaults", file.display()))?;
             Ok(documents::default_config())
         }
-        Err(error) => Err(CliError::io(
-            format_args!("cannot read `{}`", file.display()),
-            &error,
-        )),
+        Err(error) => Err(CliError::io(format_args!("cannot read `{}`", file.display()), &error)),
     }
 }

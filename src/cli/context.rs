@@ -33,8 +33,7 @@ impl Context {
     pub fn connect(&mut self) -> CliResult<Client> {
         if self.places.is_overruled(&self.environment) {
             let mode = self.places.asked_mode().map_or("", super::dirs::Mode::flag);
-            self.out
-                .warn(&format!("ATM_SOCKET is set and is followed, not {mode}"))?;
+            self.out.warn(&format!("ATM_SOCKET is set and is followed, not {mode}"))?;
         }
         client::connect(&self.places, &self.environment)
     }
@@ -48,10 +47,7 @@ impl Context {
     pub fn default_candidate(&self) -> CliResult<Candidate> {
         let mode = self.places.mode(&self.environment);
         let mut candidates = self.candidates()?;
-        let at = candidates
-            .iter()
-            .position(|candidate| candidate.mode == Some(mode))
-            .unwrap_or(0);
+        let at = candidates.iter().position(|candidate| candidate.mode == Some(mode)).unwrap_or(0);
         if candidates.is_empty() {
             return Err(CliError::failed("no place for sessions is known"));
         }
@@ -73,13 +69,8 @@ impl Context {
 
     /// How to reach another daemon that has a session of this name.
     fn elsewhere(&self, client: &Client, name: &SessionName) -> Option<String> {
-        let anywhere = Places {
-            socket: None,
-            runtime_dir: None,
-            user: false,
-            system: false,
-            ..self.places.clone()
-        };
+        let anywhere =
+            Places { socket: None, runtime_dir: None, user: false, system: false, ..self.places.clone() };
         let plain = Environment {
             variables: self
                 .environment
@@ -91,29 +82,24 @@ impl Context {
             ..self.environment.clone()
         };
         let others = anywhere.for_client(&plain).ok()?;
-        others
-            .into_iter()
-            .filter(|other| other.socket != client.socket())
-            .find_map(|other| {
-                super::dirs::check_fallback(&other.directories.runtime, &plain).ok()?;
-                // With ATM_SOCKET in force a mode would not be followed.
-                let flag = if self.environment.variables.contains_key("ATM_SOCKET") {
-                    format!("--socket {}", other.socket.display())
-                } else {
-                    other.mode?.flag().to_owned()
-                };
-                let mut there = Client::open(other, ASIDE).ok()?;
-                let found = get(&mut there, std::slice::from_ref(name)).ok()?;
-                found.iter().any(|session| session.name == *name).then_some(flag)
-            })
+        others.into_iter().filter(|other| other.socket != client.socket()).find_map(|other| {
+            super::dirs::check_fallback(&other.directories.runtime, &plain).ok()?;
+            // With ATM_SOCKET in force a mode would not be followed.
+            let flag = if self.environment.variables.contains_key("ATM_SOCKET") {
+                format!("--socket {}", other.socket.display())
+            } else {
+                other.mode?.flag().to_owned()
+            };
+            let mut there = Client::open(other, ASIDE).ok()?;
+            let found = get(&mut there, std::slice::from_ref(name)).ok()?;
+            found.iter().any(|session| session.name == *name).then_some(flag)
+        })
     }
 }
 
 /// All sessions that the caller may see, by name.
 pub fn list(client: &mut Client) -> Result<Vec<SessionView>, ClientError> {
-    let mut sessions = client
-        .call::<ListResult>("list", &serde_json::json!({}))?
-        .sessions;
+    let mut sessions = client.call::<ListResult>("list", &serde_json::json!({}))?.sessions;
     sessions.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(sessions)
 }
@@ -123,12 +109,7 @@ pub fn get(client: &mut Client, names: &[SessionName]) -> Result<Vec<SessionView
     if names.is_empty() {
         return list(client);
     }
-    let asked = client.call::<ListResult>(
-        "get",
-        &NamesParams {
-            names: names.to_vec(),
-        },
-    );
+    let asked = client.call::<ListResult>("get", &NamesParams { names: names.to_vec() });
     let mut sessions = match asked {
         Ok(found) => found.sessions,
         // One missing name must not hide the others.

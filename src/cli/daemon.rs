@@ -37,10 +37,11 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult<ExitCode> {
         cgroup: args.cgroup.clone(),
     };
     daemon::main(&options).map_err(|error| match error {
-        StartupError::AlreadyRunning { .. } => CliError::new(Kind::Limit, error.to_string())
-            .hint("`atm status` shows what it does; stop that one first, or give this one directories of its own"),
+        StartupError::AlreadyRunning { .. } => CliError::new(Kind::Limit, error.to_string()).hint(
+            "`atm status` shows what it does; stop that one first, or give this one directories of its own",
+        ),
         StartupError::Host { action, path, source } => {
-            CliError::io(format_args!("{action} {}", path.display()), &source)
+            CliError::io(format_args!("cannot {action} {}", path.display()), &source)
         }
     })
 }

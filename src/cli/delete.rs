@@ -43,9 +43,7 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let mut specs = SpecFiles::find(context)?;
     let mut errors = Vec::new();
     let Some(mut client) = specs.client.take() else {
-        context
-            .out
-            .note("daemon down: what runs will be ended when it is back")?;
+        context.out.note("daemon down: what runs will be ended when it is back")?;
         for name in &names {
             match specs.files_of(name).as_slice() {
                 [] => errors.push(unknown(&specs, name)),
@@ -88,9 +86,7 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     if let Some(watch) = &mut watch {
         let grace = |session: &SessionView| session.spec.as_ref().map(|spec| spec.termination_grace_period.0);
         let longest = before.iter().filter_map(grace).max().unwrap_or_default();
-        let limit = args
-            .timeout
-            .map_or_else(|| longest.saturating_add(AFTER_GRACE), |Dur(limit)| limit);
+        let limit = args.timeout.map_or_else(|| longest.saturating_add(AFTER_GRACE), |Dur(limit)| limit);
         let deadline = after(limit);
         context.out.flush()?;
         while !open.is_empty() {
@@ -111,9 +107,7 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
                         "the file of `{name}` is removed; the session is not gone after {}",
                         Dur(limit)
                     ))
-                    .hint(format!(
-                        "see `atm describe {name}`; or end it now: `atm kill {name}`"
-                    )),
+                    .hint(format!("see `atm describe {name}`; or end it now: `atm kill {name}`")),
                 );
             } else {
                 context.out.line(&format!("{name} deleted"))?;
@@ -139,10 +133,7 @@ fn no_file(session: &SessionView) -> CliError {
 fn unknown(specs: &SpecFiles, name: &SessionName) -> CliError {
     CliError::new(
         Kind::NoSuchSession,
-        format!(
-            "no session `{name}`: no such file in `{}`",
-            specs.directory.display()
-        ),
+        format!("no session `{name}`: no such file in `{}`", specs.directory.display()),
     )
     .hint("say where with --sessions-dir, or start the daemon")
 }

@@ -67,17 +67,11 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let Some(session) = get_one(&mut client, name)? else {
         return Err(context.no_such_session(&mut client, name));
     };
-    let params = EventsParams {
-        names: vec![name.clone()],
-        watch: false,
-    };
+    let params = EventsParams { names: vec![name.clone()], watch: false };
     let EventsResult { mut events } = client.call("events", &params)?;
     events.retain(|event| event.session.as_ref() == Some(name));
 
-    let whole = Described {
-        session: &session,
-        events: &events,
-    };
+    let whole = Described { session: &session, events: &events };
     match args.output {
         PlainForm::Json => return context.out.json(&whole),
         PlainForm::Yaml => return context.out.yaml(&whole),
@@ -85,11 +79,7 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     }
     let colour = context.out.colour();
     let now = clock::wall();
-    let mut page = Page {
-        text: String::new(),
-        colour,
-        now,
-    };
+    let mut page = Page { text: String::new(), colour, now };
     page.status(&session);
     page.spec(&session);
     page.events(&events);
@@ -127,6 +117,7 @@ fn general(reason: Reason) -> &'static str {
         Reason::BackOff => "It failed, and waits before the next try",
         Reason::HostError => "The machine is short of something it needs",
         Reason::InvalidSpec => "Its spec file was never good",
+        Reason::SpecUnseen => "Its spec file has not been seen since the daemon was started",
         Reason::MemoryBudget => "Memory in use is too near `maxMemory`",
         Reason::Shutdown => "The daemon is shutting down",
         Reason::NameTaken => "A keeper of an earlier run still has its name",
@@ -172,10 +163,7 @@ impl Page {
 
     fn time(&mut self, title: &str, at: Option<Timestamp>) {
         if let Some(at) = at {
-            self.field(
-                title,
-                format!("{} ({})", text::local(at), text::relative(self.now, at)),
-            );
+            self.field(title, format!("{} ({})", text::local(at), text::relative(self.now, at)));
         }
     }
 
@@ -204,54 +192,23 @@ impl Page {
         let number = |number: Option<i32>| number.map(|number| number.to_string()).unwrap_or_default();
         self.field("Pid", number(status.pid));
         self.field("Keeper pid", number(status.keeper_pid));
-        self.field(
-            "User id",
-            status.uid.map(|uid| uid.to_string()).unwrap_or_default(),
-        );
-        self.field(
-            "Run",
-            session.run_id.map(|run| run.to_string()).unwrap_or_default(),
-        );
+        self.field("User id", status.uid.map(|uid| uid.to_string()).unwrap_or_default());
+        self.field("Run", session.run_id.map(|run| run.to_string()).unwrap_or_default());
         self.time("Started", status.started_at);
         self.field("Restarts", status.restarts.to_string());
         self.time("Next start", status.next_start_at);
-        self.field(
-            "Last exit",
-            status.exit.and_then(outcome::exit).unwrap_or_default(),
-        );
+        self.field("Last exit", status.exit.and_then(outcome::exit).unwrap_or_default());
         if let Some(cause) = &status.cause {
-            let by = cause
-                .by
-                .map(|by| format!(", by uid {} pid {}", by.uid, by.pid))
-                .unwrap_or_default();
-            let message = if cause.message.is_empty() {
-                String::new()
-            } else {
-                format!(": {}", cause.message)
-            };
+            let by = cause.by.map(|by| format!(", by uid {} pid {}", by.uid, by.pid)).unwrap_or_default();
+            let message =
+                if cause.message.is_empty() { String::new() } else { format!(": {}", cause.message) };
             self.field("Last stop", format!("{}{by}{message}", cause.reason));
         }
         self.field("Memory", status.memory_bytes.map(text::size).unwrap_or_default());
-        self.field(
-            "CPU",
-            status
-                .cpu_percent
-                .map(|cpu| format!("{cpu:.0} %"))
-                .unwrap_or_default(),
-        );
-        self.field(
-            "Processes",
-            status
-                .processes
-                .map(|count| count.to_string())
-                .unwrap_or_default(),
-        );
+        self.field("CPU", status.cpu_percent.map(|cpu| format!("{cpu:.0} %")).unwrap_or_default());
+        self.field("Processes", status.processes.map(|count| count.to_string()).unwrap_or_default());
         if let Some(git) = &status.git {
-            let branch = git
-                .branch
-                .as_ref()
-                .map(|branch| format!(" on {branch}"))
-                .unwrap_or_default();
+            let branch = git.branch.as_ref().map(|branch| format!(" on {branch}")).unwrap_or_default();
             self.field("Repository", format!("{}{branch} ({})", git.repo, git.root));
         }
         self.field("Spec file", status.spec_file.as_deref().unwrap_or_default());
@@ -282,12 +239,8 @@ impl Page {
             self.lines(&format!("({hidden} earlier; `atm events NAME` has all)"));
         }
         for event in events.iter().skip(hidden) {
-            let line = format!(
-                "{}  {:<14} {}",
-                text::local(event.at),
-                format!("{:?}", event.kind),
-                event.message
-            );
+            let line =
+                format!("{}  {:<14} {}", text::local(event.at), format!("{:?}", event.kind), event.message);
             _ = writeln!(self.text, "  {}", escape(&line));
         }
     }
@@ -333,10 +286,7 @@ mod tests {
         };
         let full = "Maximum 4 sessions supported. Destroy a session to create a new one.";
         for (given, expected) in [
-            (
-                serde_json::json!({"phase": "Running", "reason": "Started", "restarts": 0}),
-                None,
-            ),
+            (serde_json::json!({"phase": "Running", "reason": "Started", "restarts": 0}), None),
             (
                 serde_json::json!({"phase": "Pending", "reason": "MaxSessions", "restarts": 0, "message": full}),
                 Some(full),

@@ -100,31 +100,19 @@ pub struct Environment {
 impl Environment {
     /// This process's.
     pub fn of_process() -> Self {
-        let variables = VARIABLES
-            .iter()
-            .filter_map(|name| Some((*name, std::env::var_os(name)?)))
-            .collect();
-        Self {
-            uid: host::uid(),
-            home: std::env::home_dir().filter(|home| home.is_absolute()),
-            variables,
-        }
+        let variables = VARIABLES.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))).collect();
+        Self { uid: host::uid(), home: std::env::home_dir().filter(|home| home.is_absolute()), variables }
     }
 
     /// An absolute path in a variable. The XDG standard and common sense ignore relative ones.
     fn path(&self, name: &str) -> Option<PathBuf> {
-        self.variables
-            .get(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
+        self.variables.get(name).map(PathBuf::from).filter(|path| path.is_absolute())
     }
 
     /// The first directory in one of systemd's variables, which are lists with `:`.
     fn unit(&self, name: &str) -> Option<PathBuf> {
         let list = self.variables.get(name)?;
-        std::env::split_paths(list)
-            .next()
-            .filter(|path| path.is_absolute())
+        std::env::split_paths(list).next().filter(|path| path.is_absolute())
     }
 
     fn base(&self, variable: &str, below_home: &str) -> CliResult<PathBuf> {
@@ -183,11 +171,7 @@ impl Places {
 
     /// The mode where nothing is asked for: root works for the machine.
     pub fn mode(&self, environment: &Environment) -> Mode {
-        let default = if environment.uid == 0 {
-            Mode::System
-        } else {
-            Mode::User
-        };
+        let default = if environment.uid == 0 { Mode::System } else { Mode::User };
         self.asked_mode().unwrap_or(default)
     }
 
@@ -208,22 +192,20 @@ impl Places {
     fn placed(&self, mode: Mode, environment: &Environment) -> CliResult<Directories> {
         match table(mode, environment) {
             Ok(directories) => Ok(self.over(directories)),
-            Err(error) => match (
-                &self.config,
-                &self.sessions_dir,
-                &self.runtime_dir,
-                &self.state_dir,
-                &self.log_dir,
-            ) {
-                (Some(config), Some(sessions), Some(runtime), Some(state), Some(log)) => Ok(Directories {
-                    config: absolute(config),
-                    sessions: absolute(sessions),
-                    runtime: absolute(runtime),
-                    state: absolute(state),
-                    log: absolute(log),
-                }),
-                _ => Err(error),
-            },
+            Err(error) => {
+                match (&self.config, &self.sessions_dir, &self.runtime_dir, &self.state_dir, &self.log_dir) {
+                    (Some(config), Some(sessions), Some(runtime), Some(state), Some(log)) => {
+                        Ok(Directories {
+                            config: absolute(config),
+                            sessions: absolute(sessions),
+                            runtime: absolute(runtime),
+                            state: absolute(state),
+                            log: absolute(log),
+                        })
+                    }
+                    _ => Err(error),
+                }
+            }
         }
     }
 
@@ -257,11 +239,11 @@ impl Places {
     /// user's, then the system's.
     pub fn for_client(&self, environment: &Environment) -> CliResult<Vec<Candidate>> {
         let mode = self.mode(environment);
-        let named = self.socket.as_deref().map(absolute).or_else(|| {
-            self.runtime_dir
-                .as_deref()
-                .map(|runtime| absolute(runtime).join(SOCKET))
-        });
+        let named = self
+            .socket
+            .as_deref()
+            .map(absolute)
+            .or_else(|| self.runtime_dir.as_deref().map(|runtime| absolute(runtime).join(SOCKET)));
         if let Some(socket) = named.or_else(|| environment.path("ATM_SOCKET")) {
             return Ok(vec![self.at_socket(socket, mode, environment)?]);
         }
@@ -278,11 +260,7 @@ impl Places {
 
     fn of_mode(&self, mode: Mode, environment: &Environment) -> CliResult<Candidate> {
         let directories = self.placed(mode, environment)?;
-        Ok(Candidate {
-            mode: Some(mode),
-            socket: directories.runtime.join(SOCKET),
-            directories,
-        })
+        Ok(Candidate { mode: Some(mode), socket: directories.runtime.join(SOCKET), directories })
     }
 
     /// A socket that was named: the rest is its mode's table where it stands in that mode's place, and the
@@ -301,11 +279,7 @@ impl Places {
         {
             parent.clone_into(&mut directories.runtime);
         }
-        Ok(Candidate {
-            mode: None,
-            socket,
-            directories,
-        })
+        Ok(Candidate { mode: None, socket, directories })
     }
 
     /// Whether `ATM_SOCKET` is followed although a mode was asked for.
@@ -355,10 +329,7 @@ pub fn make_fallback(runtime: &Path, environment: &Environment) -> CliResult {
     if runtime == environment.fallback_runtime() {
         match host::make_private_directory(runtime) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(CliError::io(
-                    format_args!("cannot make `{}`", runtime.display()),
-                    &error,
-                ));
+                return Err(CliError::io(format_args!("cannot make `{}`", runtime.display()), &error));
             }
             _ => {}
         }

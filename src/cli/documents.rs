@@ -40,12 +40,12 @@ pub fn config_schema() -> String {
 
 /// Reads a spec; `shown` is for messages.
 pub fn parse_spec(bytes: &[u8], shown: &Path) -> Result<WrittenSpec, Diagnostics> {
-    WrittenSpec::parse(text(bytes, shown)?, shown)
+    WrittenSpec::parse_bytes(bytes, shown)
 }
 
 /// Reads a config; `shown` is for messages.
 pub fn parse_config(bytes: &[u8], shown: &Path) -> Result<Config, Diagnostics> {
-    Config::parse(text(bytes, shown)?, shown, machine())
+    Config::parse_bytes(bytes, shown, machine())
 }
 
 /// What holds where nothing is written.
@@ -55,30 +55,12 @@ pub fn default_config() -> Config {
 
 /// Whether two specs mean the same.
 pub fn same_meaning(one: &[u8], other: &[u8]) -> bool {
-    let digest = |bytes| {
-        parse_spec(bytes, Path::new("spec"))
-            .ok()
-            .map(|spec| spec.digest())
-    };
+    let digest = |bytes| parse_spec(bytes, Path::new("spec")).ok().map(|spec| spec.digest());
     one == other || matches!((digest(one), digest(other)), (Some(one), Some(other)) if one == other)
 }
 
 fn machine() -> Machine {
-    Machine {
-        memory: host::machine_memory().unwrap_or(u64::MAX),
-    }
-}
-
-fn text<'a>(bytes: &'a [u8], shown: &Path) -> Result<&'a str, Diagnostics> {
-    std::str::from_utf8(bytes).map_err(|error| {
-        Diagnostics::whole(
-            shown.display().to_string(),
-            format!(
-                "not UTF-8: the byte at offset {} is no character",
-                error.valid_up_to()
-            ),
-        )
-    })
+    Machine { memory: host::machine_memory().unwrap_or(u64::MAX) }
 }
 
 /// Reads a file of at most [`LONGEST`] bytes; a FIFO or a device never blocks.
@@ -95,20 +77,14 @@ fn take(from: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(LONGEST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LONGEST {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("longer than {LONGEST} bytes"),
-        ));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {LONGEST} bytes")));
     }
     Ok(bytes)
 }
 
 /// Why a file could not be read, in the form of what is wrong with it.
 pub fn unreadable(path: &Path, error: &io::Error) -> Diagnostics {
-    Diagnostics::whole(
-        path.display().to_string(),
-        format!("cannot be read: {}", words(error)),
-    )
+    Diagnostics::whole(path.display().to_string(), format!("cannot be read: {}", words(error)))
 }
 
 /// The session that a spec file declares: its stem. `None` where the file's name is no spec's.
@@ -119,10 +95,7 @@ pub fn session_of(path: &Path) -> Option<Result<SessionName, Diagnostics>> {
         return None;
     }
     Some(SessionName::new(stem).map_err(|error| {
-        Diagnostics::whole(
-            path.display().to_string(),
-            format!("the file's name names the session: {error}"),
-        )
+        Diagnostics::whole(path.display().to_string(), format!("the file's name names the session: {error}"))
     }))
 }
 
@@ -137,14 +110,7 @@ mod tests {
         assert_eq!(name("/x/fix-login.yaml"), Some(Some("fix-login".into())));
         assert_eq!(name("a.b.yml"), Some(Some("a.b".into())));
         assert_eq!(name("Fix.yaml"), Some(None), "a spec whose name is wrong");
-        for no_spec in [
-            ".hidden.yaml",
-            ".a.yaml.tmp",
-            "a.yaml~",
-            "a.txt",
-            "#a.yaml#",
-            "4913",
-        ] {
+        for no_spec in [".hidden.yaml", ".a.yaml.tmp", "a.yaml~", "a.txt", "#a.yaml#", "4913"] {
             assert_eq!(name(no_spec), None, "{no_spec}");
         }
     }

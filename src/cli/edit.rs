@@ -49,10 +49,7 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
             Some(client) => context.no_such_session(client, name),
             None => CliError::new(
                 Kind::NoSuchSession,
-                format!(
-                    "no session `{name}`: no such file in `{}`",
-                    specs.directory.display()
-                ),
+                format!("no session `{name}`: no such file in `{}`", specs.directory.display()),
             ),
         });
     };
@@ -106,31 +103,20 @@ fn wants_another_try(context: &mut Context, diagnostics: &Diagnostics) -> CliRes
 
 fn run_editor(file: &Path) -> CliResult {
     let set = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-    let editor = set("VISUAL")
-        .or_else(|| set("EDITOR"))
-        .unwrap_or_else(|| "vi".to_owned());
+    let editor = set("VISUAL").or_else(|| set("EDITOR")).unwrap_or_else(|| "vi".to_owned());
     let words = shell_words::split(&editor).map_err(|error| {
-        CliError::new(
-            Kind::Usage,
-            format!("the editor `{editor}` cannot be read: {error}"),
-        )
+        CliError::new(Kind::Usage, format!("the editor `{editor}` cannot be read: {error}"))
     })?;
     let Some((program, arguments)) = words.split_first() else {
         return Err(CliError::new(Kind::Usage, "no editor is set").hint("set EDITOR"));
     };
-    let status = Command::new(program)
-        .args(arguments)
-        .arg(file)
-        .status()
-        .map_err(|error| {
-            CliError::io(format_args!("cannot run the editor `{program}`"), &error).hint("set EDITOR")
-        })?;
+    let status = Command::new(program).args(arguments).arg(file).status().map_err(|error| {
+        CliError::io(format_args!("cannot run the editor `{program}`"), &error).hint("set EDITOR")
+    })?;
     if status.success() {
         Ok(())
     } else {
-        Err(CliError::failed(format!(
-            "the editor `{program}` failed ({status})"
-        )))
+        Err(CliError::failed(format!("the editor `{program}` failed ({status})")))
     }
 }
 
@@ -143,10 +129,8 @@ fn put(
 ) -> CliResult {
     let name = &args.name;
     if specs.current(name)?.as_ref() != Some(original) {
-        return Err(
-            CliError::failed(format!("`{}` was changed meanwhile", original.path.display()))
-                .hint(format!("see what is in it now: `atm edit {name}`")),
-        );
+        return Err(CliError::failed(format!("`{}` was changed meanwhile", original.path.display()))
+            .hint(format!("see what is in it now: `atm edit {name}`")));
     }
     let wait = !args.no_wait && !documents::same_meaning(&original.bytes, edited);
     let names = [name.clone()];
@@ -201,10 +185,7 @@ impl Copy {
     /// The same error, with where the work of the person is.
     fn kept(&self, error: CliError) -> CliError {
         let copy = format!("your copy is kept: `{}`", self.file.display());
-        let hint = error
-            .hint
-            .as_ref()
-            .map_or_else(|| copy.clone(), |hint| format!("{hint}; {copy}"));
+        let hint = error.hint.as_ref().map_or_else(|| copy.clone(), |hint| format!("{hint}; {copy}"));
         error.hint(hint)
     }
 }

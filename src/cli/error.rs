@@ -65,12 +65,7 @@ pub type CliResult<T = ()> = Result<T, CliError>;
 impl CliError {
     /// A failure without a hint.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            hint: None,
-            others: Vec::new(),
-        }
+        Self { kind, message: message.into(), hint: None, others: Vec::new() }
     }
 
     /// It was tried and failed.
@@ -186,11 +181,7 @@ fn near(name: &SessionName, known: &[SessionName]) -> Vec<String> {
         .filter(|(score, _)| *score > 0.8)
         .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
-    scored
-        .iter()
-        .take(3)
-        .map(|(_, name)| format!("`{name}`"))
-        .collect()
+    scored.iter().take(3).map(|(_, name)| format!("`{name}`")).collect()
 }
 
 #[cfg(test)]
@@ -198,9 +189,7 @@ mod tests {
     use super::*;
 
     fn names(text: &str) -> Vec<SessionName> {
-        text.split_whitespace()
-            .map(|name| name.parse().unwrap())
-            .collect()
+        text.split_whitespace().map(|name| name.parse().unwrap()).collect()
     }
 
     #[test]
@@ -228,7 +217,7 @@ mod tests {
         assert_eq!(both.kind.status(), 75);
         insta::assert_snapshot!(both.render(str::to_owned), @r"
         error: no room
-        error: cannot\x1b[2J
+        error: cannot\u{1b}[2J
         hint: a\nb
         ");
     }

@@ -44,20 +44,14 @@ enum Form {
 
 /// The word for a kind of event, as in JSON.
 pub fn word(kind: EventKind) -> String {
-    serde_json::to_value(kind)
-        .ok()
-        .and_then(|value| value.as_str().map(str::to_owned))
-        .unwrap_or_default()
+    serde_json::to_value(kind).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// Ends well when the daemon answers; with `-w` it ends by a signal, or with the daemon.
 pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let mut client = context.connect()?;
     let names = distinct(&args.names);
-    let params = EventsParams {
-        names: names.clone(),
-        watch: args.watch,
-    };
+    let params = EventsParams { names: names.clone(), watch: args.watch };
     let EventsResult { events } = client.call("events", &params)?;
     let mut table = Table::new(&["TIME", "SESSION", "KIND", "MESSAGE"]);
     // Widths for the rows to come, where there is no row yet to take them from.
@@ -123,12 +117,7 @@ fn row(event: &Event) -> Vec<Cell> {
     };
     vec![
         text::local(event.at).into(),
-        event
-            .session
-            .as_ref()
-            .map(SessionName::as_str)
-            .unwrap_or_default()
-            .into(),
+        event.session.as_ref().map(SessionName::as_str).unwrap_or_default().into(),
         Cell::new(&kind, style),
         event.message.as_str().into(),
     ]

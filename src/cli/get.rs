@@ -58,10 +58,8 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     } else {
         (get(&mut client, &names)?, None)
     };
-    let missing: Vec<&SessionName> = names
-        .iter()
-        .filter(|name| !sessions.iter().any(|session| session.name == **name))
-        .collect();
+    let missing: Vec<&SessionName> =
+        names.iter().filter(|name| !sessions.iter().any(|session| session.name == **name)).collect();
     if let Some(selector) = &args.selector {
         sessions.retain(|session| selector.admits(session));
     }
@@ -71,10 +69,8 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     if sessions.is_empty() && missing.is_empty() && watch.is_none() {
         context.out.note(&empty(args, &client))?;
     }
-    let errors: Vec<CliError> = missing
-        .into_iter()
-        .map(|name| context.no_such_session(&mut client, name))
-        .collect();
+    let errors: Vec<CliError> =
+        missing.into_iter().map(|name| context.no_such_session(&mut client, name)).collect();
     match watch {
         None => CliError::gather(errors),
         Some(watch) => {
@@ -91,10 +87,7 @@ fn empty(args: &Args, client: &super::client::Client) -> String {
     if args.selector.is_some() {
         return "no session has these labels".to_owned();
     }
-    format!(
-        "no sessions; drop a YAML file into `{}`",
-        client.directories().sessions.display()
-    )
+    format!("no sessions; drop a YAML file into `{}`", client.directories().sessions.display())
 }
 
 fn show(
@@ -157,21 +150,15 @@ fn follow(
     mut table: Table,
 ) -> CliResult {
     let form = args.output;
-    let mut known: BTreeMap<SessionName, SessionView> = sessions
-        .into_iter()
-        .map(|session| (session.name.clone(), session))
-        .collect();
+    let mut known: BTreeMap<SessionName, SessionView> =
+        sessions.into_iter().map(|session| (session.name.clone(), session)).collect();
     loop {
         context.out.flush()?;
         let Some(change) = watch.next(None)? else { continue };
         let (session, gone) = match change {
             Change::Now(session) => {
                 // Labels can change: a session that has them no longer is gone from this view.
-                if args
-                    .selector
-                    .as_ref()
-                    .is_some_and(|selector| !selector.admits(&session))
-                {
+                if args.selector.as_ref().is_some_and(|selector| !selector.admits(&session)) {
                     let Some(before) = known.remove(&session.name) else {
                         continue;
                     };
@@ -190,18 +177,13 @@ fn follow(
         };
         match form {
             Form::Table | Form::Wide => {
-                let cells = if gone {
-                    removed_row(form, &session)
-                } else {
-                    row(form, &session, clock::wall())
-                };
+                let cells =
+                    if gone { removed_row(form, &session) } else { row(form, &session, clock::wall()) };
                 let line = table.render_later(&cells, context.out.colour());
                 context.out.bytes(line.as_bytes())?;
             }
             Form::Name => context.out.line(session.name.as_str())?,
-            Form::Json if gone => context
-                .out
-                .json_line(&json!({"name": session.name, "removed": true}))?,
+            Form::Json if gone => context.out.json_line(&json!({"name": session.name, "removed": true}))?,
             Form::Json => context.out.json_line(&session)?,
             Form::Yaml if gone => document(context, &json!({"name": session.name, "removed": true}))?,
             Form::Yaml => document(context, &session)?,
@@ -252,11 +234,7 @@ fn row(form: Form, session: &SessionView, now: Timestamp) -> Vec<Cell> {
     let status = &session.status;
     // A file that is wrong while its last good spec runs must be seen here too.
     let broken = status.spec_error.is_some() && status.reason != Reason::InvalidSpec;
-    let reason = if broken {
-        format!("{},InvalidSpec", status.reason)
-    } else {
-        status.reason.to_string()
-    };
+    let reason = if broken { format!("{},InvalidSpec", status.reason) } else { status.reason.to_string() };
     let since = match status.phase {
         Phase::Running => status.started_at.or(status.since),
         _ => status.since,
@@ -265,10 +243,7 @@ fn row(form: Form, session: &SessionView, now: Timestamp) -> Vec<Cell> {
         session.name.as_str().into(),
         Cell::new(&status.phase.to_string(), phase_style(status.phase)),
         Cell::new(&reason, if broken { Style::Bad } else { Style::Plain }),
-        since
-            .map(|since| text::age(now, since))
-            .unwrap_or_default()
-            .into(),
+        since.map(|since| text::age(now, since)).unwrap_or_default().into(),
         status.restarts.to_string().into(),
         status.pid.map(|pid| pid.to_string()).unwrap_or_default().into(),
         status.activity.map(activity).unwrap_or_default().into(),
@@ -278,17 +253,9 @@ fn row(form: Form, session: &SessionView, now: Timestamp) -> Vec<Cell> {
         cells.extend([
             status.memory_bytes.map(text::size).unwrap_or_default().into(),
             status.exit.and_then(outcome::exit).unwrap_or_default().into(),
-            status
-                .next_start_at
-                .map(|at| text::relative(now, at))
-                .unwrap_or_default()
-                .into(),
-            spec.map(|spec| spec.working_dir.as_str())
-                .unwrap_or_default()
-                .into(),
-            spec.map(|spec| text::command(&spec.command))
-                .unwrap_or_default()
-                .into(),
+            status.next_start_at.map(|at| text::relative(now, at)).unwrap_or_default().into(),
+            spec.map(|spec| spec.working_dir.as_str()).unwrap_or_default().into(),
+            spec.map(|spec| text::command(&spec.command)).unwrap_or_default().into(),
         ]);
     }
     cells
@@ -316,10 +283,7 @@ mod tests {
             "status": {"phase": "Pending", "reason": "BackOff", "restarts": 3, "since": "2026-01-01T01:00:00Z",
                 "exit": {"signal": 9}, "nextStartAt": "2026-01-01T02:00:30Z"},
         });
-        [running, waiting]
-            .into_iter()
-            .map(|json| serde_json::from_value(json).unwrap())
-            .collect()
+        [running, waiting].into_iter().map(|json| serde_json::from_value(json).unwrap()).collect()
     }
 
     fn rendered(form: Form) -> String {

@@ -34,28 +34,14 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let signal = args.signal.map(|StopSignal(number)| number);
     let verb = Verb {
         method: "kill",
-        judge: if signal.is_some() {
-            |_, _| Outcome::Done("signalled".to_owned())
-        } else {
-            outcome::stopped
-        },
+        judge: if signal.is_some() { |_, _| Outcome::Done("signalled".to_owned()) } else { outcome::stopped },
         gone_is_done: true,
         ends: true,
     };
     match context.connect() {
-        Ok(mut client) => steer_with(
-            context,
-            &mut client,
-            verb,
-            &args.targets,
-            &args.patience,
-            |name| {
-                serde_json::to_value(KillParams {
-                    name: name.clone(),
-                    signal,
-                })
-            },
-        ),
+        Ok(mut client) => steer_with(context, &mut client, verb, &args.targets, &args.patience, |name| {
+            serde_json::to_value(KillParams { name: name.clone(), signal })
+        }),
         Err(down) if down.kind == Kind::Unreachable => {
             let how = signal.map_or(offline::How::Kill, offline::How::Signal);
             offline::end(context, &down, how, &args.targets, &args.patience)

@@ -53,9 +53,7 @@ pub struct Kept {
 impl LogFiles {
     /// The output whose newest file is `current`.
     pub fn at(current: impl Into<PathBuf>) -> Self {
-        Self {
-            current: current.into(),
-        }
+        Self { current: current.into() }
     }
 
     /// Its newest file.
@@ -82,18 +80,9 @@ impl LogFiles {
         match open_regular(path, Links::Refuse) {
             Ok(file) => {
                 let metadata = file.metadata()?;
-                Ok(Some(Piece {
-                    file,
-                    inode: metadata.ino(),
-                    length: metadata.len(),
-                }))
+                Ok(Some(Piece { file, inode: metadata.ino(), length: metadata.len() }))
             }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
-            {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -164,9 +153,7 @@ impl Kept {
             if start >= piece.length || bytes.len() >= limit {
                 continue;
             }
-            let left = u64::try_from(limit - bytes.len())
-                .unwrap_or(u64::MAX)
-                .min(piece.length - start);
+            let left = u64::try_from(limit - bytes.len()).unwrap_or(u64::MAX).min(piece.length - start);
             let mut part = vec![0; usize::try_from(left).unwrap_or(CHUNK)];
             piece.file.read_exact_at(&mut part, start)?;
             bytes.append(&mut part);
@@ -218,11 +205,7 @@ impl Kept {
         if let Some(piece) = &mut newest {
             piece.file.seek(SeekFrom::Start(piece.length)).map_err(failed)?;
         }
-        Ok(Follower {
-            files: files.clone(),
-            open: newest,
-            events: None,
-        })
+        Ok(Follower { files: files.clone(), open: newest, events: None })
     }
 }
 
@@ -260,11 +243,7 @@ impl Follower {
         let failed = |error: io::Error| files.error(&error);
         let Some(open) = &mut self.open else {
             self.open = LogFiles::open(&files.current).map_err(failed)?;
-            return Ok(if self.open.is_some() {
-                Found::Bytes
-            } else {
-                Found::Nothing
-            });
+            return Ok(if self.open.is_some() { Found::Bytes } else { Found::Nothing });
         };
         // Asked before reading: a file that was replaced by then gets no more bytes, so reading it to its end
         // after this question leaves nothing behind.
@@ -356,198 +335,8 @@ fn events(path: &Path, inode: u64) -> Option<Events> {
     })
     .ok()?;
     watcher.watch(path, RecursiveMode::NonRecursive).ok()?;
-    Some(Events {
-        inode,
-        receiver,
-        _watcher: watcher,
-    })
+    Some(Events { inode, receiver, _watcher: watcher })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::{fs::OpenOptions, io::Write};
-
-    /// A log of at most `files` files, written and rotated as a keeper does.
-    struct Writer {
-        _dir: tempfile::TempDir,
-        path: PathBuf,
-        files: u32,
-    }
-
-    impl Writer {
-        fn new(files: u32) -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            Self {
-                path: dir.path().join("a.log"),
-                _dir: dir,
-                files,
-            }
-        }
-
-        fn write(&self, text: &str) {
-            let mut file = OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(&self.path)
-                .unwrap();
-            file.write_all(text.as_bytes()).unwrap();
-        }
-
-        fn rotate(&self) {
-            let logs = self.logs();
-            for number in (1..self.files - 1).rev() {
-                let _ = fs::rename(logs.rotated(number), logs.rotated(number + 1));
-            }
-            fs::rename(&self.path, logs.rotated(1)).unwrap();
-        }
-
-        fn logs(&self) -> LogFiles {
-            LogFiles::at(&self.path)
-        }
-    }
-
-    fn print(writer: &Writer, lines: Option<u64>) -> (String, Follower) {
-        let mut out = Vec::new();
-        let logs = writer.logs();
-        let follower = logs
-            .kept()
-            .unwrap()
-            .print(&logs, lines, |bytes| {
-                out.extend_from_slice(bytes);
-                Ok(())
-            })
-            .unwrap();
-        (String::from_utf8(out).unwrap(), follower)
-    }
-
-    fn drain(follower: &mut Follower) -> (String, bool) {
-        let (mut out, mut gap) = (Vec::new(), false);
-        loop {
-            let found = follower
-                .step(|bytes| {
-                    out.extend_from_slice(bytes);
-                    Ok(())
-                })
-                .unwrap();
-            match found {
-                Found::Nothing => return (String::from_utf8(out).unwrap(), gap),
-                Found::Gap => gap = true,
-                Found::Bytes => {}
-            }
-        }
-    }
-
-    #[test]
-    fn the_last_lines_are_found_over_rotated_files() {
-        let writer = Writer::new(4);
-        writer.write("1\n2\nthree is ");
-        writer.rotate();
-        writer.write("long\n4\n");
-        writer.rotate();
-        writer.write("5\n");
-        for (lines, expected) in [
-            (None, "1\n2\nthree is long\n4\n5\n"),
-            (Some(0), ""),
-            (Some(1), "5\n"),
-            (Some(2), "4\n5\n"),
-            (Some(3), "three is long\n4\n5\n"),
-            (Some(4), "2\nthree is long\n4\n5\n"),
-            (Some(100), "1\n2\nthree is long\n4\n5\n"),
-        ] {
-            assert_eq!(print(&writer, lines).0, expected, "{lines:?}");
-        }
-        writer.write("open");
-        assert_eq!(print(&writer, Some(2)).0, "5\nopen");
-    }
-
-    #[test]
-    fn long_lines_are_found_beyond_one_chunk() {
-        let writer = Writer::new(3);
-        let long = "x".repeat(3 * CHUNK);
-        writer.write(&format!("first\n{long}\nlast\n"));
-        assert_eq!(print(&writer, Some(2)).0, format!("{long}\nlast\n"));
-    }
-
-    #[test]
-    fn following_goes_through_rotation_without_a_gap() {
-        let writer = Writer::new(10);
-        writer.write("a\n");
-        let (text, mut follower) = print(&writer, None);
-        assert_eq!(text, "a\n");
-        assert_eq!(drain(&mut follower), (String::new(), false));
-        writer.write("b\n");
-        writer.rotate();
-        assert_eq!(
-            drain(&mut follower),
-            ("b\n".into(), false),
-            "nothing has taken its place yet"
-        );
-        writer.write("c\n");
-        writer.rotate();
-        writer.write("d\n");
-        writer.rotate();
-        writer.write("e\n");
-        assert_eq!(drain(&mut follower), ("c\nd\ne\n".into(), false));
-    }
-
-    #[test]
-    fn an_emptied_file_is_read_from_its_begin() {
-        let writer = Writer::new(3);
-        writer.write("many words\n");
-        let (_, mut follower) = print(&writer, None);
-        fs::write(&writer.path, "new\n").unwrap();
-        assert_eq!(drain(&mut follower), ("new\n".into(), false));
-    }
-
-    #[test]
-    fn files_that_went_unread_are_told() {
-        let writer = Writer::new(2);
-        writer.write("a\n");
-        let (_, mut follower) = print(&writer, None);
-        for text in ["b\n", "c\n", "d\n"] {
-            writer.rotate();
-            writer.write(text);
-        }
-        assert_eq!(drain(&mut follower), ("c\nd\n".into(), true));
-    }
-
-    #[test]
-    fn a_log_that_comes_later_is_followed_from_its_begin() {
-        let writer = Writer::new(3);
-        let (text, mut follower) = print(&writer, Some(10));
-        assert_eq!(text, "");
-        assert_eq!(drain(&mut follower), (String::new(), false));
-        writer.write("here\n");
-        assert_eq!(drain(&mut follower), ("here\n".into(), false));
-    }
-
-    #[test]
-    fn writers_and_followers_at_the_same_time_agree() {
-        let writer = Writer::new(1000);
-        writer.write("");
-        let (_, mut follower) = print(&writer, None);
-        let lines: Vec<String> = (0..2000).map(|line| format!("{line}\n")).collect();
-        let expected = lines.concat();
-        let seen = std::thread::scope(|scope| {
-            scope.spawn(|| {
-                for (number, line) in lines.iter().enumerate() {
-                    writer.write(line);
-                    if number % 7 == 6 {
-                        writer.rotate();
-                    }
-                }
-                writer.write("");
-            });
-            let mut seen = String::new();
-            while seen.len() < expected.len() {
-                let (text, gap) = drain(&mut follower);
-                assert!(!gap);
-                seen.push_str(&text);
-                follower.wait();
-            }
-            seen
-        });
-        assert_eq!(seen, expected);
-    }
-}
+mod tests;

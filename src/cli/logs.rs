@@ -51,11 +51,7 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let mut filter = (args.plain || (context.out.is_terminal() && !args.raw)).then(Plain::default);
     let kept = files.kept()?;
     let follower = kept.print(&files, args.lines, |bytes| write(context, &mut filter, bytes))?;
-    if args.follow {
-        follow(context, follower, &mut filter)
-    } else {
-        Ok(())
-    }
+    if args.follow { follow(context, follower, &mut filter) } else { Ok(()) }
 }
 
 fn write(context: &mut Context, filter: &mut Option<Plain>, bytes: &[u8]) -> CliResult {
@@ -71,9 +67,7 @@ fn follow(context: &mut Context, mut follower: Follower, filter: &mut Option<Pla
     loop {
         match follower.step(|bytes| write(context, filter, bytes))? {
             Found::Bytes => {}
-            Found::Gap => context
-                .out
-                .warn("output was rotated away before it could be read")?,
+            Found::Gap => context.out.warn("output was rotated away before it could be read")?,
             Found::Nothing => {
                 context.out.flush()?;
                 // Else a quiet session would keep this process after its reader has gone.
@@ -94,12 +88,9 @@ fn locate(name: &SessionName, context: &mut Context) -> CliResult<PathBuf> {
             let by_name = file(&client.directories().log);
             let flag = context.places.log_dir.is_some();
             match get_one(&mut client, name) {
-                Ok(Some(session)) => Ok(session
-                    .status
-                    .log_file
-                    .map(PathBuf::from)
-                    .filter(|_| !flag)
-                    .unwrap_or(by_name)),
+                Ok(Some(session)) => {
+                    Ok(session.status.log_file.map(PathBuf::from).filter(|_| !flag).unwrap_or(by_name))
+                }
                 // The output of a session that is no more stays for a while.
                 Ok(None) if by_name.exists() => Ok(by_name),
                 Ok(None) => Err(context.no_such_session(&mut client, name)),

@@ -78,11 +78,8 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let mut context = Context {
-        places: cli.places,
-        environment: Environment::of_process(),
-        out: Output::of_process(),
-    };
+    let mut context =
+        Context { places: cli.places, environment: Environment::of_process(), out: Output::of_process() };
     let done = dispatch(&cli.command, &mut context).and_then(|code| context.out.flush().map(|()| code));
     match done {
         Ok(code) => code,

@@ -75,10 +75,7 @@ pub fn end(
     for name in targets.distinct_names() {
         if !live.iter().any(|session| session.name == name) {
             errors.push(CliError {
-                message: format!(
-                    "{}; `{name}` has no process that could be asked instead",
-                    down.message
-                ),
+                message: format!("{}; `{name}` has no process that could be asked instead", down.message),
                 ..down.clone()
             });
         }
@@ -86,37 +83,22 @@ pub fn end(
     let meant: Vec<&Live> = live.iter().filter(|session| admits(targets, session)).collect();
     if meant.is_empty() {
         // Nothing was asked of anybody: the daemon, which would remember the request, is what is missing.
-        return if errors.is_empty() {
-            Err(down.clone())
-        } else {
-            CliError::gather(errors)
-        };
+        return if errors.is_empty() { Err(down.clone()) } else { CliError::gather(errors) };
     }
-    let by = Actor {
-        uid: host::uid(),
-        pid: host::pid(),
-    };
-    context
-        .out
-        .note("daemon down: asking the keepers; the daemon will honour it when it is back")?;
+    let by = Actor { uid: host::uid(), pid: host::pid() };
+    context.out.note("daemon down: asking the keepers; the daemon will honour it when it is back")?;
     let mut asked = Vec::new();
     for session in meant {
         match ask(&session.directory, &request(how, by), ANSWER) {
             Ok(Reply::Ok) => asked.push(session),
             Ok(Reply::Refused { message }) => {
-                errors.push(CliError::failed(format!(
-                    "the keeper of `{}` refuses: {message}",
-                    session.name
-                )));
+                errors.push(CliError::failed(format!("the keeper of `{}` refuses: {message}", session.name)));
             }
             // It may have ended between the look and the question.
             Err(_) if matches!(how, How::Stop | How::Kill) && !is_held(&session.lock)? => asked.push(session),
             Err(error) => errors.push(
-                CliError::failed(format!(
-                    "the keeper of `{}` does not answer: {error}",
-                    session.name
-                ))
-                .hint("the daemon can do more: start it, then `atm kill`"),
+                CliError::failed(format!("the keeper of `{}` does not answer: {error}", session.name))
+                    .hint("the daemon can do more: start it, then `atm kill`"),
             ),
         }
     }
@@ -145,16 +127,8 @@ fn request(how: How, by: Actor) -> Request {
         grace_millis,
     };
     match how {
-        How::Stop => stop(
-            StopReason::ClientStop,
-            "stopped by a person, while the daemon was down",
-            None,
-        ),
-        How::Kill => stop(
-            StopReason::ClientKill,
-            "killed by a person, while the daemon was down",
-            Some(0),
-        ),
+        How::Stop => stop(StopReason::ClientStop, "stopped by a person, while the daemon was down", None),
+        How::Kill => stop(StopReason::ClientKill, "killed by a person, while the daemon was down", Some(0)),
         How::Signal(signal) => Request::Signal { signal },
     }
 }
@@ -163,11 +137,7 @@ fn admits(targets: &Targets, session: &Live) -> bool {
     let labels = session.record.as_ref().map(|record| &record.intent.spec.labels);
     targets.all
         || targets.names.contains(&session.name)
-        || targets
-            .selector
-            .as_ref()
-            .zip(labels)
-            .is_some_and(|(selector, labels)| selector.matches(labels))
+        || targets.selector.as_ref().zip(labels).is_some_and(|(selector, labels)| selector.matches(labels))
 }
 
 /// Sessions whose lock is held, in the runtime directories that may be meant; the first directory that has a
@@ -182,18 +152,11 @@ fn find(context: &Context) -> CliResult<Vec<Live>> {
             Ok(entries) => entries,
             Err(error) if is_absent(&error) => continue,
             Err(error) => {
-                return Err(CliError::io(
-                    format_args!("cannot read `{}`", sessions.display()),
-                    &error,
-                ));
+                return Err(CliError::io(format_args!("cannot read `{}`", sessions.display()), &error));
             }
         };
         for entry in entries.filter_map(Result::ok) {
-            let Some(name) = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| SessionName::new(name).ok())
-            else {
+            let Some(name) = entry.file_name().to_str().and_then(|name| SessionName::new(name).ok()) else {
                 continue;
             };
             let lock = runtime.join("locks").join(name.as_str());
@@ -202,12 +165,7 @@ fn find(context: &Context) -> CliResult<Vec<Live>> {
             }
             let directory = entry.path();
             let record = read_record(&directory);
-            live.push(Live {
-                name,
-                directory,
-                lock,
-                record,
-            });
+            live.push(Live { name, directory, lock, record });
         }
     }
     live.sort_by(|a, b| a.name.cmp(&b.name));
@@ -238,9 +196,7 @@ fn wait(session: &Live, how: How, patience: &Patience) -> CliResult<Option<CliEr
         (Some(record), How::Stop) => record.intent.spec.termination_grace_period.0,
         _ => Duration::ZERO,
     };
-    let limit = patience
-        .timeout
-        .map_or_else(|| grace.saturating_add(AFTER_GRACE), |Dur(limit)| limit);
+    let limit = patience.timeout.map_or_else(|| grace.saturating_add(AFTER_GRACE), |Dur(limit)| limit);
     let deadline = after(limit);
     let mut keeper = match &session.record {
         Some(record) => Process::find(record.keeper).unwrap_or(None),

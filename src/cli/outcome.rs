@@ -32,13 +32,7 @@ pub fn is_live(session: &SessionView) -> bool {
 fn is_news(before: &SessionView, now: &SessionView) -> bool {
     let key = |session: &SessionView| {
         let status = &session.status;
-        (
-            session.run_id,
-            status.phase,
-            status.since,
-            status.restarts,
-            status.next_start_at,
-        )
+        (session.run_id, status.phase, status.since, status.restarts, status.next_start_at)
     };
     key(before) != key(now)
 }
@@ -172,10 +166,7 @@ fn told(now: &SessionView) -> String {
 
 /// ` (exit status 3)`, where there was an exit.
 fn exit_words(now: &SessionView) -> String {
-    now.status
-        .exit
-        .and_then(exit)
-        .map_or_else(String::new, |words| format!(" ({words})"))
+    now.status.exit.and_then(exit).map_or_else(String::new, |words| format!(" ({words})"))
 }
 
 /// `exit status 3`, `signal KILL`.

@@ -85,9 +85,7 @@ pub struct Output {
 
 impl std::fmt::Debug for Output {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Output")
-            .field("terminal", &self.terminal)
-            .finish_non_exhaustive()
+        f.debug_struct("Output").field("terminal", &self.terminal).finish_non_exhaustive()
     }
 }
 
@@ -177,11 +175,7 @@ impl Output {
     /// A value as YAML. Raw in a pipe, where programs read it; made safe where a person does.
     pub fn yaml(&mut self, value: &impl Serialize) -> CliResult {
         let text = serde_yaml::to_string(value).map_err(unwritable)?;
-        if self.terminal {
-            self.bytes(escape_lines(&text).as_bytes())
-        } else {
-            self.bytes(text.as_bytes())
-        }
+        if self.terminal { self.bytes(escape_lines(&text).as_bytes()) } else { self.bytes(text.as_bytes()) }
     }
 }
 
@@ -207,11 +201,7 @@ pub struct Cell {
 impl Cell {
     /// A cell, its text made safe. An empty one shows as `-`.
     pub fn new(text: &str, style: Style) -> Self {
-        let text = if text.is_empty() {
-            "-".to_owned()
-        } else {
-            escape(text).into_owned()
-        };
+        let text = if text.is_empty() { "-".to_owned() } else { escape(text).into_owned() };
         Self { text, style }
     }
 }
@@ -235,11 +225,7 @@ impl Table {
     pub fn new(header: &[&str]) -> Self {
         let header: Vec<Cell> = header.iter().map(|title| Cell::new(title, Style::Bold)).collect();
         let widths = header.iter().map(|cell| cell.text.width()).collect();
-        Self {
-            header,
-            rows: Vec::new(),
-            widths,
-        }
+        Self { header, rows: Vec::new(), widths }
     }
 
     /// Adds a row.
@@ -295,13 +281,15 @@ mod tests {
         table.row(vec!["a".into(), "/漢字".into(), "1".into()]);
         table.row(vec!["longer-name".into(), "/x\u{1b}[2J".into(), "".into()]);
         insta::assert_snapshot!(table.render(false), @r"
-        NAME          DIR         X
-        a             /漢字       1
-        longer-name   /x\x1b[2J   -
+        NAME          DIR           X
+        a             /漢字         1
+        longer-name   /x\u{1b}[2J   -
         ");
         insta::assert_snapshot!(
             table.render_later(&["b".into(), Cell::new("c", Style::Bad), "2".into()], false),
-            @"b             c           2"
+            @r"
+        b             c             2
+        "
         );
     }
 

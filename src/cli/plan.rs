@@ -38,10 +38,7 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
         table.row(vec![
             step.name.as_str().into(),
             Cell::new(&step.action, style),
-            step.next_at
-                .map(|at| text::relative(now, at))
-                .unwrap_or_default()
-                .into(),
+            step.next_at.map(|at| text::relative(now, at)).unwrap_or_default().into(),
             step.why.as_str().into(),
         ]);
     }

@@ -23,12 +23,7 @@ pub struct Args {
     patience: Patience,
 }
 
-const VERB: Verb = Verb {
-    method: "restart",
-    judge: outcome::restarted,
-    gone_is_done: false,
-    ends: false,
-};
+const VERB: Verb = Verb { method: "restart", judge: outcome::restarted, gone_is_done: false, ends: false };
 
 /// Ends well when every session has a new run.
 pub fn run(args: &Args, context: &mut Context) -> CliResult {

@@ -22,12 +22,7 @@ pub struct Args {
     patience: Patience,
 }
 
-const VERB: Verb = Verb {
-    method: "resume",
-    judge: outcome::resumed,
-    gone_is_done: false,
-    ends: false,
-};
+const VERB: Verb = Verb { method: "resume", judge: outcome::resumed, gone_is_done: false, ends: false };
 
 /// Ends well when every session runs, or is as it would be without the suspension.
 pub fn run(args: &Args, context: &mut Context) -> CliResult {

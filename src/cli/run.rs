@@ -83,10 +83,7 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let mut client = context.connect()?;
     let directory = client.directories().sessions.clone();
     let known = list(&mut client)?;
-    let specs = SpecFiles {
-        directory,
-        client: None,
-    };
+    let specs = SpecFiles { directory, client: None };
     let name = match &args.name {
         Some(name) => name.clone(),
         None => free_name(&args.command, |name| {
@@ -94,11 +91,8 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
         })?,
     };
     if let Some(file) = specs.files_of(&name).first() {
-        return Err(
-            CliError::failed(format!("`{}` exists already", file.display())).hint(format!(
-                "choose another --name, or remove it: `atm delete {name}`"
-            )),
-        );
+        return Err(CliError::failed(format!("`{}` exists already", file.display()))
+            .hint(format!("choose another --name, or remove it: `atm delete {name}`")));
     }
     let spec = written(args)?;
     let path = specs.new_path(&name);
@@ -106,11 +100,7 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
         return Err(CliError::invalid(&diagnostics));
     }
     let names = [name.clone()];
-    let watched = if args.patience.no_wait {
-        None
-    } else {
-        Some(watch(&client, &names)?)
-    };
+    let watched = if args.patience.no_wait { None } else { Some(watch(&client, &names)?) };
     specs.write(&path, spec.as_bytes(), Place::New)?;
     context.out.line(name.as_str())?;
     context.out.flush()?;
@@ -133,10 +123,8 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
         || "not seen by the daemon".to_owned(),
         |session| format!("still {} ({})", session.status.phase, session.status.reason),
     );
-    Err(
-        CliError::failed(format!("`{name}` is {state} after {}", Dur(limit)))
-            .hint(format!("the request stands; see `atm describe {name}`")),
-    )
+    Err(CliError::failed(format!("`{name}` is {state} after {}", Dur(limit)))
+        .hint(format!("the request stands; see `atm describe {name}`")))
 }
 
 /// A session that was not there before: whatever is seen of it is news.
@@ -162,11 +150,8 @@ fn written(args: &Args) -> CliResult<String> {
     spec.insert("command".into(), json!(args.command));
     spec.insert("workingDir".into(), json!(directory));
     if !args.env.is_empty() {
-        let env: BTreeMap<&str, &str> = args
-            .env
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
+        let env: BTreeMap<&str, &str> =
+            args.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         spec.insert("env".into(), json!(env));
     }
     if let Some(restart) = args.restart {
@@ -188,13 +173,7 @@ fn free_name(command: &[String], taken: impl Fn(&SessionName) -> bool) -> CliRes
     let stem = program.rsplit('/').next().unwrap_or_default().to_lowercase();
     let mut base: String = stem
         .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || c == '_' {
-                c
-            } else {
-                '-'
-            }
-        })
+        .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' })
         .take(MAX_NAME - 6)
         .collect();
     base = base.trim_matches(['-', '_']).to_owned();
@@ -215,9 +194,7 @@ mod tests {
     #[test]
     fn a_name_is_made_from_the_command() {
         let made = |program: &str, taken: &[&str]| {
-            free_name(&[program.to_owned()], |name| taken.contains(&name.as_str()))
-                .unwrap()
-                .to_string()
+            free_name(&[program.to_owned()], |name| taken.contains(&name.as_str())).unwrap().to_string()
         };
         assert_eq!(made("claude", &[]), "claude");
         assert_eq!(made("/usr/bin/Python3.12", &[]), "python3-12");

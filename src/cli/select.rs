@@ -91,10 +91,7 @@ impl Targets {
     pub fn admits(&self, session: &SessionView) -> bool {
         self.all
             || self.names.contains(&session.name)
-            || self
-                .selector
-                .as_ref()
-                .is_some_and(|selector| selector.admits(session))
+            || self.selector.as_ref().is_some_and(|selector| selector.admits(session))
     }
 
     /// The names, each once, in the order given.
@@ -120,9 +117,8 @@ mod tests {
 
     #[test]
     fn a_selector_is_a_list_of_conditions() {
-        let labels: BTreeMap<String, String> = [("team", "web"), ("tier", "prod")]
-            .map(|(k, v)| (k.to_owned(), v.to_owned()))
-            .into();
+        let labels: BTreeMap<String, String> =
+            [("team", "web"), ("tier", "prod")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
         for (text, holds) in [
             ("team=web", true),
             ("team==web", true),
@@ -138,11 +134,7 @@ mod tests {
             ("team=web,tier=test", false),
             ("team=", false),
         ] {
-            assert_eq!(
-                text.parse::<Selector>().unwrap().matches(&labels),
-                holds,
-                "{text}"
-            );
+            assert_eq!(text.parse::<Selector>().unwrap().matches(&labels), holds, "{text}");
         }
     }
 

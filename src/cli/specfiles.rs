@@ -46,16 +46,10 @@ impl SpecFiles {
     /// The directory of the daemon that answers, else the one that is meant where none does.
     pub fn find(context: &mut Context) -> CliResult<Self> {
         match context.connect() {
-            Ok(client) => Ok(Self {
-                directory: client.directories().sessions.clone(),
-                client: Some(client),
-            }),
+            Ok(client) => Ok(Self { directory: client.directories().sessions.clone(), client: Some(client) }),
             Err(down) if down.kind == Kind::Unreachable => {
                 let directory = context.default_candidate()?.directories.sessions;
-                Ok(Self {
-                    directory,
-                    client: None,
-                })
+                Ok(Self { directory, client: None })
             }
             Err(error) => Err(error),
         }
@@ -76,10 +70,7 @@ impl SpecFiles {
 
     /// Every file that declares `name`: one, or two that are in conflict.
     pub fn files_of(&self, name: &SessionName) -> Vec<PathBuf> {
-        self.paths(name)
-            .into_iter()
-            .filter(|path| fs::symlink_metadata(path).is_ok())
-            .collect()
+        self.paths(name).into_iter().filter(|path| fs::symlink_metadata(path).is_ok()).collect()
     }
 
     /// The file of a session, to be replaced: a real file, as writing through somebody's link, or over it,
@@ -99,10 +90,7 @@ impl SpecFiles {
         match documents::read(&path) {
             Ok(bytes) => Ok(Some(SpecFile { path, bytes })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(CliError::io(
-                format_args!("cannot read `{}`", path.display()),
-                &error,
-            )),
+            Err(error) => Err(CliError::io(format_args!("cannot read `{}`", path.display()), &error)),
         }
     }
 
@@ -189,11 +177,9 @@ pub fn watch(client: &Client, names: &[SessionName]) -> CliResult<(Vec<SessionVi
 /// Removes a file; one that is gone is no error.
 pub fn remove(path: &Path) -> CliResult {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CliError::failed(format!(
-            "cannot remove `{}`: {}",
-            path.display(),
-            words(&error)
-        ))),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(CliError::failed(format!("cannot remove `{}`: {}", path.display(), words(&error))))
+        }
         _ => Ok(()),
     }
 }

@@ -23,12 +23,7 @@ pub struct Args {
     patience: Patience,
 }
 
-const VERB: Verb = Verb {
-    method: "start",
-    judge: outcome::started,
-    gone_is_done: false,
-    ends: false,
-};
+const VERB: Verb = Verb { method: "start", judge: outcome::started, gone_is_done: false, ends: false };
 
 /// Ends well when every session runs (or has already succeeded).
 pub fn run(args: &Args, context: &mut Context) -> CliResult {

@@ -84,26 +84,15 @@ pub fn steer_with(
         let (before, watch) = Watch::open(client, &names, WhenFull::Poll)?;
         (before, Some(watch))
     };
-    let before: BTreeMap<SessionName, SessionView> = before
-        .into_iter()
-        .map(|session| (session.name.clone(), session))
-        .collect();
+    let before: BTreeMap<SessionName, SessionView> =
+        before.into_iter().map(|session| (session.name.clone(), session)).collect();
 
-    let mut waiting = Waiting {
-        verb,
-        before,
-        open: Vec::new(),
-        errors,
-    };
+    let mut waiting = Waiting { verb, before, open: Vec::new(), errors };
     for name in &names {
         let params = params(name).map_err(|error| CliError::failed(error.to_string()))?;
         match client.call::<VerbResult>(verb.method, &params) {
             Ok(result) if patience.no_wait => {
-                let words = if result.changed {
-                    "asked for"
-                } else {
-                    "was so already"
-                };
+                let words = if result.changed { "asked for" } else { "was so already" };
                 context.out.line(&format!("{name} {} {words}", verb.method))?;
             }
             Ok(result) => waiting.begin(context, &result)?,
@@ -112,10 +101,7 @@ pub fn steer_with(
             }
             Err(error) => {
                 let error = CliError::from(error);
-                waiting.errors.push(CliError {
-                    message: format!("`{name}`: {}", error.message),
-                    ..error
-                });
+                waiting.errors.push(CliError { message: format!("`{name}`: {}", error.message), ..error });
             }
         }
     }
@@ -188,9 +174,7 @@ impl Waiting {
     }
 
     fn follow(&mut self, context: &mut Context, mut watch: Watch, patience: &Patience) -> CliResult {
-        let limit = patience
-            .timeout
-            .map_or_else(|| self.default_limit(), |Dur(limit)| limit);
+        let limit = patience.timeout.map_or_else(|| self.default_limit(), |Dur(limit)| limit);
         let deadline = after(limit);
         while !self.open.is_empty() {
             match watch.next(deadline)? {
@@ -230,18 +214,14 @@ impl Waiting {
                 status.reason,
                 Dur(limit)
             ));
-            self.errors
-                .push(late.hint(format!("the request stands; see `atm describe {name}`")));
+            self.errors.push(late.hint(format!("the request stands; see `atm describe {name}`")));
         }
         Ok(())
     }
 
     fn default_limit(&self) -> Duration {
         let grace = |session: &SessionView| {
-            session
-                .spec
-                .as_ref()
-                .map_or(Duration::ZERO, |spec| spec.termination_grace_period.0)
+            session.spec.as_ref().map_or(Duration::ZERO, |spec| spec.termination_grace_period.0)
         };
         let longest = self.open.iter().map(grace).max().unwrap_or_default();
         let end = longest.saturating_add(AFTER_GRACE);

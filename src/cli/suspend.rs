@@ -22,12 +22,7 @@ pub struct Args {
     patience: Patience,
 }
 
-const VERB: Verb = Verb {
-    method: "suspend",
-    judge: outcome::suspended,
-    gone_is_done: true,
-    ends: true,
-};
+const VERB: Verb = Verb { method: "suspend", judge: outcome::suspended, gone_is_done: true, ends: true };
 
 /// Ends well when no session has a process.
 pub fn run(args: &Args, context: &mut Context) -> CliResult {

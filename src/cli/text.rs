@@ -3,27 +3,14 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use crate::api::{quantity::Size, time::Timestamp};
-
-/// Whether a character could act on a terminal, or show a line as another than it is: controls, C1 controls,
-/// marks that turn the direction of text, line separators, invisible tags.
-fn acts(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
+use crate::api::{diagnose::unprintable as acts, quantity::Size, time::Timestamp};
 
 /// Appends `c`, made visible where it could act.
 pub fn push_escaped(c: char, out: &mut String) {
-    match c {
-        '\n' => out.push_str("\\n"),
-        '\r' => out.push_str("\\r"),
-        '\t' => out.push_str("\\t"),
-        c if !acts(c) => out.push(c),
-        // Writing to a `String` does not fail.
-        c if u32::from(c) < 0x100 => _ = write!(out, "\\x{:02x}", u32::from(c)),
-        c => _ = write!(out, "\\u{{{:x}}}", u32::from(c)),
+    if acts(c) {
+        out.extend(c.escape_default());
+    } else {
+        out.push(c);
     }
 }
 
@@ -41,20 +28,12 @@ fn escaped(text: &str, keep: &[char]) -> Cow<'static, str> {
 
 /// One line of text, safe on a terminal. Everything from outside passes here or through [`escape_lines`].
 pub fn escape(text: &str) -> Cow<'_, str> {
-    if text.chars().any(acts) {
-        escaped(text, &[])
-    } else {
-        Cow::Borrowed(text)
-    }
+    if text.chars().any(acts) { escaped(text, &[]) } else { Cow::Borrowed(text) }
 }
 
 /// Several lines of text, safe on a terminal: line ends and tabs stay.
 pub fn escape_lines(text: &str) -> Cow<'_, str> {
-    if text.chars().any(acts) {
-        escaped(text, &['\n', '\t'])
-    } else {
-        Cow::Borrowed(text)
-    }
+    if text.chars().any(acts) { escaped(text, &['\n', '\t']) } else { Cow::Borrowed(text) }
 }
 
 /// The same JSON, with every character that could act on a terminal written as `\uXXXX`. Such characters can
@@ -99,18 +78,12 @@ pub fn age(now: Timestamp, then: Timestamp) -> String {
 /// `3m ago`, or `in 3m` for what is to come.
 pub fn relative(now: Timestamp, then: Timestamp) -> String {
     let seconds = now.as_second().saturating_sub(then.as_second());
-    if seconds < 0 {
-        format!("in {}", span(-seconds))
-    } else {
-        format!("{} ago", span(seconds))
-    }
+    if seconds < 0 { format!("in {}", span(-seconds)) } else { format!("{} ago", span(seconds)) }
 }
 
 /// A point in time, on the clock of this machine's zone: `2026-02-03 14:05:06`.
 pub fn local(then: Timestamp) -> String {
-    then.to_zoned(jiff::tz::TimeZone::system())
-        .strftime("%Y-%m-%d %H:%M:%S")
-        .to_string()
+    then.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 /// Bytes for people.
@@ -132,13 +105,10 @@ mod tests {
     fn what_could_act_becomes_visible() {
         insta::assert_snapshot!(
             escape("a\u{1b}[2Jb\u{9b}c\u{202e}d\ne\tf\u{7f}g\u{feff}é漢"),
-            @r"a\x1b[2Jb\x9bc\u{202e}d\ne\tf\x7fg\u{feff}é漢"
+            @r"a\u{1b}[2Jb\u{9b}c\u{202e}d\ne\tf\u{7f}g\u{feff}é漢"
         );
-        assert_eq!(escape_lines("a\n\tb\u{1b}c"), "a\n\tb\\x1bc");
-        assert_eq!(
-            escape_json("[\"\u{9b}\u{e0001}\"]\n"),
-            "[\"\\u009b\\udb40\\udc01\"]\n"
-        );
+        assert_eq!(escape_lines("a\n\tb\u{1b}c"), "a\n\tb\\u{1b}c");
+        assert_eq!(escape_json("[\"\u{9b}\u{e0001}\"]\n"), "[\"\\u009b\\udb40\\udc01\"]\n");
     }
 
     proptest! {
@@ -155,25 +125,18 @@ mod tests {
 
     #[test]
     fn spans_have_two_figures_at_most() {
-        let shown: Vec<String> = [
-            -5, 0, 59, 60, 61, 599, 600, 3599, 3600, 3660, 7500, 36_000, 86_400, 90_000, 864_000,
-        ]
-        .into_iter()
-        .map(span)
-        .collect();
+        let shown: Vec<String> =
+            [-5, 0, 59, 60, 61, 599, 600, 3599, 3600, 3660, 7500, 36_000, 86_400, 90_000, 864_000]
+                .into_iter()
+                .map(span)
+                .collect();
         insta::assert_snapshot!(shown.join(" "), @"0s 0s 59s 1m 1m1s 9m59s 10m 59m 1h 1h1m 2h5m 10h 1d 1d1h 10d");
     }
 
     #[test]
     fn past_and_future_are_told_apart() {
         let now = Timestamp::from_second(1_000_000).unwrap();
-        assert_eq!(
-            relative(now, Timestamp::from_second(1_000_000 - 180).unwrap()),
-            "3m ago"
-        );
-        assert_eq!(
-            relative(now, Timestamp::from_second(1_000_000 + 90).unwrap()),
-            "in 1m30s"
-        );
+        assert_eq!(relative(now, Timestamp::from_second(1_000_000 - 180).unwrap()), "3m ago");
+        assert_eq!(relative(now, Timestamp::from_second(1_000_000 + 90).unwrap()), "in 1m30s");
     }
 }

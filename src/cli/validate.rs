@@ -35,10 +35,7 @@ pub struct Args {
 pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let mut errors = Vec::new();
     let mut check = |context: &mut Context, path: &Path, found: Result<(), Diagnostics>| match found {
-        Ok(()) => context.out.line(&format!(
-            "{}: valid",
-            super::text::escape(&path.display().to_string())
-        )),
+        Ok(()) => context.out.line(&format!("{}: valid", super::text::escape(&path.display().to_string()))),
         Err(diagnostics) => {
             errors.push(CliError::invalid(&diagnostics));
             Ok(())
@@ -53,10 +50,7 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
         if config_file.exists() || context.places.config.is_some() {
             check(context, &config_file, config(&config_file))?;
         } else {
-            context.out.note(&format!(
-                "no config at `{}`: the defaults hold",
-                config_file.display()
-            ))?;
+            context.out.note(&format!("no config at `{}`: the defaults hold", config_file.display()))?;
         }
         for file in spec_files(&directory)? {
             check(context, &file, spec(&file))?;
@@ -102,10 +96,7 @@ fn spec_files(directory: &Path) -> CliResult<Vec<PathBuf>> {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => {
-            return Err(CliError::io(
-                format_args!("cannot read `{}`", directory.display()),
-                &error,
-            ));
+            return Err(CliError::io(format_args!("cannot read `{}`", directory.display()), &error));
         }
     };
     let mut files: Vec<PathBuf> = entries

@@ -50,13 +50,9 @@ fn goal(text: &str) -> Result<Goal, String> {
     if text.eq_ignore_ascii_case("deleted") {
         return Ok(Goal::Deleted);
     }
-    PHASES
-        .into_iter()
-        .find(|phase| phase.to_string().eq_ignore_ascii_case(text))
-        .map(Goal::Phase)
-        .ok_or_else(|| {
-            "expected Pending, Running, Stopping, Succeeded, Failed, Evicted, Suspended or Deleted".into()
-        })
+    PHASES.into_iter().find(|phase| phase.to_string().eq_ignore_ascii_case(text)).map(Goal::Phase).ok_or_else(
+        || "expected Pending, Running, Stopping, Succeeded, Failed, Evicted, Suspended or Deleted".into(),
+    )
 }
 
 /// Ends well when every session was seen in the phase, each at its own time.
@@ -97,10 +93,8 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
                 if args.goal == Goal::Deleted {
                     context.out.line(&format!("{name} deleted"))?;
                 } else {
-                    errors.push(CliError::new(
-                        Kind::NoSuchSession,
-                        format!("`{name}` was removed meanwhile"),
-                    ));
+                    errors
+                        .push(CliError::new(Kind::NoSuchSession, format!("`{name}` was removed meanwhile")));
                 }
             }
             None => break,
@@ -108,9 +102,8 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
         context.out.flush()?;
     }
     errors.extend(open.into_iter().map(|(name, last)| {
-        let state = last
-            .map(|last| format!("{} ({})", last.status.phase, last.status.reason))
-            .unwrap_or_default();
+        let state =
+            last.map(|last| format!("{} ({})", last.status.phase, last.status.reason)).unwrap_or_default();
         CliError::failed(format!("`{name}` is {state}, and the time is over"))
             .hint(format!("see `atm describe {name}`"))
     }));
@@ -122,7 +115,5 @@ fn is_met(goal: Goal, session: &SessionView) -> bool {
 }
 
 fn reached(context: &mut Context, session: &SessionView) -> CliResult {
-    context
-        .out
-        .line(&format!("{} {}", session.name, session.status.phase))
+    context.out.line(&format!("{} {}", session.name, session.status.phase))
 }

@@ -74,22 +74,9 @@ impl Watch {
             Err(error) if full == WhenFull::Poll && error.kind() == Some(ErrorKind::MaxClientsReached) => {
                 let mut client = client.another()?;
                 let sessions = get(&mut client, names)?;
-                let seen = sessions
-                    .iter()
-                    .map(|session| (session.name.clone(), session.clone()))
-                    .collect();
-                let polled = Some(Polled {
-                    seen,
-                    changes: VecDeque::new(),
-                });
-                Ok((
-                    sessions,
-                    Self {
-                        client,
-                        names: names.to_vec(),
-                        polled,
-                    },
-                ))
+                let seen = sessions.iter().map(|session| (session.name.clone(), session.clone())).collect();
+                let polled = Some(Polled { seen, changes: VecDeque::new() });
+                Ok((sessions, Self { client, names: names.to_vec(), polled }))
             }
             other => other,
         }
@@ -101,22 +88,10 @@ impl Watch {
         names: &[SessionName],
     ) -> Result<(Vec<SessionView>, Self), ClientError> {
         let mut client = client.another()?;
-        let ListResult { mut sessions } = client.call(
-            "watch",
-            &NamesParams {
-                names: asked.to_vec(),
-            },
-        )?;
+        let ListResult { mut sessions } = client.call("watch", &NamesParams { names: asked.to_vec() })?;
         sessions.retain(|session| names.is_empty() || names.contains(&session.name));
         sessions.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok((
-            sessions,
-            Self {
-                client,
-                names: names.to_vec(),
-                polled: None,
-            },
-        ))
+        Ok((sessions, Self { client, names: names.to_vec(), polled: None }))
     }
 
     /// The next change; `None`: the deadline has passed.
@@ -142,9 +117,7 @@ impl Watch {
                     None if left.is_some_and(|left| left.is_zero()) => return Ok(None),
                     None => {
                         // Nothing is sent unasked here: this waits, and notices where the daemon goes.
-                        let _ = self
-                            .client
-                            .notification(Some(left.map_or(POLL, |left| left.min(POLL))))?;
+                        let _ = self.client.notification(Some(left.map_or(POLL, |left| left.min(POLL))))?;
                         let now = get(&mut self.client, &self.names)?;
                         polled.compare(now);
                         continue;
@@ -164,22 +137,12 @@ impl Watch {
 
 impl Polled {
     fn compare(&mut self, sessions: Vec<SessionView>) {
-        let now: BTreeMap<SessionName, SessionView> = sessions
-            .into_iter()
-            .map(|session| (session.name.clone(), session))
-            .collect();
-        let gone = self
-            .seen
-            .keys()
-            .filter(|name| !now.contains_key(*name))
-            .cloned()
-            .map(Change::Gone);
+        let now: BTreeMap<SessionName, SessionView> =
+            sessions.into_iter().map(|session| (session.name.clone(), session)).collect();
+        let gone = self.seen.keys().filter(|name| !now.contains_key(*name)).cloned().map(Change::Gone);
         self.changes.extend(gone);
-        let changed = now
-            .values()
-            .filter(|session| self.seen.get(&session.name) != Some(*session));
-        self.changes
-            .extend(changed.cloned().map(|session| Change::Now(Box::new(session))));
+        let changed = now.values().filter(|session| self.seen.get(&session.name) != Some(*session));
+        self.changes.extend(changed.cloned().map(|session| Change::Now(Box::new(session))));
         self.seen = now;
     }
 }

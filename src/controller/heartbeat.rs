@@ -28,26 +28,16 @@ struct Stamp {
 
 impl Heartbeat {
     /// A stamp that says "just now".
-    #[expect(
-        clippy::new_without_default,
-        reason = "it reads the clock, which `default()` would hide"
-    )]
+    #[expect(clippy::new_without_default, reason = "it reads the clock, which `default()` would hide")]
     pub fn new() -> Self {
         let (turned, turns) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self(Arc::new(Stamp {
-            born: Instant::now(),
-            turned,
-            turns,
-        }))
+        Self(Arc::new(Stamp { born: Instant::now(), turned, turns }))
     }
 
     /// How long ago the loop turned.
     pub fn age(&self) -> Duration {
         // Both ends are this stamp's own clock; a turn after `elapsed` was read makes zero, not a panic.
-        self.0
-            .born
-            .elapsed()
-            .saturating_sub(Duration::from_micros(self.0.turned.load(Ordering::Relaxed)))
+        self.0.born.elapsed().saturating_sub(Duration::from_micros(self.0.turned.load(Ordering::Relaxed)))
     }
 
     /// How often the loop turned.

@@ -100,9 +100,7 @@ impl Action {
 
     /// After `delay`, also without a trigger. A delay beyond the clock waits for a trigger.
     pub const fn requeue(delay: Duration) -> Self {
-        Self {
-            requeue_after: Some(delay),
-        }
+        Self { requeue_after: Some(delay) }
     }
 }
 
@@ -140,11 +138,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            gather: Duration::ZERO,
-            concurrency: 64,
-            turn_at_least: Duration::from_secs(10),
-        }
+        Self { gather: Duration::ZERO, concurrency: 64, turn_at_least: Duration::from_secs(10) }
     }
 }
 
@@ -169,11 +163,7 @@ pub async fn run<K, R>(
     let (mut triggers, mut shutdown) = (pin!(triggers.fuse()), pin!(shutdown.fuse()));
     let concurrency = config.concurrency.max(1);
     let mut running = FuturesUnordered::new();
-    let mut queue = Requests {
-        queue: WorkQueue::default(),
-        reconciler,
-        gather: config.gather,
-    };
+    let mut queue = Requests { queue: WorkQueue::default(), reconciler, gather: config.gather };
 
     let mut open = true;
     while open {
@@ -243,11 +233,7 @@ impl<K: Hash + Eq + Clone + Debug, R: Reconciler<K>> Requests<'_, K, R> {
         if reason.forgives() {
             self.queue.forgive(&key);
         }
-        let gather = if reason.gathers() {
-            self.gather
-        } else {
-            Duration::ZERO
-        };
+        let gather = if reason.gathers() { self.gather } else { Duration::ZERO };
         let now = Instant::now();
         self.queue.add(key, now.checked_add(gather).unwrap_or(now));
     }
@@ -257,18 +243,14 @@ impl<K: Hash + Eq + Clone + Debug, R: Reconciler<K>> Requests<'_, K, R> {
             Ok(Ok(action)) => {
                 self.queue.done(&key);
                 // A time that cannot be named is a wait for a trigger.
-                if let Some(at) = action
-                    .requeue_after
-                    .and_then(|delay| Instant::now().checked_add(delay))
-                {
+                if let Some(at) = action.requeue_after.and_then(|delay| Instant::now().checked_add(delay)) {
                     self.queue.add(key, at);
                 }
             }
             Ok(Err(failure)) => {
                 warn!(?key, error = %Chain(&failure), "reconcile failed");
-                self.queue.failed(&key, |failures| {
-                    back(self.reconciler.error_policy(&key, &failure, failures))
-                });
+                self.queue
+                    .failed(&key, |failures| back(self.reconciler.error_policy(&key, &failure, failures)));
             }
             Err(panic) => {
                 error!(?key, panic = %panic_message(&*panic).escape_debug(), "reconcile panicked");
@@ -301,6 +283,5 @@ impl fmt::Display for Chain<'_> {
 
 fn panic_message(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

@@ -54,21 +54,13 @@ struct Retry<T> {
 
 impl<K, T> Default for WorkQueue<K, T> {
     fn default() -> Self {
-        Self {
-            entries: HashMap::new(),
-            index: BTreeMap::new(),
-            turns: 0,
-        }
+        Self { entries: HashMap::new(), index: BTreeMap::new(), turns: 0 }
     }
 }
 
 impl<T> Default for Entry<T> {
     fn default() -> Self {
-        Self {
-            due: None,
-            run: Run::No,
-            retry: None,
-        }
+        Self { due: None, run: Run::No, retry: None }
     }
 }
 
@@ -205,10 +197,7 @@ mod tests {
         for key in ["b", "c", "a", "b"] {
             queue.add(key, 10);
         }
-        assert_eq!(
-            [queue.pop(10), queue.pop(10), queue.pop(10)],
-            [Some("b"), Some("c"), Some("a")]
-        );
+        assert_eq!([queue.pop(10), queue.pop(10), queue.pop(10)], [Some("b"), Some("c"), Some("a")]);
     }
 
     #[test]
@@ -311,11 +300,7 @@ mod tests {
         }
 
         fn first(&self) -> Option<((u64, u64), u8)> {
-            self.due
-                .iter()
-                .filter(|(k, _)| !self.running.contains(k))
-                .map(|(k, due)| (*due, *k))
-                .min()
+            self.due.iter().filter(|(k, _)| !self.running.contains(k)).map(|(k, due)| (*due, *k)).min()
         }
 
         fn pop(&mut self, now: u64) -> Option<u8> {

@@ -31,16 +31,11 @@ struct Stuck {
 
 impl Probe {
     fn new() -> Self {
-        Self {
-            born: Instant::now(),
-            log: RefCell::default(),
-        }
+        Self { born: Instant::now(), log: RefCell::default() }
     }
 
     fn note(&self, what: &str) {
-        self.log
-            .borrow_mut()
-            .push(format!("{:.1}s {what}", self.born.elapsed().as_secs_f32()));
+        self.log.borrow_mut().push(format!("{:.1}s {what}", self.born.elapsed().as_secs_f32()));
     }
 
     fn lines(&self) -> Vec<String> {
@@ -72,17 +67,11 @@ impl Reconciler<&'static str> for Probe {
 }
 
 fn because(reason: Reason, keys: &'static [&'static str]) -> impl Stream<Item = Trigger<&'static str>> {
-    stream::iter(keys)
-        .map(move |key| Trigger::new(*key, reason))
-        .chain(stream::pending())
+    stream::iter(keys).map(move |key| Trigger::new(*key, reason)).chain(stream::pending())
 }
 
 fn gathering() -> Config {
-    Config {
-        gather: 200 * MS,
-        concurrency: 4,
-        ..Config::default()
-    }
+    Config { gather: 200 * MS, concurrency: 4, ..Config::default() }
 }
 
 /// Runs for `time`; what is still running then is dropped.
@@ -111,12 +100,7 @@ async fn edits_that_never_stop_do_not_starve_the_key() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_no_edit_is_looked_at_at_once() {
-    for reason in [
-        Reason::Observed,
-        Reason::Requested,
-        Reason::Decided,
-        Reason::Resync,
-    ] {
+    for reason in [Reason::Observed, Reason::Requested, Reason::Decided, Reason::Resync] {
         let probe = Probe::new();
         run_for(S, &probe, because(reason, &["a"])).await;
         assert_eq!(probe.lines(), ["0.0s a"], "{reason:?}");
@@ -127,10 +111,7 @@ async fn what_is_no_edit_is_looked_at_at_once() {
 async fn a_panic_stays_with_its_key_and_backs_off() {
     let probe = Probe::new();
     run_for(3500 * MS, &probe, because(Reason::Observed, &["panics", "a"])).await;
-    assert_eq!(
-        probe.lines(),
-        ["0.0s panics", "0.0s a", "1.0s panics", "3.0s panics"]
-    );
+    assert_eq!(probe.lines(), ["0.0s panics", "0.0s a", "1.0s panics", "3.0s panics"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -138,29 +119,19 @@ async fn noise_does_not_wake_a_failed_key_and_a_person_does() {
     let probe = Probe::new();
     let noise = stream::unfold(0, |n| async move {
         sleep(100 * MS).await;
-        let reason = if n == 15 {
-            Reason::Requested
-        } else {
-            Reason::Observed
-        };
+        let reason = if n == 15 { Reason::Requested } else { Reason::Observed };
         Some((Trigger::new("fails", reason), n + 1))
     });
     run_for(4 * S, &probe, noise).await;
     // 0.1 s: fails; 1.1 s: again, then 2 s of quiet, which a person ends after 0.5 s and starts over at 1 s.
-    assert_eq!(
-        probe.lines(),
-        ["0.1s fails", "1.1s fails", "1.6s fails", "2.6s fails"]
-    );
+    assert_eq!(probe.lines(), ["0.1s fails", "1.1s fails", "1.6s fails", "2.6s fails"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_requeue_comes_back_by_itself_and_one_beyond_the_clock_does_not() {
     let probe = Probe::new();
     run_for(5 * S, &probe, because(Reason::Observed, &["far", "again"])).await;
-    assert_eq!(
-        probe.lines(),
-        ["0.0s far", "0.0s again", "2.0s again", "4.0s again"]
-    );
+    assert_eq!(probe.lines(), ["0.0s far", "0.0s again", "2.0s again", "4.0s again"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -181,10 +152,7 @@ async fn shutdown_lets_the_running_reconcile_finish_and_starts_no_other() {
         sleep(1500 * MS).await;
         Trigger::new("late", Reason::Observed)
     });
-    let triggers = because(Reason::Observed, &["slow"])
-        .take(1)
-        .chain(late)
-        .chain(stream::pending());
+    let triggers = because(Reason::Observed, &["slow"]).take(1).chain(late).chain(stream::pending());
     run(&probe, triggers, sleep(S), gathering(), &Heartbeat::new()).await;
     assert_eq!(probe.lines(), ["0.0s slow", "5.0s slow ends"]);
 }
@@ -207,27 +175,11 @@ async fn no_more_than_concurrency_run_at_once_and_all_get_their_turn() {
             Ok(Action::await_change())
         }
     }
-    let crowd = Crowd {
-        now: Cell::new(0),
-        most: Cell::new(0),
-        ran: Cell::new(0),
-    };
+    let crowd = Crowd { now: Cell::new(0), most: Cell::new(0), ran: Cell::new(0) };
     let triggers = stream::iter((0..1000).map(|key| Trigger::new(key, Reason::Observed)));
-    let config = Config {
-        concurrency: 7,
-        ..Config::default()
-    };
-    let _ = timeout(
-        S,
-        run(
-            &crowd,
-            triggers.chain(stream::pending()),
-            pending(),
-            config,
-            &Heartbeat::new(),
-        ),
-    )
-    .await;
+    let config = Config { concurrency: 7, ..Config::default() };
+    let _ = timeout(S, run(&crowd, triggers.chain(stream::pending()), pending(), config, &Heartbeat::new()))
+        .await;
     assert_eq!((crowd.most.get(), crowd.ran.get()), (7, 1000));
 }
 
@@ -244,25 +196,16 @@ async fn a_thousand_keys_that_ask_for_a_shared_one_cause_few_runs_of_it() {
             let kind = if key.is_some() { "own" } else { "shared" };
             *self.runs.borrow_mut().entry(kind).or_default() += 1;
             if key.is_some() {
-                self.decided
-                    .unbounded_send(Trigger::new(None, Reason::Decided))
-                    .unwrap();
+                self.decided.unbounded_send(Trigger::new(None, Reason::Decided)).unwrap();
             }
             Ok(Action::await_change())
         }
     }
     let (decided, requests) = mpsc::unbounded();
-    let shared = Rc::new(Shared {
-        runs: RefCell::default(),
-        decided,
-    });
+    let shared = Rc::new(Shared { runs: RefCell::default(), decided });
     let exits = stream::iter((0..1000).map(|key| Trigger::new(Some(key), Reason::Observed)));
     let triggers = stream::select(exits, requests);
-    let _ = timeout(
-        S,
-        run(&shared, triggers, pending(), Config::default(), &Heartbeat::new()),
-    )
-    .await;
+    let _ = timeout(S, run(&shared, triggers, pending(), Config::default(), &Heartbeat::new())).await;
     let runs = shared.runs.borrow();
     assert_eq!(runs["own"], 1000);
     assert!(runs["shared"] <= 1000 / 64 + 3, "{runs:?}");
@@ -278,10 +221,7 @@ async fn the_heart_beats_while_nothing_happens_and_stops_with_a_stuck_loop() {
         }
     }
     let beat = Heartbeat::new();
-    let config = Config {
-        turn_at_least: 10 * S,
-        ..Config::default()
-    };
+    let config = Config { turn_at_least: 10 * S, ..Config::default() };
     let quiet = stream::pending::<Trigger<u8>>();
     let _ = timeout(65 * S, run(&Idle, quiet, pending(), config, &beat)).await;
     assert!(beat.age() <= 10 * S, "{:?}", beat.age());
@@ -293,14 +233,8 @@ async fn the_heart_beats_while_nothing_happens_and_stops_with_a_stuck_loop() {
 
 #[test]
 fn a_failure_is_told_with_each_cause_once() {
-    let failure = Stuck {
-        key: "a",
-        source: "x".parse::<u8>().unwrap_err(),
-    };
-    assert_eq!(
-        Chain(&failure).to_string(),
-        "cannot move `a`: invalid digit found in string"
-    );
+    let failure = Stuck { key: "a", source: "x".parse::<u8>().unwrap_err() };
+    assert_eq!(Chain(&failure).to_string(), "cannot move `a`: invalid digit found in string");
 }
 
 #[test]

@@ -12,11 +12,7 @@ use super::{
 };
 use crate::{
     api::{
-        diagnose::Diagnostics,
-        event::EventKind,
-        keeper::StartReport,
-        name::SessionName,
-        spec::WrittenSpec,
+        diagnose::Diagnostics, event::EventKind, keeper::StartReport, name::SessionName, spec::WrittenSpec,
     },
     controller::{Reason, Trigger},
     plan::{Desired, Observed, Session, Wanted, Will},
@@ -95,7 +91,7 @@ impl<K: Keepers> Daemon<K> {
         let effective = self.resolve(name, &written);
         let known = self.store.look().sessions.contains_key(name);
         if !known {
-            self.store.insert(name.clone(), self.new_entry(Session::unknown()));
+            self.store.insert(name, self.new_entry(Session::unknown()));
         }
         let launch = written.launch_digest();
         let generation = self
@@ -110,7 +106,7 @@ impl<K: Keepers> Daemon<K> {
                 };
                 let will = match &entry.plan.desired {
                     Desired::Spec(wanted) => wanted.will,
-                    Desired::Gone | Desired::NeverGood => entry.memory.will.into(),
+                    Desired::Gone | Desired::NeverGood | Desired::Unseen => entry.memory.will.into(),
                 };
                 // A changed spec lifts a stop; a suspension only `resume` lifts.
                 let will = match will {
@@ -139,7 +135,8 @@ impl<K: Keepers> Daemon<K> {
         self.save(name);
         self.store.touch(name);
         if let Some(generation) = generation {
-            let message = if generation == 1 { "seen".into() } else { format!("changed: generation {generation}") };
+            let message =
+                if generation == 1 { "seen".into() } else { format!("changed: generation {generation}") };
             self.tell(EventKind::SpecChanged, name, None, None, message);
         }
         vec![fleet(Reason::Desired), session(name, Reason::Desired)]
@@ -147,7 +144,7 @@ impl<K: Keepers> Daemon<K> {
 
     fn spec_is_bad(&self, name: &SessionName, owner: u32, error: Diagnostics) -> Vec<Trigger<Key>> {
         if !self.store.look().sessions.contains_key(name) {
-            self.store.insert(name.clone(), self.new_entry(Session::unknown()));
+            self.store.insert(name, self.new_entry(Session::unknown()));
             self.save(name);
         }
         self.tell(EventKind::InvalidSpec, name, None, None, error.to_string());
@@ -187,7 +184,8 @@ impl<K: Keepers> Daemon<K> {
                 vec![fleet(Reason::Desired)]
             }
             config_file::ConfigChange::Removed => {
-                let message = format!("{} is gone; what it said stays in force until a restart", file.display());
+                let message =
+                    format!("{} is gone; what it said stays in force until a restart", file.display());
                 self.warn("config", message);
                 Vec::new()
             }
@@ -220,7 +218,7 @@ impl<K: Keepers> Daemon<K> {
                     wanted.spec = effective;
                     true
                 }
-                Desired::Spec(_) | Desired::Gone | Desired::NeverGood => false,
+                Desired::Spec(_) | Desired::Gone | Desired::NeverGood | Desired::Unseen => false,
             });
             if changed == Some(true) {
                 triggers.push(session(&name, Reason::Desired));

@@ -30,7 +30,8 @@ impl<K: Keepers> Daemon<K> {
             match read {
                 Some(activity) => {
                     run.attached = u32::try_from(activity.attached).unwrap_or(u32::MAX);
-                    run.quiet_since = activity.output.into_iter().chain(activity.input).fold(run.since, Ord::max);
+                    run.quiet_since =
+                        activity.output.into_iter().chain(activity.input).fold(run.since, Ord::max);
                 }
                 // What cannot be read is no proof of quiet.
                 None => run.quiet_since = now,

@@ -78,6 +78,16 @@ pub enum Found {
     Nothing,
 }
 
+impl Found {
+    /// Whether a process of it may live.
+    pub fn may_live(&self) -> bool {
+        match self {
+            Self::Live { .. } | Self::Settling { .. } | Self::Foreign { .. } | Self::Lost { .. } => true,
+            Self::Ended { .. } | Self::NeverStarted | Self::Interrupted { .. } | Self::Nothing => false,
+        }
+    }
+}
+
 /// Everything that was found.
 #[derive(Debug, Default)]
 pub struct Findings {

@@ -19,7 +19,6 @@ pub struct Clock {
 
 impl Clock {
     /// Reads the machine's clocks once; from then on it goes with tokio's.
-    #[expect(clippy::disallowed_methods, reason = "this is where time enters")]
     pub fn start() -> Self {
         Self {
             base: clock::monotonic(),
@@ -30,7 +29,6 @@ impl Clock {
     }
 
     /// Now, on the clock that decides.
-    #[expect(clippy::disallowed_methods, reason = "this is where time enters")]
     pub fn now(&self) -> Moment {
         self.base.checked_add(Instant::now() - self.started).unwrap_or(self.base)
     }

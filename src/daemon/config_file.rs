@@ -123,13 +123,14 @@ impl<C: Clone + PartialEq> ConfigFile<C> {
                 let print = print_of(stamp.as_ref(), &bytes);
                 // At the start a file that nobody touches needs no second look: the daemon can do nothing
                 // before it knows its limits.
-                let at_rest = self.told == Told::Nothing && quiet.is_some_and(|quiet| quiet >= QUIET_AT_START);
+                let at_rest =
+                    self.told == Told::Nothing && quiet.is_some_and(|quiet| quiet >= QUIET_AT_START);
                 let sure = self.print == Some(print) || (at_rest && !torn);
                 if self.looks.found(Seen { stamp: stamp.as_ref(), print, torn }, sure, now) {
                     self.print = Some(print);
                     let path = &self.path;
-                    let read = text_of(bytes, path)
-                        .and_then(|text| parse_with(|| (self.parse)(&text, path), path));
+                    let read =
+                        text_of(bytes, path).and_then(|text| parse_with(|| (self.parse)(&text, path), path));
                     self.believe(read);
                 }
             }
@@ -175,5 +176,120 @@ impl<C: Clone + PartialEq> ConfigFile<C> {
     fn tell(&mut self, told: Told, change: ConfigChange<C>) {
         self.told = told;
         self.out.push(change);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        daemon::specs::looks::What,
+        host::specfile::{DirId, Inode, Stamp},
+    };
+
+    const LONG: Option<Duration> = Some(Duration::from_secs(60));
+
+    fn file(text: &str) -> Sight {
+        let size = text.len() as u64;
+        let id = DirId { dev: 1, ino: 1 };
+        let own = Inode { id, size, modified: (0, 0), changed: (0, 0), mode: 0o100_644, uid: 0, links: 1 };
+        Sight::Present { stamp: Some(Stamp { own, target: None }), bytes: Ok(text.into()), torn: false }
+    }
+
+    struct Rig {
+        config: ConfigFile<String>,
+        now: Moment,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let parse = |text: &str, path: &Path| match text.strip_prefix("ok ") {
+                Some(text) => Ok(text.to_owned()),
+                None => Err(Diagnostics::whole(path.display().to_string(), text)),
+            };
+            let config = ConfigFile::new("/atm.yaml".into(), Box::new(parse));
+            Self { config, now: Moment::from_nanos(1_000_000_000) }
+        }
+
+        /// Makes every look that falls due within these milliseconds, and says what was told.
+        fn run(&mut self, milliseconds: u64, sight: &Sight, quiet: Option<Duration>) -> Vec<String> {
+            let end = self.now.checked_add(Duration::from_millis(milliseconds)).unwrap();
+            while let Some(at) = self.config.due().filter(|at| *at <= end) {
+                self.now = self.now.max(at);
+                self.config.begin(self.now);
+                self.config.read(sight.clone(), quiet, self.now);
+            }
+            self.now = end;
+            self.config
+                .take_changes()
+                .iter()
+                .map(|change| match change {
+                    ConfigChange::Absent => "absent".to_owned(),
+                    ConfigChange::Good(config) => format!("good {config}"),
+                    ConfigChange::Bad(error) => format!("bad {}", error.0[0].message),
+                    ConfigChange::Cleared => "cleared".to_owned(),
+                    ConfigChange::Removed => "removed".to_owned(),
+                })
+                .collect()
+        }
+
+        fn hint(&mut self, what: What) {
+            self.config.hint(what.into(), self.now);
+        }
+    }
+
+    #[test]
+    fn the_first_look_tells_at_once_what_rests() {
+        for (sight, told) in [(file("ok A"), "good A"), (file("no"), "bad no"), (Sight::Missing, "absent")] {
+            assert_eq!(Rig::new().run(0, &sight, LONG), [told]);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_at_the_start_is_looked_at_twice() {
+        let mut rig = Rig::new();
+        assert!(rig.run(50, &file("ok H"), Some(Duration::ZERO)).is_empty());
+        assert!(rig.run(60, &file("ok Half"), Some(Duration::ZERO)).is_empty());
+        assert_eq!(rig.run(110, &file("ok Half"), Some(Duration::ZERO)), ["good Half"]);
+    }
+
+    #[test]
+    fn what_is_in_force_stays_through_errors_and_absence_and_equal_meaning_is_nothing() {
+        let mut rig = Rig::new();
+        rig.run(0, &file("ok A"), LONG);
+        for (sight, what, told) in [
+            (file("ok A"), What::Closed, vec![]),
+            (file("no"), What::Placed, vec!["bad no"]),
+            (file("no"), What::Closed, vec![]),
+            (file("no!"), What::Closed, vec!["bad no!"]),
+            (file("ok A"), What::Placed, vec!["cleared"]),
+            (Sight::Missing, What::Gone, vec!["removed"]),
+            (Sight::Missing, What::Attributes, vec![]),
+            (file("no"), What::Placed, vec!["bad no"]),
+            (file("ok A"), What::Placed, vec!["cleared"]),
+            (file("ok B"), What::Placed, vec!["good B"]),
+        ] {
+            rig.hint(what);
+            assert_eq!(rig.run(1000, &sight, LONG), told, "{what:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_by_removal_was_never_gone() {
+        let mut rig = Rig::new();
+        rig.run(0, &file("ok A"), LONG);
+        rig.hint(What::Gone);
+        assert!(rig.run(200, &Sight::Missing, None).is_empty());
+        rig.hint(What::Placed);
+        assert_eq!(rig.run(1000, &file("ok B"), LONG), ["good B"]);
+    }
+
+    #[test]
+    fn a_file_that_appears_beside_the_defaults_counts() {
+        let mut rig = Rig::new();
+        assert_eq!(rig.run(1000, &Sight::Missing, None), ["absent"]);
+        assert!(rig.config.due().is_none(), "nothing is polled");
+        rig.hint(What::Closed);
+        assert_eq!(rig.run(0, &file("ok A"), LONG), ["good A"]);
     }
 }

@@ -29,6 +29,9 @@ use crate::{
     host::specfile::DirId,
 };
 
+/// A file system that takes longer is worth a word.
+const STUCK: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Two kinds of work. Only `Fleet` hands out slots; only `Session` touches a process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Key {
@@ -42,7 +45,9 @@ pub enum Key {
 #[derive(Debug)]
 pub enum Input {
     /// The spec directory or the config file has news.
-    Source(specs::Update),
+    Source(Box<specs::Update>),
+    /// The source of both has ended, which it should not.
+    SourceEnded,
     /// A keeper has news.
     Keeper(Report),
     /// Look at this again.
@@ -116,7 +121,9 @@ impl<K: Keepers> Daemon<K> {
             .edit(name, |entry| {
                 let will = match &entry.plan.desired {
                     crate::plan::Desired::Spec(wanted) => wanted.will,
-                    crate::plan::Desired::Gone | crate::plan::Desired::NeverGood => entry.memory.will.into(),
+                    crate::plan::Desired::Gone
+                    | crate::plan::Desired::NeverGood
+                    | crate::plan::Desired::Unseen => entry.memory.will.into(),
                 };
                 entry.memory.remember(&entry.plan.history, will, self.clock.boot());
                 serde_json::to_vec(&entry.memory).ok()
@@ -167,14 +174,21 @@ impl<K: Keepers> Daemon<K> {
     pub fn absorb(&self, input: Input) -> Vec<Trigger<Key>> {
         let trigger = |key, reason| Trigger { key, reason };
         match input {
-            Input::Source(specs::Update::Spec(change)) => self.absorb_specs(change),
-            Input::Source(specs::Update::Config(change)) => self.absorb_config(change),
+            Input::Source(update) => match *update {
+                specs::Update::Spec(change) => self.absorb_specs(change),
+                specs::Update::Config(change) => self.absorb_config(change),
+            },
+            Input::SourceEnded => {
+                self.warn(
+                    "specs",
+                    "specs and config are no longer read: restart the daemon, no session is lost".into(),
+                );
+                Vec::new()
+            }
             Input::Keeper(report) => self.absorb_report(report),
             Input::Look(key) => vec![trigger(key, Reason::Requested)],
             Input::Resync => {
-                if let Some(specs) = self.specs.borrow().as_ref() {
-                    specs.resync();
-                }
+                self.resync_specs();
                 vec![trigger(Key::Fleet, Reason::Resync)]
             }
             Input::Trouble(Some(trouble)) => {
@@ -186,6 +200,22 @@ impl<K: Keepers> Daemon<K> {
                 Vec::new()
             }
         }
+    }
+
+    /// Has the files looked at, and says where they do not answer: a dead network file system delays specs and
+    /// nothing else, but a person should know.
+    fn resync_specs(&self) {
+        let specs = self.specs.borrow();
+        let Some(specs) = specs.as_ref() else { return };
+        let stuck = specs.stuck_for(self.clock.now()).filter(|stuck| *stuck > STUCK);
+        match stuck {
+            Some(stuck) => {
+                let seconds = stuck.as_secs();
+                self.warn("specs-io", format!("the spec directory has not answered for {seconds} s"));
+            }
+            None => drop(self.store.edit_world(|world| world.warnings.remove("specs-io"))),
+        }
+        specs.resync();
     }
 
     /// What a written spec means under the config in force.

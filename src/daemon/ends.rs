@@ -2,6 +2,7 @@
 
 use std::{
     hash::{BuildHasher, Hasher},
+    sync::Arc,
     time::Duration,
 };
 
@@ -9,7 +10,7 @@ use super::{
     adopt::{self, Found},
     core::{Daemon, Key},
     keepers::Keepers,
-    leftovers,
+    loss::Loss,
     reconcile::ReconcileError,
     store::RunFacts,
 };
@@ -20,7 +21,7 @@ use crate::{
         name::{RunId, SessionName},
         quantity::Dur,
         record::{Exit, ExitRecord, Record, StartError},
-        spec::{Backoff, RestartPolicy},
+        spec::{Backoff, RestartPolicy, WrittenSpec},
         status::Activity,
         time::Moment,
     },
@@ -58,7 +59,10 @@ impl<K: Keepers> Daemon<K> {
         let (since, slow) = match &entry.plan.observed {
             Observed::Unknown { since, .. } => (*since, Duration::from_secs(1)),
             Observed::Starting { since, .. } if entry.adopted => (*since, Duration::from_millis(200)),
-            Observed::Starting { .. } | Observed::Absent | Observed::Running(_) | Observed::Stopping { .. } => {
+            Observed::Starting { .. }
+            | Observed::Absent
+            | Observed::Running(_)
+            | Observed::Stopping { .. } => {
                 return None;
             }
         };
@@ -72,8 +76,11 @@ impl<K: Keepers> Daemon<K> {
             Found::Settling { keeper } => self.settle(name, keeper.map(|(_, keeper)| keeper)),
             Found::Foreign { why } => self.unknown(name, &why),
             Found::Ended { record, exit } => self.count_exit(name, record.as_deref(), *exit),
-            Found::NeverStarted | Found::Nothing => self.count_nothing(name),
-            Found::Lost { record } => self.clean_up_lost(name, *record).await?,
+            Found::Lost { record } => self.clean_up(name, Loss::of_record(*record)).await?,
+            Found::NeverStarted | Found::Nothing => match self.loss_without_record(name) {
+                Some(loss) => self.clean_up(name, loss).await?,
+                None => self.count_nothing(name),
+            },
             Found::Interrupted { record } => self.count_interrupted(name, record.intent.run_id),
         }
         Ok(())
@@ -214,7 +221,8 @@ impl<K: Keepers> Daemon<K> {
 
     /// A stop that was asked of the keeper while the daemon was down is a will like any other.
     fn honour_will(&self, name: &SessionName, exit: &ExitRecord) {
-        let Some(Cause { reason: StopReason::ClientStop | StopReason::ClientKill, by: Some(by), .. }) = exit.cause
+        let Some(Cause { reason: StopReason::ClientStop | StopReason::ClientKill, by: Some(by), .. }) =
+            exit.cause
         else {
             return;
         };
@@ -228,7 +236,7 @@ impl<K: Keepers> Daemon<K> {
                 && wanted.will == Will::AsDeclared
             {
                 wanted.will = Will::Stopped { by, now: false };
-            } else if matches!(entry.plan.desired, Desired::NeverGood) {
+            } else if matches!(entry.plan.desired, Desired::NeverGood | Desired::Unseen) {
                 entry.memory.will = Will::Stopped { by, now: false }.into();
             }
         });
@@ -300,90 +308,7 @@ impl<K: Keepers> Daemon<K> {
         self.count(name, ended);
     }
 
-    /// Ends what a dead keeper left running, then counts the loss.
-    async fn clean_up_lost(&self, name: &SessionName, record: Record) -> Result<(), ReconcileError> {
-        let run_id = record.intent.run_id;
-        if self.is_counted(name, run_id) {
-            self.name_is_free(name);
-            return Ok(());
-        }
-        let message = format!("its keeper (pid {}) died: ending what it left", record.keeper.pid);
-        // A loss that happened during a stop keeps the stop's cause: it was going to end in any case.
-        let known = record.stopping.as_ref().map(|stopping| stopping.cause.clone());
-        let cause = known.unwrap_or_else(|| Cause::rule(StopReason::KeeperLost, message.clone()));
-        let since = self.clock.now();
-        let run = Run {
-            run_id,
-            generation: record.intent.generation,
-            launch: record.intent.launch.clone(),
-            since: record.started,
-            activity: Activity::Unknown,
-            quiet_since: record.started,
-            attached: 0,
-        };
-        let first = self
-            .store
-            .edit(name, |entry| {
-                let first = !entry.losing;
-                entry.losing = true;
-                entry.run_gone = true;
-                let cause = cause.clone();
-                entry.plan.observed =
-                    Observed::Stopping { run, cause, since, kill_at: since, unkillable: false };
-                first
-            })
-            .unwrap_or(false);
-        if first {
-            self.tell(EventKind::KeeperLost, name, Some(run_id), None, message);
-        }
-        let instance = self.here.instance;
-        let lock = self.paths.lock(name);
-        let stop_signal = record.intent.spec.stop_signal.0;
-        let generation = record.intent.generation;
-        let launch = record.intent.launch.clone();
-        let started = record.started;
-        let orphans = self.keepers.orphans();
-        let outcome = tokio::task::spawn_blocking(move || {
-            leftovers::end(&lock, instance, &record, &orphans, leftovers::PATIENCE)
-        });
-        let outcome = outcome.await.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
-        let left = outcome.map_err(|source| ReconcileError::Leftovers { name: name.clone(), source })?;
-        if left.is_empty() && !self.keepers.orphans().is_empty() {
-            // What forked while it was looked for has left its child to us: this was not all.
-            self.look_again(name, Duration::from_millis(20));
-            return Ok(());
-        }
-        if left.is_empty() {
-            let ended = Ended {
-                run_id,
-                generation,
-                launch: Some(launch),
-                exit: None,
-                start_error: None,
-                cause: Some(cause),
-                interrupted: false,
-                stop_signal,
-                ran: self.clock.now() - started,
-                at: self.clock.wall(),
-            };
-            self.count(name, ended);
-            return Ok(());
-        }
-        let was = self.store.edit(name, |entry| match &mut entry.plan.observed {
-            Observed::Stopping { unkillable, .. } => std::mem::replace(unkillable, true),
-            _ => true,
-        });
-        if was == Some(false) {
-            let pids: Vec<String> = left.iter().map(|id| id.pid.to_string()).collect();
-            let message = format!("does not end after SIGKILL: pid {}", pids.join(", "));
-            self.tell(EventKind::Unkillable, name, Some(run_id), None, message);
-        }
-        // Others go on; this name stays taken and is tried again.
-        self.look_again(name, Duration::from_secs(1));
-        Ok(())
-    }
-
-    fn is_counted(&self, name: &SessionName, run_id: RunId) -> bool {
+    pub(super) fn is_counted(&self, name: &SessionName, run_id: RunId) -> bool {
         self.store.look().sessions.get(name).is_some_and(|entry| entry.memory.counted == Some(run_id))
     }
 
@@ -407,15 +332,11 @@ impl<K: Keepers> Daemon<K> {
     }
 
     /// Counts the end of a run: once, and before anything follows from it.
-    fn count(&self, name: &SessionName, ended: Ended) {
+    pub(super) fn count(&self, name: &SessionName, ended: Ended) {
         self.tell_end(name, &ended);
         let now = self.clock.now();
+        let (policy, backoff) = self.what_follows(name);
         self.store.edit(name, |entry| {
-            let (policy, backoff) = match &entry.plan.desired {
-                Desired::Spec(wanted) => (wanted.spec.restart_policy, wanted.spec.backoff),
-                // Nothing follows where there is no spec; the figures are never looked at.
-                Desired::Gone | Desired::NeverGood => (RestartPolicy::Never, NO_BACKOFF),
-            };
             entry.memory.counted = Some(ended.run_id);
             entry.memory.begun = None;
             entry.plan.history =
@@ -423,6 +344,22 @@ impl<K: Keepers> Daemon<K> {
         });
         self.name_is_free(name);
         self.save(name);
+    }
+
+    /// The restart policy that an end of `name` is counted by: its spec's, also while its file is unseen.
+    fn what_follows(&self, name: &SessionName) -> (RestartPolicy, Backoff) {
+        let world = self.store.look();
+        let spec = world.sessions.get(name).and_then(|entry| match &entry.plan.desired {
+            Desired::Spec(wanted) => Some(Arc::clone(&wanted.spec)),
+            Desired::Unseen => {
+                let good = entry.memory.spec.as_ref()?;
+                let written = WrittenSpec::parse(&good.text, &good.file).ok()?;
+                Some(Arc::new(written.resolve(name, &world.config)))
+            }
+            Desired::Gone | Desired::NeverGood => None,
+        });
+        // Nothing follows where there is no spec; the figures are never looked at.
+        spec.map_or((RestartPolicy::Never, NO_BACKOFF), |spec| (spec.restart_policy, spec.backoff))
     }
 
     fn tell_end(&self, name: &SessionName, ended: &Ended) {
@@ -447,7 +384,7 @@ impl<K: Keepers> Daemon<K> {
     }
 
     /// Has `name` looked at again after a while.
-    fn look_again(&self, name: &SessionName, after: Duration) {
+    pub(super) fn look_again(&self, name: &SessionName, after: Duration) {
         let (inputs, key) = (self.inputs.clone(), Key::Session(name.clone()));
         tokio::task::spawn_local(async move {
             tokio::time::sleep(after).await;

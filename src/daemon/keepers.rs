@@ -12,11 +12,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    io::AsyncReadExt,
-    net::unix::pipe,
-    sync::mpsc::UnboundedSender,
-};
+use tokio::{io::AsyncReadExt, net::unix::pipe, sync::mpsc::UnboundedSender};
 
 use super::paths::{Paths, RunFiles};
 use crate::{

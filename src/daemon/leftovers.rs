@@ -1,11 +1,16 @@
 //! What a dead keeper left running: found by every sign there is, and ended.
 
-use std::{io, os::fd::AsFd, path::Path, time::Duration};
+use std::{
+    io,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::{
     api::{
-        name::InstanceId,
-        record::{ProcessId, Record},
+        name::{InstanceId, RunId},
+        record::ProcessId,
         time::Moment,
     },
     host::{cgroup::Group, clock, lock, poll, process::Process, scan::Scan, signals as signal},
@@ -14,17 +19,26 @@ use crate::{
 /// How long one try goes on before what is left counts as unkillable.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Ends everything of the run in `record` whose keeper is gone. The answer is what still lives after
+/// How to know what belongs to a run whose keeper is gone.
+#[derive(Debug)]
+pub struct Remains {
+    /// Marked with this in their environment.
+    pub run_id: RunId,
+    /// Seen by somebody while the keeper lived; or orphans that came to the daemon from keepers that died, this
+    /// one or another: all of them are to end.
+    pub known: Vec<ProcessId>,
+    /// Its own cgroup, where it had one.
+    pub group: Option<PathBuf>,
+}
+
+/// Ends everything of a run whose keeper is gone. The answer is what still lives after
 /// `patience`; empty: the name is free.
-///
-/// `orphans` came to the daemon from keepers that died, this one or another: all of them are to end.
 ///
 /// Blocks. The name's lock is held meanwhile, so that nobody starts it.
 pub fn end(
     lock_path: &Path,
     instance: InstanceId,
-    record: &Record,
-    orphans: &[ProcessId],
+    remains: &Remains,
     patience: Duration,
 ) -> io::Result<Vec<ProcessId>> {
     let Some(_held) = lock::try_take(lock_path)? else {
@@ -33,15 +47,14 @@ pub fn end(
     };
     let begun = clock::monotonic();
     let deadline = begun.checked_add(patience).unwrap_or(begun);
-    let known: Vec<ProcessId> = record.members.iter().chain(orphans).copied().chain([record.child]).collect();
     // A group that is not there any more holds nobody.
-    let group = record.group.as_deref().and_then(|path| Group::open(path).ok());
+    let group = remains.group.as_deref().and_then(|path| Group::open(path).ok());
     let mut quiet_looks = 0;
     loop {
         if let Some(group) = &group {
             group.kill()?;
         }
-        let left = sweep(instance, record, &known)?;
+        let left = sweep(instance, remains)?;
         let populated = group.as_ref().is_some_and(|group| group.is_populated().unwrap_or(false));
         // A process that forks while it is looked for can be missed once; two empty looks in a row are
         // taken for the truth.
@@ -71,8 +84,8 @@ fn is_past(deadline: Moment) -> bool {
 }
 
 /// Sends SIGKILL to what can be found, and says what that was.
-fn sweep(instance: InstanceId, record: &Record, known: &[ProcessId]) -> io::Result<Vec<ProcessId>> {
-    let members = Scan::take(instance)?.members(record.intent.run_id, known.iter().copied());
+fn sweep(instance: InstanceId, remains: &Remains) -> io::Result<Vec<ProcessId>> {
+    let members = Scan::take(instance)?.members(remains.run_id, remains.known.iter().copied());
     for member in &members {
         match Process::find(*member) {
             Ok(Some(process)) => process.signal(signal::KILL).or_else(ignore_foreign)?,

@@ -3,14 +3,7 @@
 //! One file per session below the state directory, written whole by a thread of its own: a slow disk delays
 //! what must be durable and nothing else.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    path::PathBuf,
-    sync::mpsc,
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::mpsc, thread, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -313,7 +306,9 @@ pub fn read_versioned<T: for<'de> Deserialize<'de>>(
     let bytes = match files::read_limited(path, MAX_STATE) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Damaged { what, message: format!("cannot read {}: {error}", path.display()) }),
+        Err(error) => {
+            return Err(Damaged { what, message: format!("cannot read {}: {error}", path.display()) });
+        }
     };
     let problem = match serde_json::from_slice::<Version>(&bytes) {
         Ok(Version { version }) if version > newest => {
@@ -404,7 +399,8 @@ impl Writer {
     /// Starts the thread. `trouble` hears the first failure after a success, and the first success after it.
     pub fn start(trouble: OnTrouble) -> io::Result<(Self, thread::JoinHandle<()>)> {
         let (jobs, inbox) = mpsc::channel();
-        let handle = thread::Builder::new().name("state".into()).spawn(move || write_all(&inbox, &trouble))?;
+        let handle =
+            thread::Builder::new().name("state".into()).spawn(move || write_all(&inbox, &trouble))?;
         Ok((Self { jobs }, handle))
     }
 
@@ -451,15 +447,14 @@ fn write_all(inbox: &mpsc::Receiver<Job>, trouble: &OnTrouble) {
     let mut desk = Desk { pending: BTreeMap::new(), failing: false, trouble };
     loop {
         // What waits behind is taken first: of several versions of one file only the newest is written.
-        let job = match inbox.try_recv() {
-            Ok(job) => job,
-            Err(_) => {
-                // A failure is kept for the next round, and told to whoever asks by `flush`.
-                let _ = desk.clear();
-                match inbox.recv() {
-                    Ok(job) => job,
-                    Err(_) => return drop(desk.clear()),
-                }
+        let job = if let Ok(job) = inbox.try_recv() {
+            job
+        } else {
+            // A failure is kept for the next round, and told to whoever asks by `flush`.
+            let _ = desk.clear();
+            match inbox.recv() {
+                Ok(job) => job,
+                Err(mpsc::RecvError) => return drop(desk.clear()),
             }
         };
         match job {

@@ -23,6 +23,7 @@ pub mod events;
 pub mod keepers;
 mod leftovers;
 mod logging;
+mod loss;
 pub mod memory;
 pub mod paths;
 pub mod reconcile;

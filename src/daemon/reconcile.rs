@@ -224,7 +224,8 @@ impl<K: Keepers> Daemon<K> {
 
     fn intent(&self, name: &SessionName, run_id: RunId, wanted: &Wanted) -> Intent {
         let world = self.store.look();
-        let owner = world.sessions.get(name).and_then(|entry| entry.memory.spec.as_ref()).map(|spec| spec.owner);
+        let owner =
+            world.sessions.get(name).and_then(|entry| entry.memory.spec.as_ref()).map(|spec| spec.owner);
         let user = match &wanted.spec.user {
             Some(user) => RunAs::Name(user.clone()),
             // In user mode every session is the daemon's own user's, whoever owns the file.
@@ -263,7 +264,7 @@ impl<K: Keepers> Daemon<K> {
             let world = self.store.look();
             let spec = world.sessions.get(name).and_then(|entry| match &entry.plan.desired {
                 Desired::Spec(wanted) => Some(Arc::clone(&wanted.spec)),
-                Desired::Gone | Desired::NeverGood => None,
+                Desired::Gone | Desired::NeverGood | Desired::Unseen => None,
             });
             // A session whose spec is gone stops as it was started: the keeper knows how.
             (spec.as_ref().map(|s| s.stop_signal.0), spec.map(|s| s.termination_grace_period.0))
@@ -322,7 +323,9 @@ impl<K: Keepers> Daemon<K> {
             let world = self.store.look();
             match world.sessions.get(name).map(|entry| &entry.plan.desired) {
                 Some(Desired::Spec(wanted)) => wanted.clone(),
-                Some(Desired::Gone | Desired::NeverGood) | None => return Ok(Action::await_change()),
+                Some(Desired::Gone | Desired::NeverGood | Desired::Unseen) | None => {
+                    return Ok(Action::await_change());
+                }
             }
         };
         let request = Request::Update {

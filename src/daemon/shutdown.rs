@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
@@ -15,6 +14,8 @@ use crate::{
         cause::{Cause, StopReason},
         config::OnShutdown,
         event::EventKind,
+        keeper::Request,
+        name::SessionName,
     },
     plan::fleet::Mode,
 };
@@ -54,12 +55,12 @@ pub async fn wait<K: Keepers>(daemon: Rc<Daemon<K>>, mut signals: Signals, reloa
             }
         }
     }
-    systemd::tell(&[NotifyState::Stopping]);
+    systemd::tell_stopping().await;
     if !ends_sessions(daemon.store.look().config.on_shutdown) {
         tracing::info!("the daemon ends, its sessions go on");
         return;
     }
-    end_all(&daemon, false);
+    end_all(&daemon);
     let reader = daemon.store.reader();
     let all_gone = reader.wait_until(|world| world.sessions.values().all(|e| !e.plan.observed.is_live()));
     tokio::pin!(all_gone);
@@ -69,7 +70,7 @@ pub async fn wait<K: Keepers>(daemon: Rc<Daemon<K>>, mut signals: Signals, reloa
         _ = signals.interrupt.recv() => {}
     }
     tracing::info!("asked again: sessions are killed");
-    end_all(&daemon, true);
+    kill_all(&daemon).await;
     all_gone.await;
 }
 
@@ -83,10 +84,27 @@ fn ends_sessions(policy: OnShutdown) -> bool {
     }
 }
 
-fn end_all<K: Keepers>(daemon: &Daemon<K>, now: bool) {
-    let message = if now { "the daemon ends at once" } else { "the daemon ends" };
-    let cause = Cause::rule(StopReason::Shutdown, message);
+fn end_all<K: Keepers>(daemon: &Daemon<K>) {
+    let cause = Cause::rule(StopReason::Shutdown, "the daemon ends");
     daemon.tell_all(EventKind::Stopping, "the daemon ends its sessions");
     daemon.store.edit_world(|world| world.mode = Mode::EndAll(cause));
     daemon.look_at(Key::Fleet);
+}
+
+/// Cuts every grace short. Each stop is under way by then, and its cause recorded.
+async fn kill_all<K: Keepers>(daemon: &Daemon<K>) {
+    let live: Vec<SessionName> = {
+        let world = daemon.store.look();
+        let live = world.sessions.iter().filter(|(_, entry)| entry.plan.observed.is_live());
+        live.map(|(name, _)| name.clone()).collect()
+    };
+    let asked = live.iter().map(|name| {
+        let cause = Cause::rule(StopReason::Shutdown, "the daemon ends at once");
+        daemon.keepers.ask(name, Request::Stop { cause, signal: None, grace_millis: Some(0) })
+    });
+    for (name, answer) in live.iter().zip(futures::future::join_all(asked).await) {
+        if let Err(error) = answer {
+            tracing::warn!(%name, %error, "cannot cut a stop short");
+        }
+    }
 }

@@ -123,21 +123,17 @@ fn make_directories(paths: &Paths, system: bool) -> Result<(), StartupError> {
 }
 
 fn take_lock(path: &Path, directory: &Path) -> Result<File, StartupError> {
-    match lock::try_take(path).map_err(host("lock", path))? {
-        Some(mut held) => {
-            // For whoever meets the lock: who has it. Never read by a daemon to decide anything.
-            let pid = std::process::id();
-            let written = held.set_len(0).and_then(|()| writeln!(held, "{pid}"));
-            written.map_err(host("write", path))?;
-            Ok(held)
-        }
-        None => {
-            let mut text = String::new();
-            let read = File::open(path).and_then(|file| file.take(32).read_to_string(&mut text));
-            let pid = read.ok().and_then(|_| text.trim().parse().ok());
-            Err(StartupError::AlreadyRunning { pid, directory: directory.to_owned() })
-        }
+    if let Some(mut held) = lock::try_take(path).map_err(host("lock", path))? {
+        // For whoever meets the lock: who has it. Never read by a daemon to decide anything.
+        let pid = std::process::id();
+        let written = held.set_len(0).and_then(|()| writeln!(held, "{pid}"));
+        written.map_err(host("write", path))?;
+        return Ok(held);
     }
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(32).read_to_string(&mut text));
+    let pid = read.ok().and_then(|_| text.trim().parse().ok());
+    Err(StartupError::AlreadyRunning { pid, directory: directory.to_owned() })
 }
 
 /// Reads or makes the instance; a damaged one is set aside, and then no keeper of before is ours any more.
@@ -250,12 +246,18 @@ fn base_env(paths: &Paths) -> BTreeMap<String, String> {
 }
 
 /// Fills the store with what is remembered, and with names that only the runtime directory knows.
+///
+/// What may live keeps its last good spec from the first moment; what does not is wanted again when its file is
+/// seen, and not before: the file may have been removed while no daemon looked.
 fn remember(daemon: &Daemon<LinuxKeepers>, loaded: Loaded, findings: &Findings) {
     for (name, memory) in loaded.memories {
-        let mut session = Session { history: memory.recall(daemon.clock.boot()), ..Session::unknown() };
+        let may_live = findings.names.get(&name).is_some_and(Found::may_live);
+        let desired = if memory.spec.is_some() { Desired::Unseen } else { Desired::NeverGood };
+        let history = memory.recall(daemon.clock.boot());
+        let mut session = Session { desired, history, ..Session::unknown() };
         let mut written = None;
         // It was good when it was remembered; where this program reads it otherwise, the file decides.
-        if let Some(good) = &memory.spec
+        if let Some(good) = memory.spec.as_ref().filter(|_| may_live)
             && let Ok(spec) = WrittenSpec::parse(&good.text, &good.file)
         {
             session.desired = Desired::Spec(Wanted {
@@ -269,11 +271,11 @@ fn remember(daemon: &Daemon<LinuxKeepers>, loaded: Loaded, findings: &Findings) 
         }
         let mut entry = Entry::new(session, memory, &daemon.clock);
         entry.written = written;
-        daemon.store.insert(name, entry);
+        daemon.store.insert(&name, entry);
     }
     for name in findings.names.keys() {
         if !daemon.store.look().sessions.contains_key(name) {
-            daemon.store.insert(name.clone(), daemon.new_entry(Session::unknown()));
+            daemon.store.insert(name, daemon.new_entry(Session::unknown()));
         }
     }
 }
@@ -311,7 +313,7 @@ fn start_sources(
 ) -> Result<(), StartupError> {
     let directories = &daemon.paths.directories;
     let machine = daemon.machine;
-    let (updates, mut updated) = unbounded_channel();
+    let (updates, mut news) = unbounded_channel();
     let recorded = daemon.instance.borrow().specs.map(|(dev, ino)| DirId { dev, ino });
     let source = specs::Options {
         directory: directories.sessions.clone(),
@@ -327,9 +329,11 @@ fn start_sources(
     *daemon.specs.borrow_mut() = Some(handle);
     let inputs = daemon.inputs.clone();
     tokio::task::spawn_local(async move {
-        while let Some(update) = updated.recv().await {
-            let _ = inputs.send(Input::Source(update)); // the loop has ended
+        while let Some(update) = news.recv().await {
+            let _ = inputs.send(Input::Source(Box::new(update))); // the loop has ended
         }
+        // Only a panic of that thread closes the channel while the loop turns.
+        let _ = inputs.send(Input::SourceEnded);
     });
     Ok(())
 }
@@ -361,7 +365,7 @@ async fn announce(daemon: Rc<Daemon<LinuxKeepers>>) {
     reader.wait_until(|world| world.sources.all()).await;
     let known = reader.look().sessions.len();
     tracing::info!(sessions = known, socket = %daemon.paths.socket.display(), "ready");
-    systemd::tell(&[NotifyState::Ready]);
+    systemd::tell(NotifyState::Ready).await;
     systemd::tell_status(reader).await;
 }
 

@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, futures::Notified};
 
 use super::{clock::Clock, memory::Memory};
 use crate::{
@@ -182,7 +182,17 @@ impl Entry {
             Observed::Running(run) => Some(run.activity),
             _ => None,
         };
-        let since = if phase == self.shown.phase { self.shown.since } else { clock.wall() };
+        let since = match (&self.plan.observed, &self.plan.history.last) {
+            _ if phase == self.shown.phase => self.shown.since,
+            // What began or ended while no daemon looked did so then, not when it was found out.
+            (Observed::Running(_), _) => self.run.map_or_else(|| clock.wall(), |run| run.started_at),
+            (Observed::Absent, Some(last))
+                if matches!(phase, Phase::Succeeded | Phase::Failed | Phase::Evicted) =>
+            {
+                last.at
+            }
+            _ => clock.wall(),
+        };
         Shown { phase, reason, message, since, activity, invalid: self.spec_error.is_some() }
     }
 }
@@ -263,7 +273,7 @@ impl Store {
     }
 
     /// Adds a session, or replaces it whole.
-    pub fn insert(&self, name: SessionName, entry: Entry) {
+    pub fn insert(&self, name: &SessionName, entry: Entry) {
         {
             let mut world = self.shared.world.borrow_mut();
             let world = &mut *world;
@@ -272,7 +282,7 @@ impl Store {
                 count(&mut world.counts, &mut world.invalid_specs, &old.shown, -1);
             }
         }
-        self.touch(&name);
+        self.touch(name);
     }
 
     /// Changes one session; `None` where it is not known. What people see of it is derived anew.
@@ -348,7 +358,7 @@ impl Reader {
     /// Waits until `condition` holds. It is looked at after every change.
     pub async fn wait_until(&self, condition: impl Fn(&World) -> bool) {
         loop {
-            let changed = self.shared.changed.notified();
+            let changed = self.changed();
             tokio::pin!(changed);
             // Registered before the look, so that a change between look and wait is not missed.
             changed.as_mut().enable();
@@ -359,9 +369,10 @@ impl Reader {
         }
     }
 
-    /// Waits for any change.
-    pub async fn changed(&self) {
-        self.shared.changed.notified().await;
+    /// The next change. It counts from when it is first polled or enabled, so whoever looks in between must
+    /// enable it before the look.
+    pub fn changed(&self) -> Notified<'_> {
+        self.shared.changed.notified()
     }
 }
 

@@ -44,7 +44,7 @@ impl Viewer {
 }
 
 /// What stands in place of a value that the viewer may not read.
-const HIDDEN: &str = "(hidden)";
+pub const HIDDEN: &str = "(hidden)";
 
 /// One session for one viewer.
 pub fn session(
@@ -56,7 +56,7 @@ pub fn session(
 ) -> SessionView {
     let (spec, generation) = match &entry.plan.desired {
         Desired::Spec(wanted) => (Some((*wanted.spec).clone()), wanted.generation),
-        Desired::Gone | Desired::NeverGood => {
+        Desired::Gone | Desired::NeverGood | Desired::Unseen => {
             (None, entry.memory.spec.as_ref().map_or(0, |spec| spec.generation))
         }
     };
@@ -72,9 +72,10 @@ pub fn session(
     let live = entry.plan.observed.is_live();
     let (activity, attached, quiet_since) = match &entry.plan.observed {
         Observed::Running(run) => (Some(run.activity), Some(run.attached), Some(run.quiet_since)),
-        Observed::Stopping { .. } | Observed::Absent | Observed::Starting { .. } | Observed::Unknown { .. } => {
-            (None, None, None)
-        }
+        Observed::Stopping { .. }
+        | Observed::Absent
+        | Observed::Starting { .. }
+        | Observed::Unknown { .. } => (None, None, None),
     };
     let cause = match &entry.plan.observed {
         Observed::Stopping { cause, .. } => Some(cause.clone()),
@@ -82,7 +83,9 @@ pub fn session(
         Observed::Starting { .. } | Observed::Running(_) | Observed::Unknown { .. } => None,
     };
     let next_start_at = match &entry.verdict {
-        Some(Verdict::Wait(Wait::BackOff { until } | Wait::HostError { until })) if !live => Some(clock.show(*until)),
+        Some(Verdict::Wait(Wait::BackOff { until } | Wait::HostError { until })) if !live => {
+            Some(clock.show(*until))
+        }
         Some(_) | None => None,
     };
     let spec_error = spec_error(entry, viewer);

@@ -5,12 +5,7 @@ use super::{
     keepers::{AskError, Keepers},
 };
 use crate::{
-    api::{
-        cause::Actor,
-        event::EventKind,
-        keeper::Request,
-        name::SessionName,
-    },
+    api::{cause::Actor, event::EventKind, keeper::Request, name::SessionName},
     plan::{Desired, Observed, RestartRequest, Will},
 };
 
@@ -79,10 +74,11 @@ impl<K: Keepers> Daemon<K> {
     pub async fn signal(&self, name: &SessionName, signal: i32) -> Result<(), VerbError> {
         {
             let world = self.store.look();
-            let entry =
-                world.sessions.get(name).ok_or_else(|| VerbError::NoSuchSession(name.clone()))?;
+            let entry = world.sessions.get(name).ok_or_else(|| VerbError::NoSuchSession(name.clone()))?;
             if !matches!(entry.plan.observed, Observed::Running(_) | Observed::Stopping { .. }) {
-                return Err(VerbError::Conflict(format!("{name} is not running: there is nothing to signal")));
+                return Err(VerbError::Conflict(format!(
+                    "{name} is not running: there is nothing to signal"
+                )));
             }
         }
         Ok(self.keepers.ask(name, Request::Signal { signal }).await?)
@@ -98,6 +94,11 @@ fn apply(
     let live = entry.plan.observed.is_live();
     let stopping = matches!(entry.plan.observed, Observed::Stopping { .. });
     let run_id = entry.plan.observed.run_id();
+    if matches!(entry.plan.desired, Desired::Unseen) {
+        return Err(VerbError::Conflict(format!(
+            "the spec file of {name} has not been seen since the daemon was started: see `atm status`"
+        )));
+    }
     let Desired::Spec(wanted) = &mut entry.plan.desired else {
         return Err(VerbError::Conflict(format!(
             "{name} has no valid spec: mend its file, or see `atm describe {name}`"

@@ -42,15 +42,10 @@ impl Group {
 
     /// Takes the group that is at `path`.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let directory = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
-            .open(path)?;
+        let directory =
+            OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path)?;
         if rustix::fs::fstatfs(&directory)?.f_type != CGROUP2_SUPER_MAGIC {
-            return Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "not a cgroup2 file system",
-            ));
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "not a cgroup2 file system"));
         }
         Ok(Self { path: path.to_owned(), directory })
     }
@@ -96,10 +91,7 @@ impl Group {
         let identified: Vec<_> = before.into_iter().filter_map(|pid| identify(pid).ok()).collect();
         let mut after = BTreeSet::new();
         read_members(&self.path, &mut after);
-        identified
-            .into_iter()
-            .filter(|id| after.contains(&id.pid))
-            .collect()
+        identified.into_iter().filter(|id| after.contains(&id.pid)).collect()
     }
 
     /// Removes it, with groups that the session made below it.
@@ -119,20 +111,13 @@ const CGROUP2_SUPER_MAGIC: rustix::fs::FsWord = 0x6367_7270;
 
 fn below(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    entries
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .map(|entry| entry.path())
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path())
 }
 
 fn read_members(path: &Path, into: &mut BTreeSet<i32>) {
     let listed = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
     // 0 stands for a process outside our pid namespace.
-    into.extend(
-        listed
-            .lines()
-            .filter_map(|line| line.parse().ok())
-            .filter(|pid: &i32| *pid > 0),
-    );
+    into.extend(listed.lines().filter_map(|line| line.parse().ok()).filter(|pid: &i32| *pid > 0));
     for group in below(path) {
         read_members(&group, into);
     }

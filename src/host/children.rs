@@ -56,10 +56,7 @@ pub fn usage() -> Usage {
     let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else {
         return Usage::default();
     };
-    let cpu = usage
-        .user_time()
-        .num_microseconds()
-        .saturating_add(usage.system_time().num_microseconds());
+    let cpu = usage.user_time().num_microseconds().saturating_add(usage.system_time().num_microseconds());
     Usage {
         cpu_micros: u64::try_from(cpu).unwrap_or(0),
         max_rss_kib: u64::try_from(usage.max_rss()).unwrap_or(0),

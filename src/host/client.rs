@@ -45,17 +45,11 @@ pub fn machine_memory() -> Option<u64> {
 
 /// Connects to the socket at `path`, and waits at most `limit` where the listener's queue is full.
 pub fn connect(path: &Path, limit: Duration) -> io::Result<UnixStream> {
-    let socket = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     // For a Unix socket the send time-out bounds connect too: a daemon that does not accept cannot hang us.
     set_socket_timeout(&socket, Timeout::Send, Some(limit))?;
-    with_address(path, |address| {
-        rustix::io::retry_on_intr(|| rustix::net::connect(&socket, address))
-    })?;
+    with_address(path, |address| rustix::io::retry_on_intr(|| rustix::net::connect(&socket, address)))?;
     set_socket_timeout(&socket, Timeout::Send, None)?;
     Ok(UnixStream::from(socket))
 }
@@ -76,13 +70,7 @@ pub fn readable(fd: &impl AsFd, limit: Duration) -> io::Result<bool> {
 /// Whether `fd` is a pipe or a socket that nobody reads any more.
 pub fn is_unread(fd: &impl AsFd) -> bool {
     let mut fds = [PollFd::new(fd, PollFlags::empty())];
-    let polled = poll(
-        &mut fds,
-        Some(&Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        }),
-    );
+    let polled = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
     polled.is_ok() && fds.iter().any(|fd| fd.revents().contains(PollFlags::ERR))
 }
 
@@ -97,15 +85,9 @@ pub enum Links {
 
 /// Opens a regular file for reading; a FIFO or a device is an error and never blocks.
 pub fn open_regular(path: &Path, links: Links) -> io::Result<File> {
-    let links = if links == Links::Refuse {
-        libc::O_NOFOLLOW
-    } else {
-        0
-    };
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | links)
-        .open(path)?;
+    let links = if links == Links::Refuse { libc::O_NOFOLLOW } else { 0 };
+    let file =
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | links).open(path)?;
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
@@ -137,20 +119,10 @@ pub fn put(path: &Path, temporary: &Path, bytes: &[u8], place: Place) -> io::Res
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(temporary)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
     let written = fill(file, bytes, old.as_ref()).and_then(|()| match place {
         Place::Replace => fs::rename(temporary, path),
-        Place::New => Ok(rustix::fs::renameat_with(
-            CWD,
-            temporary,
-            CWD,
-            path,
-            RenameFlags::NOREPLACE,
-        )?),
+        Place::New => Ok(rustix::fs::renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE)?),
     });
     if written.is_err() {
         let _ = fs::remove_file(temporary); // best effort: the error that matters is the first
@@ -162,11 +134,7 @@ fn fill(mut file: File, bytes: &[u8], old: Option<&fs::Metadata>) -> io::Result<
     if let Some(old) = old {
         let mine = file.metadata()?;
         if (mine.uid(), mine.gid()) != (old.uid(), old.gid()) {
-            rustix::fs::fchown(
-                &file,
-                Some(Uid::from_raw(old.uid())),
-                Some(Gid::from_raw(old.gid())),
-            )?;
+            rustix::fs::fchown(&file, Some(Uid::from_raw(old.uid())), Some(Gid::from_raw(old.gid())))?;
         }
         file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o777))?;
     }
@@ -251,10 +219,7 @@ mod tests {
         std::os::unix::fs::symlink(dir.path().join("file"), &link).unwrap();
         assert!(open_regular(&link, Links::Refuse).is_err());
         let mut text = String::new();
-        open_regular(&link, Links::Follow)
-            .unwrap()
-            .read_to_string(&mut text)
-            .unwrap();
+        open_regular(&link, Links::Follow).unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "text");
     }
 }

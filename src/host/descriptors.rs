@@ -33,10 +33,7 @@ pub fn take_handed() -> io::Result<Handed> {
     let null = null()?;
     nix::unistd::dup2_stdin(&null)?;
     nix::unistd::dup2_stdout(&null)?;
-    Ok(Handed {
-        lock: lock.into(),
-        report: report.into(),
-    })
+    Ok(Handed { lock: lock.into(), report: report.into() })
 }
 
 /// Lets go of the daemon's standard error: the keeper outlives it.
@@ -93,10 +90,7 @@ fn close_range(first: libc::c_uint, flags: libc::c_uint) -> io::Result<()> {
 fn close_each(first: libc::c_uint, flags: libc::c_uint) -> io::Result<()> {
     let mut open = Vec::new();
     for entry in std::fs::read_dir("/proc/self/fd")? {
-        let number = entry?
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<RawFd>().ok());
+        let number = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok());
         open.extend(number.filter(|number| number.cast_unsigned() >= first));
     }
     for number in open {
@@ -116,8 +110,5 @@ fn close_each(first: libc::c_uint, flags: libc::c_uint) -> io::Result<()> {
 /// Makes reads of `fd` return at once.
 pub fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
     let flags = rustix::fs::fcntl_getfl(&fd)?;
-    Ok(rustix::fs::fcntl_setfl(
-        &fd,
-        flags | rustix::fs::OFlags::NONBLOCK,
-    )?)
+    Ok(rustix::fs::fcntl_setfl(&fd, flags | rustix::fs::OFlags::NONBLOCK)?)
 }

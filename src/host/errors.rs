@@ -6,9 +6,7 @@ use nix::{errno::Errno, libc};
 
 /// The system's words for an error, without its number.
 pub fn words(error: &io::Error) -> String {
-    error
-        .raw_os_error()
-        .map_or_else(|| error.to_string(), |raw| Errno::from_raw(raw).desc().to_owned())
+    error.raw_os_error().map_or_else(|| error.to_string(), |raw| Errno::from_raw(raw).desc().to_owned())
 }
 
 /// Whether the machine is short of something (processes, descriptors, memory, space), which may pass.

@@ -16,20 +16,14 @@ pub fn hit(name: &str) -> io::Result<()> {
     let Ok(armed) = std::env::var(ENV_FAILPOINT) else {
         return Ok(());
     };
-    let action = armed
-        .split(',')
-        .find_map(|part| part.split_once('=').filter(|(at, _)| *at == name));
+    let action = armed.split(',').find_map(|part| part.split_once('=').filter(|(at, _)| *at == name));
     match action {
-        Some((_, "kill")) => Ok(rustix::process::kill_process(
-            rustix::process::getpid(),
-            rustix::process::Signal::KILL,
-        )?),
+        Some((_, "kill")) => {
+            Ok(rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)?)
+        }
         Some((_, "err")) => Err(io::Error::other(format!("failpoint {name}"))),
         Some((_, "delay")) => {
-            let pause = rustix::event::Timespec {
-                tv_sec: 0,
-                tv_nsec: 200_000_000,
-            };
+            let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
             rustix::event::poll(&mut [], Some(&pause))?;
             Ok(())
         }

@@ -126,10 +126,7 @@ mod tests {
         theirs.say(&Word::Resolved { uid: 1, gid: 2 });
         theirs.say(&Word::Ready);
         let soon = Duration::from_secs(5);
-        assert!(matches!(
-            ours.hear(soon).unwrap(),
-            Answer::Said(Word::Resolved { uid: 1, gid: 2 })
-        ));
+        assert!(matches!(ours.hear(soon).unwrap(), Answer::Said(Word::Resolved { uid: 1, gid: 2 })));
         assert!(matches!(ours.hear(soon).unwrap(), Answer::Said(Word::Ready)));
         assert!(matches!(ours.hear(Duration::ZERO).unwrap(), Answer::Silence));
         ours.open_gate().unwrap();

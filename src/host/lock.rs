@@ -24,9 +24,8 @@ pub fn try_take(path: &Path) -> io::Result<Option<File>> {
         .open(path)?;
     match file.try_lock() {
         Ok(()) if is_still_at(&file, path)? => Ok(Some(file)),
-        // Somebody removed the path between open and lock: what we hold is nobody's lock.
-        Ok(()) => Ok(None),
-        Err(TryLockError::WouldBlock) => Ok(None),
+        // Held by somebody; or the path was removed between open and lock, and what we hold is nobody's lock.
+        Ok(()) | Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }

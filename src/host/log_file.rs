@@ -36,10 +36,7 @@ pub struct LogFile {
 
 fn open(path: &Path, new: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options
-        .append(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NOCTTY | libc::O_NONBLOCK);
+    options.append(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NOCTTY | libc::O_NONBLOCK);
     if new {
         options.create_new(true)
     } else {
@@ -83,9 +80,7 @@ impl LogFile {
 
     /// Appends, and rotates first where the file would grow beyond its size. Never fails: see [`Self::lost`].
     pub fn write(&mut self, bytes: &[u8], now: Moment) {
-        let most = usize::try_from(self.limits.max_size.0)
-            .unwrap_or(usize::MAX)
-            .max(1);
+        let most = usize::try_from(self.limits.max_size.0).unwrap_or(usize::MAX).max(1);
         let mut rest = bytes;
         while !rest.is_empty() {
             let room = most.saturating_sub(usize::try_from(self.size).unwrap_or(usize::MAX));
@@ -178,9 +173,7 @@ impl LogFile {
         if keep == 0 || !is_still_at(&self.file, &self.path)? {
             return Ok(());
         }
-        let free = (1..=keep)
-            .find(|n| fs::symlink_metadata(self.old(*n)).is_err())
-            .unwrap_or(keep);
+        let free = (1..=keep).find(|n| fs::symlink_metadata(self.old(*n)).is_err()).unwrap_or(keep);
         for number in (1..free).rev() {
             fs::rename(self.old(number), self.old(number + 1))?;
         }
@@ -236,11 +229,7 @@ mod tests {
     const NOW: Moment = Moment::from_nanos(1);
 
     fn limits(max_size: u64, max_files: u32) -> Logs {
-        Logs {
-            max_size: Size(max_size),
-            max_files,
-            max_age: Dur(DAY),
-        }
+        Logs { max_size: Size(max_size), max_files, max_age: Dur(DAY) }
     }
 
     fn read(dir: &Path, name: &str) -> String {
@@ -275,16 +264,10 @@ mod tests {
             log.write(text.as_bytes(), NOW);
         }
         let names = ["a.log", "a.log.1", "a.log.2", "a.log.3"];
-        assert_eq!(
-            names.map(|name| read(dir.path(), name)),
-            ["d\n", "c\n", "b\n", ""]
-        );
+        assert_eq!(names.map(|name| read(dir.path(), name)), ["d\n", "c\n", "b\n", ""]);
         fs::remove_file(dir.path().join("a.log.1")).unwrap();
         log.write(b"e\n", NOW);
-        assert_eq!(
-            names.map(|name| read(dir.path(), name)),
-            ["e\n", "d\n", "b\n", ""]
-        );
+        assert_eq!(names.map(|name| read(dir.path(), name)), ["e\n", "d\n", "b\n", ""]);
     }
 
     #[test]
@@ -294,16 +277,11 @@ mod tests {
             fs::write(dir.path().join(format!("a.log.{number}")), "old").unwrap();
         }
         let long_ago = std::time::UNIX_EPOCH + DAY;
-        let second = File::options()
-            .write(true)
-            .open(dir.path().join("a.log.2"))
-            .unwrap();
+        let second = File::options().write(true).open(dir.path().join("a.log.2")).unwrap();
         second.set_modified(long_ago).unwrap();
         let mut log = LogFile::open(&dir.path().join("a.log"), limits(10, 4)).unwrap();
         log.tidy();
-        let left: Vec<bool> = (1..=5)
-            .map(|n| dir.path().join(format!("a.log.{n}")).exists())
-            .collect();
+        let left: Vec<bool> = (1..=5).map(|n| dir.path().join(format!("a.log.{n}")).exists()).collect();
         assert_eq!(left, [true, false, true, false, false]);
     }
 
@@ -323,10 +301,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut log = LogFile::open(&dir.path().join("a.log"), limits(1 << 20, 4)).unwrap();
         log.write(b"before\n", NOW);
-        let good = std::mem::replace(
-            &mut log.file,
-            File::options().write(true).open("/dev/full").unwrap(),
-        );
+        let good = std::mem::replace(&mut log.file, File::options().write(true).open("/dev/full").unwrap());
         log.write(b"gone", NOW);
         log.write(b" too", NOW);
         assert_eq!(log.lost(), 8);

@@ -66,8 +66,7 @@ impl Page {
 
     /// Reads a word; zero outside the page.
     pub fn load(&self, index: usize) -> u64 {
-        self.word(index)
-            .map_or(0, |word| u64::from_le(word.load(Ordering::Relaxed)))
+        self.word(index).map_or(0, |word| u64::from_le(word.load(Ordering::Relaxed)))
     }
 }
 

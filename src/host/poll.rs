@@ -22,16 +22,10 @@ pub struct Ready {
 /// Returns one answer for each, in order; an interruption is an answer with nothing ready.
 pub fn wait(watched: &[(BorrowedFd, bool)], patience: Option<Duration>) -> io::Result<Vec<Ready>> {
     let flags = |write| {
-        if write {
-            PollFlags::IN | PollFlags::OUT
-        } else {
-            PollFlags::IN
-        }
+        if write { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN }
     };
-    let mut fds: Vec<PollFd> = watched
-        .iter()
-        .map(|(fd, write)| PollFd::from_borrowed_fd(*fd, flags(*write)))
-        .collect();
+    let mut fds: Vec<PollFd> =
+        watched.iter().map(|(fd, write)| PollFd::from_borrowed_fd(*fd, flags(*write))).collect();
     let patience = patience.map(|patience| Timespec {
         tv_sec: patience.as_secs().try_into().unwrap_or(i64::MAX),
         tv_nsec: patience.subsec_nanos().into(),
@@ -43,9 +37,7 @@ pub fn wait(watched: &[(BorrowedFd, bool)], patience: Option<Duration>) -> io::R
     let end = PollFlags::IN | PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
     let ready = |fd: &PollFd| Ready {
         read: fd.revents().intersects(end),
-        write: fd
-            .revents()
-            .intersects(PollFlags::OUT | PollFlags::ERR | PollFlags::HUP),
+        write: fd.revents().intersects(PollFlags::OUT | PollFlags::ERR | PollFlags::HUP),
     };
     Ok(fds.iter().map(ready).collect())
 }

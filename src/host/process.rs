@@ -80,14 +80,12 @@ impl Process {
 
     /// Takes the exit of a child that has ended; `None` where it has not, or is not a child of ours.
     pub fn reap(&self) -> io::Result<Option<Exit>> {
-        let status = match waitid(
-            WaitId::PidFd(self.fd.as_fd()),
-            WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
-        ) {
-            Ok(status) => status,
-            Err(rustix::io::Errno::CHILD) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
+        let status =
+            match waitid(WaitId::PidFd(self.fd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+                Ok(status) => status,
+                Err(rustix::io::Errno::CHILD) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
         Ok(status.and_then(|status| {
             let code = status.exit_status().map(Exit::Code);
             code.or_else(|| status.terminating_signal().map(Exit::Signal))

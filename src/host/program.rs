@@ -24,10 +24,7 @@ pub struct NotExecuted {
 /// A program without a slash is looked for in `search`, directory by directory; one that may not be executed
 /// does not hide a later one that may, and is what is reported if there is none.
 pub fn execute(arguments: &[CString], environment: &[CString], search: &str) -> NotExecuted {
-    let failed = |file: &CStr, error: Errno| NotExecuted {
-        file: file.to_owned(),
-        error: error.into(),
-    };
+    let failed = |file: &CStr, error: Errno| NotExecuted { file: file.to_owned(), error: error.into() };
     let Some(program) = arguments.first().filter(|program| !program.is_empty()) else {
         return failed(c"", Errno::ENOENT);
     };
@@ -59,11 +56,7 @@ pub fn execute(arguments: &[CString], environment: &[CString], search: &str) -> 
 pub fn interpreter(file: &Path) -> Option<String> {
     let mut start = [0_u8; 256];
     let length = File::open(file).ok()?.read(&mut start).ok()?;
-    let line = start
-        .get(..length)?
-        .strip_prefix(b"#!")?
-        .split(|byte| *byte == b'\n')
-        .next()?;
+    let line = start.get(..length)?.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let line = String::from_utf8_lossy(line);
     line.split_whitespace().next().map(str::to_owned)
 }

@@ -36,20 +36,8 @@ pub fn open_terminal(columns: u16, rows: u16) -> io::Result<Streams> {
         return Err(io::Error::last_os_error());
     }
     let slave = open_slave(master.as_fd())?;
-    tcsetwinsize(
-        &slave,
-        Winsize {
-            ws_col: columns,
-            ws_row: rows,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        },
-    )?;
-    Ok(Streams {
-        ours: master,
-        input: slave.try_clone()?,
-        output: slave,
-    })
+    tcsetwinsize(&slave, Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 })?;
+    Ok(Streams { ours: master, input: slave.try_clone()?, output: slave })
 }
 
 /// The other end of a terminal. Opened again after a hangup (`vhangup`, as a login does), it makes the
@@ -71,11 +59,7 @@ pub fn open_pipe() -> io::Result<Streams> {
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     // Only our end: a session that finds its standard output non-blocking loses output.
     super::descriptors::set_nonblocking(&reader)?;
-    Ok(Streams {
-        ours: reader,
-        input: super::descriptors::null()?,
-        output: writer,
-    })
+    Ok(Streams { ours: reader, input: super::descriptors::null()?, output: writer })
 }
 
 /// Gives the terminal to its user: without it `/dev/tty` works, but `/dev/pts/N` cannot be opened again.

@@ -91,10 +91,7 @@ impl Signals {
             match i32::try_from(info.ssi_signo) {
                 Ok(libc::SIGCHLD) => return Ok(Some(Heard::Child)),
                 Ok(libc::SIGTERM) => {
-                    let sender = Actor {
-                        uid: info.ssi_uid,
-                        pid: info.ssi_pid.cast_signed(),
-                    };
+                    let sender = Actor { uid: info.ssi_uid, pid: info.ssi_pid.cast_signed() };
                     return Ok(Some(Heard::Terminate(sender)));
                 }
                 Ok(libc::SIGUSR1) => return Ok(Some(Heard::Remake)),
@@ -121,13 +118,7 @@ pub fn reset() -> io::Result<()> {
         // SAFETY: the kernel reads at most the structure's 32 bytes, which live through the call; 8 is the
         // size of its mask. KILL and STOP are refused without effect.
         unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                number,
-                default.as_ptr(),
-                ptr::null_mut::<u64>(),
-                8_usize,
-            )
+            libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), ptr::null_mut::<u64>(), 8_usize)
         };
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;

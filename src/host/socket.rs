@@ -25,12 +25,7 @@ const BACKLOG: i32 = 64;
 
 fn stream(flags: SocketFlags) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | flags;
-    Ok(rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        flags,
-        None,
-    )?)
+    Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }
 
 /// Calls `with` on an address of `path`: itself, or one through the directory's descriptor, as an address
@@ -45,14 +40,9 @@ pub(super) fn with_address<T>(
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    let directory: File = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
-        .open(parent)?;
-    let short = PathBuf::from(format!(
-        "/proc/self/fd/{}",
-        std::os::fd::AsRawFd::as_raw_fd(&directory)
-    ));
+    let directory: File =
+        OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(parent)?;
+    let short = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&directory)));
     Ok(with(&SocketAddrUnix::new(short.join(name))?)?)
 }
 
@@ -87,10 +77,7 @@ pub fn accept(listener: impl AsFd) -> io::Result<Option<OwnedFd>> {
 /// Who is at the other end: as the kernel noted when it connected.
 pub fn peer(connection: impl AsFd) -> io::Result<Actor> {
     let peer = getsockopt(&connection, PeerCredentials)?;
-    Ok(Actor {
-        uid: peer.uid(),
-        pid: peer.pid(),
-    })
+    Ok(Actor { uid: peer.uid(), pid: peer.pid() })
 }
 
 /// Connects to `path`. Connecting, and each read and write of what is returned, gives up after `patience`
@@ -118,10 +105,7 @@ mod tests {
         let _client = connect(&path, Duration::from_secs(1)).unwrap();
         let connection = accept(&listener).unwrap().expect("a connection waits");
         assert_eq!(peer(&connection).unwrap().pid, std::process::id().cast_signed());
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         listen(&path).expect("a stale socket is replaced");
     }
 }

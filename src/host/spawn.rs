@@ -43,14 +43,9 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 pub fn spawn(group: Option<BorrowedFd>, body: impl FnOnce() -> u8) -> io::Result<i32> {
     // `.`, `..` and one entry a thread.
     if fs::metadata("/proc/self/task")?.nlink() != 3 {
-        return Err(io::Error::other(
-            "a process with several threads cannot be copied safely",
-        ));
+        return Err(io::Error::other("a process with several threads cannot be copied safely"));
     }
-    let mut arguments = CloneArgs {
-        exit_signal: 17,
-        ..CloneArgs::default()
-    };
+    let mut arguments = CloneArgs { exit_signal: 17, ..CloneArgs::default() };
     if let Some(group) = group {
         arguments.flags |= CLONE_INTO_CGROUP;
         arguments.cgroup = u64::try_from(group.as_raw_fd()).map_err(|_| io::ErrorKind::InvalidInput)?;

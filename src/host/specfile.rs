@@ -169,12 +169,7 @@ impl Directory {
     }
 
     fn with(path: &Path, flags: OFlags) -> io::Result<Self> {
-        let fd = rustix::fs::openat(
-            CWD,
-            path,
-            flags | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
+        let fd = rustix::fs::openat(CWD, path, flags | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let inode = inode_of(&fd)?;
         Ok(Self { fd, inode })
     }
@@ -211,34 +206,19 @@ impl Directory {
             Ok(stamp) => stamp,
             Err(Errno::NOENT) => return Sight::Missing,
             Err(error) => {
-                let bytes = Err(Obstacle::Refused {
-                    doing: "looked at",
-                    error,
-                });
-                return Sight::Present {
-                    stamp: None,
-                    bytes,
-                    torn: false,
-                };
+                let bytes = Err(Obstacle::Refused { doing: "looked at", error });
+                return Sight::Present { stamp: None, bytes, torn: false };
             }
         };
         match self.content(name, limit) {
             Ok((bytes, before, after)) => {
                 // A link may have been turned, or the file replaced, between the stamp and the opening.
                 let torn = before != after || *stamp.file() != before;
-                Sight::Present {
-                    stamp: Some(stamp),
-                    bytes: Ok(bytes),
-                    torn,
-                }
+                Sight::Present { stamp: Some(stamp), bytes: Ok(bytes), torn }
             }
             // The name went, or its link was cut, since the stamp was taken.
             Err(Obstacle::Dangling) if !stamp.own.is_link() => Sight::Missing,
-            Err(obstacle) => Sight::Present {
-                stamp: Some(stamp),
-                bytes: Err(obstacle),
-                torn: false,
-            },
+            Err(obstacle) => Sight::Present { stamp: Some(stamp), bytes: Err(obstacle), torn: false },
         }
     }
 
@@ -246,10 +226,7 @@ impl Directory {
         let opened = |error| match error {
             Errno::NOENT => Obstacle::Dangling,
             Errno::LOOP => Obstacle::Loop,
-            error => Obstacle::Refused {
-                doing: "opened",
-                error,
-            },
+            error => Obstacle::Refused { doing: "opened", error },
         };
         let place = rustix::fs::openat(&self.fd, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .map_err(opened)?;
@@ -258,11 +235,8 @@ impl Directory {
             return Err(Obstacle::NotRegular(before.kind()));
         }
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let fd = match rustix::fs::open(
-            format!("/proc/self/fd/{}", place.as_raw_fd()),
-            flags,
-            Mode::empty(),
-        ) {
+        let fd = match rustix::fs::open(format!("/proc/self/fd/{}", place.as_raw_fd()), flags, Mode::empty())
+        {
             // No procfs here: by name once more, checked again below.
             Err(Errno::NOENT) => rustix::fs::openat(&self.fd, name, flags, Mode::empty()),
             other => other,
@@ -278,10 +252,7 @@ impl Directory {
         }
         let mut file = File::from(fd);
         let mut bytes = Vec::with_capacity(usize::try_from(is.size).unwrap_or(limit).min(limit) + 1);
-        (&mut file)
-            .take(limit as u64 + 1)
-            .read_to_end(&mut bytes)
-            .map_err(read)?;
+        (&mut file).take(limit as u64 + 1).read_to_end(&mut bytes).map_err(read)?;
         if bytes.len() > limit {
             return Err(Obstacle::TooLong(limit));
         }
@@ -291,11 +262,8 @@ impl Directory {
 
     fn stamp(&self, name: &OsStr) -> Result<Stamp, Errno> {
         let own = inode_at(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        let target = if own.is_link() {
-            inode_at(&self.fd, name, AtFlags::empty()).ok().map(Box::new)
-        } else {
-            None
-        };
+        let target =
+            if own.is_link() { inode_at(&self.fd, name, AtFlags::empty()).ok().map(Box::new) } else { None };
         Ok(Stamp { own, target })
     }
 }
@@ -319,10 +287,7 @@ fn inode_at(fd: impl AsFd, name: &OsStr, flags: AtFlags) -> Result<Inode, Errno>
     let flags = flags | AtFlags::NO_AUTOMOUNT;
     let stat = rustix::fs::statx(fd, name, flags, StatxFlags::BASIC_STATS)?;
     Ok(Inode {
-        id: DirId {
-            dev: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
-            ino: stat.stx_ino,
-        },
+        id: DirId { dev: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor), ino: stat.stx_ino },
         size: stat.stx_size,
         modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
         changed: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
@@ -347,9 +312,7 @@ mod tests {
 
     fn obstacle(dir: &Path, name: &str) -> Obstacle {
         match read(dir, name) {
-            Sight::Present {
-                bytes: Err(obstacle), ..
-            } => obstacle,
+            Sight::Present { bytes: Err(obstacle), .. } => obstacle,
             other => panic!("{name}: {other:?}"),
         }
     }
@@ -372,10 +335,7 @@ mod tests {
         assert_eq!(obstacle(dir.path(), "to-fifo"), Obstacle::NotRegular("a FIFO"));
         assert_eq!(obstacle(dir.path(), "dir"), Obstacle::NotRegular("a directory"));
         assert_eq!(obstacle(dir.path(), "socket"), Obstacle::NotRegular("a socket"));
-        assert_eq!(
-            obstacle(dir.path(), "zero"),
-            Obstacle::NotRegular("a character device")
-        );
+        assert_eq!(obstacle(dir.path(), "zero"), Obstacle::NotRegular("a character device"));
         assert_eq!(obstacle(dir.path(), "dangling"), Obstacle::Dangling);
         assert_eq!(obstacle(dir.path(), "loop"), Obstacle::Loop);
         assert_eq!(obstacle(dir.path(), "long"), Obstacle::TooLong(16));
@@ -390,19 +350,12 @@ mod tests {
         symlink("a", dir.path().join("b")).unwrap();
         let (stamps, texts): (Vec<_>, Vec<_>) = ["a", "b"]
             .map(|name| match read(dir.path(), name) {
-                Sight::Present {
-                    stamp: Some(stamp),
-                    bytes: Ok(bytes),
-                    torn: false,
-                } => (stamp, bytes),
+                Sight::Present { stamp: Some(stamp), bytes: Ok(bytes), torn: false } => (stamp, bytes),
                 other => panic!("{name}: {other:?}"),
             })
             .into_iter()
             .unzip();
-        assert_eq!(
-            texts,
-            [b"exactly 16 bytes".to_vec(), b"exactly 16 bytes".to_vec()]
-        );
+        assert_eq!(texts, [b"exactly 16 bytes".to_vec(), b"exactly 16 bytes".to_vec()]);
         assert_eq!(stamps[0].file(), stamps[1].file());
         assert!(stamps[1].own.is_link() && !stamps[0].own.is_link());
         assert!(quiet_for(stamps[0].file()).is_some());
@@ -423,18 +376,9 @@ mod tests {
             .map(|(name, stamp)| (name, stamp.is_some()))
             .collect();
         names.sort();
-        assert_eq!(
-            names,
-            [("a".into(), true), ("c".into(), true), ("d".into(), true)]
-        );
+        assert_eq!(names, [("a".into(), true), ("c".into(), true), ("d".into(), true)]);
         let seen = fs::metadata(dir.path()).unwrap();
-        assert_eq!(
-            open.id(),
-            DirId {
-                dev: seen.dev(),
-                ino: seen.ino()
-            }
-        );
+        assert_eq!(open.id(), DirId { dev: seen.dev(), ino: seen.ino() });
     }
 
     #[test]

@@ -26,11 +26,7 @@ fn is_dead(stat: &Stat) -> bool {
 /// Children of all threads of `pid`.
 fn children(pid: i32) -> io::Result<Vec<i32>> {
     let mut found = Vec::new();
-    for task in Entry::new(pid)
-        .and_then(|entry| entry.tasks())
-        .map_err(proc_error)?
-        .flatten()
-    {
+    for task in Entry::new(pid).and_then(|entry| entry.tasks()).map_err(proc_error)?.flatten() {
         match task.children() {
             Ok(pids) => found.extend(pids.into_iter().filter_map(|pid| i32::try_from(pid).ok())),
             Err(procfs::ProcError::NotFound(_)) if task.stat().is_ok() => return children_by_scan(pid),
@@ -42,14 +38,8 @@ fn children(pid: i32) -> io::Result<Vec<i32>> {
 
 /// The same where the kernel has no such file.
 fn children_by_scan(pid: i32) -> io::Result<Vec<i32>> {
-    let stats = all_processes()
-        .map_err(proc_error)?
-        .flatten()
-        .filter_map(|entry| entry.stat().ok());
-    Ok(stats
-        .filter(|stat| stat.ppid == pid)
-        .map(|stat| stat.pid)
-        .collect())
+    let stats = all_processes().map_err(proc_error)?.flatten().filter_map(|entry| entry.stat().ok());
+    Ok(stats.filter(|stat| stat.ppid == pid).map(|stat| stat.pid).collect())
 }
 
 /// Children of ours that have not been reaped, dead or alive.
@@ -80,10 +70,7 @@ pub fn descendants() -> io::Result<Vec<ProcessId>> {
             }
             queue.push((child.pid, Some(child.starttime)));
             if !is_dead(&child) {
-                alive.push(ProcessId {
-                    pid: child.pid,
-                    start_time: child.starttime,
-                });
+                alive.push(ProcessId { pid: child.pid, start_time: child.starttime });
             }
         }
     }
@@ -94,10 +81,7 @@ pub fn descendants() -> io::Result<Vec<ProcessId>> {
 /// next look. Returns how many could be signalled.
 pub fn signal(members: &[ProcessId], signal: i32) -> usize {
     let sent = |id: &&ProcessId| {
-        Process::find(**id)
-            .ok()
-            .flatten()
-            .is_some_and(|process| process.signal(signal).is_ok())
+        Process::find(**id).ok().flatten().is_some_and(|process| process.signal(signal).is_ok())
     };
     members.iter().filter(sent).count()
 }
@@ -126,24 +110,14 @@ mod tests {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        std::io::BufRead::read_line(
-            &mut std::io::BufReader::new(shell.stdout.take().unwrap()),
-            &mut line,
-        )
-        .unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(shell.stdout.take().unwrap()), &mut line)
+            .unwrap();
         let (parent, child) = (shell.id().cast_signed(), line.trim().parse::<i32>().unwrap());
         let all = descendants().unwrap();
         let place = |pid: i32| all.iter().position(|id| id.pid == pid);
         assert!(place(parent).unwrap() < place(child).unwrap());
-        let both: Vec<_> = all
-            .iter()
-            .filter(|id| [parent, child].contains(&id.pid))
-            .copied()
-            .collect();
-        let stranger = ProcessId {
-            start_time: both[0].start_time + 1,
-            ..both[0]
-        };
+        let both: Vec<_> = all.iter().filter(|id| [parent, child].contains(&id.pid)).copied().collect();
+        let stranger = ProcessId { start_time: both[0].start_time + 1, ..both[0] };
         assert_eq!(signal(&[stranger], 9), 0);
         assert_eq!(signal(&both, 9), 2);
         shell.wait().unwrap();

@@ -58,12 +58,8 @@ pub fn become_user(account: &Account) -> io::Result<()> {
     setresuid(uid, uid, uid)?;
     // A call that succeeds and does nothing has been a way to root before.
     let (users, groups) = (getresuid()?, getresgid()?);
-    let all = [users.real, users.effective, users.saved]
-        .iter()
-        .all(|id| *id == uid)
-        && [groups.real, groups.effective, groups.saved]
-            .iter()
-            .all(|id| *id == gid)
+    let all = [users.real, users.effective, users.saved].iter().all(|id| *id == uid)
+        && [groups.real, groups.effective, groups.saved].iter().all(|id| *id == gid)
         && (account.gid == 0 || !getgroups()?.contains(&Gid::from_raw(0)) || is_in_root_group(account));
     if !all || (account.uid != 0 && setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).is_ok()) {
         return Err(io::Error::other("the system kept privileges that were given up"));

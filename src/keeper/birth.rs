@@ -36,10 +36,7 @@ impl Starting<'_> {
             Ok(group) => group,
             Err(error) => {
                 let path = parent.display();
-                warnings.push(format!(
-                    "no cgroup: cannot make one in `{path}`: {}",
-                    words(&error)
-                ));
+                warnings.push(format!("no cgroup: cannot make one in `{path}`: {}", words(&error)));
                 return Ok(None);
             }
         };

@@ -94,10 +94,7 @@ fn prepare(job: &Job, line: &Line) -> Result<Command, StartError> {
     spawn::set_umask(0o022);
 
     let account = resolve(job.intent)?;
-    line.say(&Word::Resolved {
-        uid: account.uid,
-        gid: account.gid,
-    });
+    line.say(&Word::Resolved { uid: account.uid, gid: account.gid });
     // Before the change of user: afterwards `/proc/self` is root's until exec.
     spawn::shed_privileges_of_place(job.inherited);
     if users::own().0 != account.uid {
@@ -105,10 +102,8 @@ fn prepare(job: &Job, line: &Line) -> Result<Command, StartError> {
             let given = pty::give_to(io::stdin().as_fd(), account.uid);
             given.map_err(|error| host("give the terminal to its user", &error))?;
         }
-        users::become_user(&account).map_err(|error| StartError::SwitchUser {
-            user: account.name.clone(),
-            reason: words(&error),
-        })?;
+        users::become_user(&account)
+            .map_err(|error| StartError::SwitchUser { user: account.name.clone(), reason: words(&error) })?;
         let _ = spawn::die_with_parent(true); // forgotten by the change of user
     }
 
@@ -122,20 +117,10 @@ fn prepare(job: &Job, line: &Line) -> Result<Command, StartError> {
     for word in &job.intent.spec.command {
         arguments.push(c_string(environ::expand(word, &env)?)?);
     }
-    let path = env
-        .get("PATH")
-        .cloned()
-        .unwrap_or_else(|| environ::DEFAULT_PATH.to_owned());
-    let pairs = env
-        .into_iter()
-        .map(|(name, value)| c_string(format!("{name}={value}")));
+    let path = env.get("PATH").cloned().unwrap_or_else(|| environ::DEFAULT_PATH.to_owned());
+    let pairs = env.into_iter().map(|(name, value)| c_string(format!("{name}={value}")));
     let environment = pairs.collect::<Result<_, _>>()?;
-    Ok(Command {
-        arguments,
-        environment,
-        path,
-        uid: account.uid,
-    })
+    Ok(Command { arguments, environment, path, uid: account.uid })
 }
 
 fn resolve(intent: &Intent) -> Result<Account, StartError> {
@@ -153,11 +138,7 @@ fn resolve(intent: &Intent) -> Result<Account, StartError> {
             uid: *uid,
             gid: users::own().1,
             name: shown,
-            home: intent
-                .base_env
-                .get("HOME")
-                .cloned()
-                .unwrap_or_else(|| "/".to_owned()),
+            home: intent.base_env.get("HOME").cloned().unwrap_or_else(|| "/".to_owned()),
             shell: "/bin/sh".to_owned(),
         }),
         (None, _) => Err(StartError::NoSuchUser { user: clip(&shown) }),
@@ -173,10 +154,7 @@ fn read_env_files(intent: &Intent, env: &mut Environment) -> Result<(), StartErr
     environ::finish(&mut seen, intent);
     for written in &intent.spec.env_file {
         let path = environ::expand(written, &seen)?;
-        let wrong = |reason| StartError::EnvFile {
-            file: clip(&path),
-            reason,
-        };
+        let wrong = |reason| StartError::EnvFile { file: clip(&path), reason };
         // As the user, whose links may lead anywhere that the user may go.
         let bytes = files::read_following(Path::new(&path), LONGEST_FILE);
         let bytes = bytes.map_err(|error| wrong(words(&error)))?;
@@ -212,10 +190,7 @@ impl Command {
     fn explain(&self, failed: &NotExecuted) -> StartError {
         let file = Path::new(OsStr::from_bytes(failed.file.as_bytes()));
         let program = clip(&file.to_string_lossy());
-        let searched = self
-            .arguments
-            .first()
-            .is_some_and(|program| !program.as_bytes().contains(&b'/'));
+        let searched = self.arguments.first().is_some_and(|program| !program.as_bytes().contains(&b'/'));
         match failed.error.kind() {
             io::ErrorKind::NotFound if file.exists() && program.contains('/') => {
                 let reason = match program::interpreter(file) {
@@ -224,30 +199,19 @@ impl Command {
                 };
                 StartError::CannotExecute { program, reason }
             }
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => StartError::NoSuchFile {
-                program,
-                search_path: searched.then(|| clip(&self.path)),
-            },
-            io::ErrorKind::PermissionDenied => StartError::PermissionDenied {
-                program,
-                uid: self.uid,
-            },
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                StartError::NoSuchFile { program, search_path: searched.then(|| clip(&self.path)) }
+            }
+            io::ErrorKind::PermissionDenied => StartError::PermissionDenied { program, uid: self.uid },
             _ if is_transient(&failed.error) => host(&format!("execute `{program}`"), &failed.error),
-            _ => StartError::CannotExecute {
-                program,
-                reason: words(&failed.error),
-            },
+            _ => StartError::CannotExecute { program, reason: words(&failed.error) },
         }
     }
 }
 
 /// A fault of the machine, while `action` was tried.
 pub fn host(action: &str, error: &io::Error) -> StartError {
-    StartError::Host {
-        action: action.to_owned(),
-        reason: words(error),
-        transient: is_transient(error),
-    }
+    StartError::Host { action: action.to_owned(), reason: words(error), transient: is_transient(error) }
 }
 
 /// The beginning of a text that may be of any length.

@@ -59,18 +59,12 @@ pub fn ask(session_dir: &Path, request: &Request, deadline: Duration) -> Result<
         | io::ErrorKind::InvalidData
         | io::ErrorKind::BrokenPipe
         | io::ErrorKind::ConnectionReset => ClientError::Garbled(shown()),
-        _ => ClientError::Io {
-            path: shown(),
-            source,
-        },
+        _ => ClientError::Io { path: shown(), source },
     };
     let mut connection = Connection::open(&path, deadline).map_err(failed)?;
     let hello: Hello = connection.receive(FrameKind::Hello).map_err(failed)?;
     if hello.protocol != KEEPER_PROTOCOL {
-        return Err(ClientError::Version {
-            path: shown(),
-            theirs: hello.protocol,
-        });
+        return Err(ClientError::Version { path: shown(), theirs: hello.protocol });
     }
     connection.send(request).map_err(failed)?;
     connection.receive(FrameKind::Reply).map_err(failed)
@@ -86,11 +80,7 @@ impl Connection {
     fn open(path: &Path, deadline: Duration) -> io::Result<Self> {
         let until = super::stop::later(monotonic(), deadline);
         let stream = socket::connect(path, deadline.max(Duration::from_millis(1)))?;
-        Ok(Self {
-            stream,
-            until,
-            input: Vec::new(),
-        })
+        Ok(Self { stream, until, input: Vec::new() })
     }
 
     fn send(&mut self, request: &Request) -> io::Result<()> {
@@ -122,9 +112,7 @@ impl Connection {
             self.stream.set_read_timeout(Some(left))?;
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => self
-                    .input
-                    .extend_from_slice(buffer.get(..count).unwrap_or_default()),
+                Ok(count) => self.input.extend_from_slice(buffer.get(..count).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

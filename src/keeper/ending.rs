@@ -37,9 +37,7 @@ impl Session {
 
     fn is_group_populated(&self) -> bool {
         // A group that cannot be read is gone, and with it what was in it.
-        self.group
-            .as_ref()
-            .is_some_and(|group| group.is_populated().unwrap_or(false))
+        self.group.as_ref().is_some_and(|group| group.is_populated().unwrap_or(false))
     }
 
     /// The command ended by itself and left something running.
@@ -81,12 +79,7 @@ impl Session {
         if let Some(stopping) = &mut self.record.stopping {
             stopping.kill_at = kill_at;
         } else if let Some(cause) = self.course.cause.clone() {
-            self.record.stopping = Some(Stopping {
-                cause,
-                since: now,
-                kill_at,
-                unkillable: false,
-            });
+            self.record.stopping = Some(Stopping { cause, since: now, kill_at, unkillable: false });
         }
         let members = if first { self.members() } else { Vec::new() };
         if first {

@@ -28,14 +28,10 @@ pub fn login(intent: &Intent, account: &Account) -> Environment {
         env.insert(name.to_owned(), value.clone());
     }
     let machine = env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
-    let path = format!(
-        "{home}/.local/bin:{home}/bin:{machine}",
-        home = account.home.trim_end_matches('/')
-    );
+    let path = format!("{home}/.local/bin:{home}/bin:{machine}", home = account.home.trim_end_matches('/'));
     env.insert("PATH".to_owned(), path);
     if matches!(intent.spec.terminal, Terminal::Pty { .. }) {
-        env.entry("TERM".to_owned())
-            .or_insert_with(|| "xterm-256color".to_owned());
+        env.entry("TERM".to_owned()).or_insert_with(|| "xterm-256color".to_owned());
     }
     env
 }
@@ -43,21 +39,13 @@ pub fn login(intent: &Intent, account: &Account) -> Environment {
 /// The layers above `envFile`: the spec's own, and the marks by which what a session leaves is known.
 pub fn finish(env: &mut Environment, intent: &Intent) {
     env.extend(intent.spec.env.clone());
-    let socket = intent
-        .base_env
-        .get(ENV_SOCKET)
-        .map(|socket| (ENV_SOCKET, socket.clone()));
+    let socket = intent.base_env.get(ENV_SOCKET).map(|socket| (ENV_SOCKET, socket.clone()));
     let marks = [
         (ENV_SESSION, intent.name.to_string()),
         (ENV_RUN_ID, intent.run_id.to_string()),
         (ENV_INSTANCE, intent.instance.to_string()),
     ];
-    env.extend(
-        marks
-            .into_iter()
-            .chain(socket)
-            .map(|(name, value)| (name.to_owned(), value)),
-    );
+    env.extend(marks.into_iter().chain(socket).map(|(name, value)| (name.to_owned(), value)));
 }
 
 /// Expands a leading `~` or `~/` and each `${NAME}`; `$${NAME}` stands for `${NAME}` itself.
@@ -103,9 +91,7 @@ pub fn expand(text: &str, env: &Environment) -> Result<String, StartError> {
 
 fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
-    bytes
-        .next()
-        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+    bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
@@ -128,11 +114,9 @@ pub fn parse_file(bytes: &[u8]) -> Result<Vec<(String, String)>, String> {
         if value.contains('\0') {
             return Err(wrong("the value contains a NUL byte"));
         }
-        let unquoted = ['"', '\''].iter().find_map(|quote| {
-            value
-                .strip_prefix(*quote)
-                .and_then(|value| value.strip_suffix(*quote))
-        });
+        let unquoted = ['"', '\'']
+            .iter()
+            .find_map(|quote| value.strip_prefix(*quote).and_then(|value| value.strip_suffix(*quote)));
         pairs.push((name.to_owned(), unquoted.unwrap_or(value).to_owned()));
     }
     Ok(pairs)
@@ -143,10 +127,7 @@ mod tests {
     use super::*;
 
     fn env(pairs: &[(&str, &str)]) -> Environment {
-        pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
     #[test]
@@ -172,30 +153,16 @@ mod tests {
     #[test]
     fn an_env_file_is_lines_of_names_and_values() {
         let text = "\u{feff}# c\r\n\nA=1\r\nexport B='two words'\nC=\"\nD=x=y\nE=\n";
-        let expected = [
-            ("A", "1"),
-            ("B", "two words"),
-            ("C", "\""),
-            ("D", "x=y"),
-            ("E", ""),
-        ];
+        let expected = [("A", "1"), ("B", "two words"), ("C", "\""), ("D", "x=y"), ("E", "")];
         let expected: Vec<_> = expected.map(|(n, v)| (n.to_owned(), v.to_owned())).into();
         assert_eq!(parse_file(text.as_bytes()).unwrap(), expected);
     }
 
     #[test]
     fn an_error_in_an_env_file_never_shows_the_value() {
-        for bad in [
-            "A=1\nsecret",
-            "A=1\n1A=secret",
-            "A=1\nA B=secret",
-            "A=1\nA=secret\0",
-        ] {
+        for bad in ["A=1\nsecret", "A=1\n1A=secret", "A=1\nA B=secret", "A=1\nA=secret\0"] {
             let error = parse_file(bad.as_bytes()).unwrap_err();
-            assert!(
-                error.starts_with("line 2: ") && !error.contains("secret"),
-                "{error}"
-            );
+            assert!(error.starts_with("line 2: ") && !error.contains("secret"), "{error}");
         }
         assert_eq!(parse_file(b"\xff").unwrap_err(), "line 1: not UTF-8");
     }

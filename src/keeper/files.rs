@@ -80,12 +80,7 @@ impl Files {
         }
         let path = Self::directory_of(runtime, &name);
         let directory = Directory::open(&path).map_err(|error| NotOurs::Intent(path, error))?;
-        Ok(Self {
-            runtime: runtime.to_owned(),
-            name,
-            directory,
-            locks: vec![lock],
-        })
+        Ok(Self { runtime: runtime.to_owned(), name, directory, locks: vec![lock] })
     }
 
     fn directory_of(runtime: &Path, name: &SessionName) -> PathBuf {
@@ -155,10 +150,7 @@ impl Files {
     pub fn remake(&mut self, record: &Record) -> io::Result<bool> {
         let locks = self.runtime.join("locks");
         let path = locks.join(self.name.as_str());
-        let held = self
-            .locks
-            .iter()
-            .any(|lock| lock::is_still_at(lock, &path).unwrap_or(false));
+        let held = self.locks.iter().any(|lock| lock::is_still_at(lock, &path).unwrap_or(false));
         if !held {
             files::make_directory(&locks, 0o700)?;
             match lock::try_take(&path)? {

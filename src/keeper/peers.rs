@@ -71,11 +71,7 @@ impl Peers {
             run_id: record.intent.run_id,
             keeper_pid: record.keeper.pid,
         };
-        Self {
-            list: Vec::new(),
-            hello: frame(FrameKind::Hello, &hello),
-            allowed: [own, record.uid],
-        }
+        Self { list: Vec::new(), hello: frame(FrameKind::Hello, &hello), allowed: [own, record.uid] }
     }
 
     /// Takes all connections that wait. An error says that there are no descriptors for more now.
@@ -108,9 +104,7 @@ impl Peers {
 
     /// What to wait for: each connection, and whether it has something to be written.
     pub fn watched(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
-        self.list
-            .iter()
-            .map(|peer| (peer.stream.as_fd(), !peer.output.is_empty()))
+        self.list.iter().map(|peer| (peer.stream.as_fd(), !peer.output.is_empty()))
     }
 
     /// When the first connection has been silent for too long.
@@ -130,11 +124,7 @@ impl Peers {
             }
             while let Some(request) = peer.next_request() {
                 peer.heard = now;
-                asked.push(Asked {
-                    index,
-                    actor: peer.actor,
-                    request,
-                });
+                asked.push(Asked { index, actor: peer.actor, request });
             }
         }
         asked
@@ -150,8 +140,7 @@ impl Peers {
 
     /// Lets go of those that are gone or silent.
     pub fn sweep(&mut self, now: Moment) {
-        self.list
-            .retain(|peer| !peer.gone && now < later(peer.heard, SILENCE));
+        self.list.retain(|peer| !peer.gone && now < later(peer.heard, SILENCE));
     }
 }
 
@@ -180,10 +169,9 @@ impl Peer {
 
     fn next_request(&mut self) -> Option<Result<Request, String>> {
         let (request, taken) = match decode(&self.input) {
-            Ok(Some((frame, taken))) if FrameKind::from_byte(frame.kind) == Some(FrameKind::Request) => (
-                serde_json::from_slice(frame.payload).map_err(|error| error.to_string()),
-                taken,
-            ),
+            Ok(Some((frame, taken))) if FrameKind::from_byte(frame.kind) == Some(FrameKind::Request) => {
+                (serde_json::from_slice(frame.payload).map_err(|error| error.to_string()), taken)
+            }
             Ok(None) => return None,
             // Garbage, or a kind that only a newer peer knows: what would follow means nothing either.
             Ok(Some(_)) | Err(_) => {
@@ -203,8 +191,5 @@ impl Peer {
 
 fn frame(kind: FrameKind, value: &impl serde::Serialize) -> Vec<u8> {
     // Our own small values: neither can fail, and an empty answer closes nothing.
-    serde_json::to_vec(value)
-        .ok()
-        .and_then(|json| encode(kind, &json).ok())
-        .unwrap_or_default()
+    serde_json::to_vec(value).ok().and_then(|json| encode(kind, &json).ok()).unwrap_or_default()
 }

@@ -109,20 +109,11 @@ impl Session {
     fn next(&self) -> Option<Moment> {
         let stop = self.course.stop.as_ref().map(Stop::next);
         // Somebody from outside in our group: no signal tells when he goes.
-        let stranger = self
-            .course
-            .childless
-            .then(|| later(monotonic(), Duration::from_millis(20)));
-        [
-            stop,
-            stranger,
-            self.peers.next(),
-            self.course.tidy_at,
-            self.course.listen_at,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let stranger = self.course.childless.then(|| later(monotonic(), Duration::from_millis(20)));
+        [stop, stranger, self.peers.next(), self.course.tidy_at, self.course.listen_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn turn(&mut self) {
@@ -136,13 +127,7 @@ impl Session {
         // No memory for a poll is no reason to lose a session: nothing here blocks, so all may be tried.
         let ready = poll::wait(&watched, patience).unwrap_or_else(|_| {
             let _ = poll::wait(&[], Some(BREATH));
-            vec![
-                Ready {
-                    read: true,
-                    write: true
-                };
-                watched.len()
-            ]
+            vec![Ready { read: true, write: true }; watched.len()]
         });
         let mut ready = ready.as_slice();
         let mut take = |present: bool| {
@@ -182,12 +167,7 @@ impl Session {
             self.log.tidy();
             self.course.tidy_at = Some(later(now, TIDY));
         }
-        match self
-            .course
-            .stop
-            .as_mut()
-            .map_or(Due::Nothing, |stop| stop.step(now))
-        {
+        match self.course.stop.as_mut().map_or(Due::Nothing, |stop| stop.step(now)) {
             Due::Nothing => {}
             Due::Kill => self.kill(),
             Due::KillAndTell => {
@@ -228,11 +208,7 @@ impl Session {
         }
         if ended {
             // While we hold its other end a terminal ends only by a hangup.
-            self.source.held = self
-                .source
-                .held
-                .take()
-                .and_then(|_| pty::open_slave(ours.as_fd()).ok());
+            self.source.held = self.source.held.take().and_then(|_| pty::open_slave(ours.as_fd()).ok());
             if self.source.held.is_none() {
                 self.source.ours = None;
             }
@@ -287,20 +263,13 @@ impl Session {
         match &asked.request {
             Err(error) => refused(format!("not a request: {error}")),
             Ok(Request::Ping) => Reply::Ok,
-            Ok(Request::Stop {
-                cause,
-                signal,
-                grace_millis,
-            }) => {
+            Ok(Request::Stop { cause, signal, grace_millis }) => {
                 let signal = signal.unwrap_or_else(|| self.stop_signal());
                 if !(1..=31).contains(&signal) {
                     return refused(format!("{signal} is no signal for a stop"));
                 }
                 let grace = grace_millis.map_or_else(|| self.grace(), Duration::from_millis);
-                let cause = Cause {
-                    by: by(cause, asked.actor),
-                    ..cause.clone()
-                };
+                let cause = Cause { by: by(cause, asked.actor), ..cause.clone() };
                 self.begin_stop(grace, signal, Some(cause));
                 Reply::Ok
             }
@@ -309,11 +278,7 @@ impl Session {
                 Reply::Ok
             }
             Ok(Request::Signal { signal }) => refused(format!("{signal} is no signal")),
-            Ok(Request::Update {
-                generation,
-                launch: _,
-                spec,
-            }) => {
+            Ok(Request::Update { generation, launch: _, spec }) => {
                 self.record.intent.generation = *generation;
                 self.record.intent.spec = (**spec).clone();
                 match self.files.write_record(&self.record) {
@@ -349,9 +314,5 @@ impl Session {
 /// Who is behind a stop. The daemon and root speak for others, whom they have checked; anyone else is who
 /// the kernel says.
 fn by(cause: &Cause, asked: Actor) -> Option<Actor> {
-    if asked.uid == 0 || asked.uid == users::own().0 {
-        cause.by
-    } else {
-        Some(asked)
-    }
+    if asked.uid == 0 || asked.uid == users::own().0 { cause.by } else { Some(asked) }
 }

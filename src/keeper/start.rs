@@ -63,13 +63,7 @@ pub fn begin(runtime: &Path, name: SessionName, run: RunId) -> Result<Begun, Beg
     let intent = files.intent(run)?;
     spawn::adopt_orphans()?;
     let inherited = spawn::protect_memory();
-    Ok(Begun {
-        files,
-        intent,
-        signals,
-        inherited,
-        report: handed.report,
-    })
+    Ok(Begun { files, intent, signals, inherited, report: handed.report })
 }
 
 /// Why there is no keeper.
@@ -103,30 +97,15 @@ struct Failure {
 impl From<StartError> for Failure {
     /// A failure before there was anything.
     fn from(error: StartError) -> Self {
-        Self {
-            error,
-            began: None,
-            group: None,
-        }
+        Self { error, began: None, group: None }
     }
 }
 
 impl Begun {
     /// Starts the session, or says why not: to the daemon, and in the exit record.
     pub fn start(self) -> Option<Session> {
-        let starting = Starting {
-            files: &self.files,
-            intent: &self.intent,
-            inherited: self.inherited,
-        };
-        let Up {
-            record,
-            streams,
-            log,
-            listener,
-            page,
-            group,
-        } = match starting.bring_up() {
+        let starting = Starting { files: &self.files, intent: &self.intent, inherited: self.inherited };
+        let Up { record, streams, log, listener, page, group } = match starting.bring_up() {
             Ok(up) => up,
             Err(failure) => {
                 starting.give_up(failure.as_ref());
@@ -135,24 +114,13 @@ impl Begun {
             }
         };
         let (keeper, child, uid, started) = (record.keeper, record.child, record.uid, record.started);
-        say(
-            self.report,
-            &StartReport::Running {
-                keeper,
-                child,
-                uid,
-                started,
-            },
-        );
+        say(self.report, &StartReport::Running { keeper, child, uid, started });
         let _ = descriptors::leave_stderr(); // it only ever carries a panic
         let held = matches!(record.intent.spec.terminal, Terminal::Pty { .. }).then_some(streams.output);
         Some(Session {
             files: self.files,
             signals: self.signals,
-            source: Source {
-                ours: Some(streams.ours),
-                held,
-            },
+            source: Source { ours: Some(streams.ours), held },
             log,
             page,
             group,
@@ -188,10 +156,7 @@ impl Starting<'_> {
         let pid = match self.make_child(&streams, &theirs, &mut group, &mut warnings) {
             Ok(pid) => pid,
             Err(error) => {
-                return Err(Box::new(Failure {
-                    group,
-                    ..host("make a process", &error).into()
-                }));
+                return Err(Box::new(Failure { group, ..host("make a process", &error).into() }));
             }
         };
         let (started_at, started) = (clock::wall(), clock::monotonic());
@@ -215,27 +180,13 @@ impl Starting<'_> {
             self.pass_gate(&line, record, prepared)
         });
         match up {
-            Ok((
-                record,
-                Prepared {
-                    log, listener, page, ..
-                },
-            )) => Ok(Up {
-                record,
-                streams,
-                log,
-                listener,
-                page,
-                group,
-            }),
+            Ok((record, Prepared { log, listener, page, .. })) => {
+                Ok(Up { record, streams, log, listener, page, group })
+            }
             Err(error) => {
                 drop(line); // the gate will not open any more
                 put_away();
-                Err(Box::new(Failure {
-                    error,
-                    began: Some((started_at, started)),
-                    group,
-                }))
+                Err(Box::new(Failure { error, began: Some((started_at, started)), group }))
             }
         }
     }
@@ -259,21 +210,11 @@ impl Starting<'_> {
             other => return Err(unexpected(other.as_ref())),
         };
         if uid != users::own().0 {
-            log.give_to(uid, gid)
-                .map_err(|error| host(&at("give its user the log"), &error))?;
+            log.give_to(uid, gid).map_err(|error| host(&at("give its user the log"), &error))?;
             self.files.give_socket(uid);
         }
-        match hear(
-            line,
-            PATIENCE,
-            "read the environment files and enter the working directory",
-        )? {
-            Some(Word::Ready) => Ok(Prepared {
-                uid,
-                log,
-                listener,
-                page,
-            }),
+        match hear(line, PATIENCE, "read the environment files and enter the working directory")? {
+            Some(Word::Ready) => Ok(Prepared { uid, log, listener, page }),
             other => Err(unexpected(other.as_ref())),
         }
     }
@@ -312,9 +253,7 @@ impl Starting<'_> {
             max_rss_kib: 0,
             started_at: failure.began.map(|(at, _)| at),
             ended_at: clock::wall(),
-            ran_millis: failure
-                .began
-                .map_or(0, |(_, at)| millis(clock::monotonic().since(at))),
+            ran_millis: failure.began.map_or(0, |(_, at)| millis(clock::monotonic().since(at))),
         };
         let _ = self.files.write_exit(&exit); // the report says it too
         self.files.remove_socket();
@@ -334,10 +273,7 @@ struct Prepared {
 
 /// The child's next word; `None`: it has closed its end. `what` names what it was doing, if it stays silent.
 fn hear(line: &Line, patience: Duration, what: &str) -> Result<Option<Word>, StartError> {
-    match line
-        .hear(patience)
-        .map_err(|error| host("hear from the child", &error))?
-    {
+    match line.hear(patience).map_err(|error| host("hear from the child", &error))? {
         Answer::Said(Word::Failed(error)) => Err(error),
         Answer::Said(word) => Ok(Some(word)),
         Answer::Closed => Ok(None),
@@ -354,11 +290,7 @@ fn unexpected(word: Option<&Word>) -> StartError {
         None => "the child ended before it was ready",
         Some(_) => "the child spoke out of turn",
     };
-    StartError::Host {
-        action: "prepare the child".to_owned(),
-        reason: reason.to_owned(),
-        transient: true,
-    }
+    StartError::Host { action: "prepare the child".to_owned(), reason: reason.to_owned(), transient: true }
 }
 
 /// One line on the start pipe. A daemon that is gone does not hear it; the next one reads the files.

@@ -45,10 +45,7 @@ pub enum Due {
 impl Stop {
     /// A stop that begins now.
     pub fn new(now: Moment, grace: Duration) -> Self {
-        Self {
-            kill_at: later(now, grace),
-            killing: None,
-        }
+        Self { kill_at: later(now, grace), killing: None }
     }
 
     /// When SIGKILL follows.
@@ -80,23 +77,15 @@ impl Stop {
         if now < self.next() {
             return Due::Nothing;
         }
-        let killing = self.killing.get_or_insert(Killing {
-            since: now,
-            next: now,
-            pause: FIRST_PAUSE,
-            told: false,
-        });
+        let killing =
+            self.killing.get_or_insert(Killing { since: now, next: now, pause: FIRST_PAUSE, told: false });
         killing.next = later(now, killing.pause);
         killing.pause = (killing.pause * 2).min(LONGEST_PAUSE);
         if now.since(killing.since) < UNKILLABLE_AFTER {
             return Due::Kill;
         }
         killing.next = later(now, UNKILLABLE_PAUSE);
-        if std::mem::replace(&mut killing.told, true) {
-            Due::Kill
-        } else {
-            Due::KillAndTell
-        }
+        if std::mem::replace(&mut killing.told, true) { Due::Kill } else { Due::KillAndTell }
     }
 }
 

@@ -60,11 +60,5 @@ pub fn rank<'a>(name: &'a SessionName, spec: &SessionSpec, observed: &Observed) 
         Observed::Starting { since, .. } => (Loss::Unknown, None, *since),
         Observed::Absent | Observed::Stopping { .. } | Observed::Unknown { .. } => return None,
     };
-    Some(Rank {
-        loss,
-        priority: spec.priority,
-        idle_since,
-        youngest: Reverse(since),
-        name,
-    })
+    Some(Rank { loss, priority: spec.priority, idle_since, youngest: Reverse(since), name })
 }

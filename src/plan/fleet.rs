@@ -81,22 +81,14 @@ pub fn decide<'a>(
     let mut seats: Vec<Seat<'_>> = sessions
         .map(|(name, session)| {
             let (claim, verdict) = alone(session, mode, now);
-            Seat {
-                name,
-                session,
-                claim,
-                verdict,
-            }
+            Seat { name, session, claim, verdict }
         })
         .collect();
     give_way(&mut seats, config.max_sessions);
     admit(&mut seats, config.max_sessions);
 
     let next = seats.iter().filter_map(|seat| seat.verdict.changes_at()).min();
-    let verdicts = seats
-        .into_iter()
-        .map(|seat| (seat.name.clone(), seat.verdict))
-        .collect();
+    let verdicts = seats.into_iter().map(|seat| (seat.name.clone(), seat.verdict)).collect();
     Decisions { verdicts, next }
 }
 
@@ -105,21 +97,26 @@ fn alone<'a>(session: &'a Session, mode: &Mode, now: Moment) -> (Claim<'a>, Verd
     let run = Verdict::Run(Grant::of(session));
     match (&session.observed, &session.desired) {
         // A stop is finished, whatever the file says meanwhile; then it is decided anew.
-        (Observed::Stopping { cause, .. }, Desired::Gone | Desired::NeverGood | Desired::Spec(_)) => {
-            (Claim::Leaving, Verdict::Stop(cause.clone()))
-        }
+        (
+            Observed::Stopping { cause, .. },
+            Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Spec(_),
+        ) => (Claim::Leaving, Verdict::Stop(cause.clone())),
         // Silence proves nothing: never started a second time, never ended by a rule.
-        (Observed::Unknown { .. }, Desired::Gone | Desired::NeverGood | Desired::Spec(_)) => {
-            (Claim::Kept, run)
-        }
+        (
+            Observed::Unknown { .. },
+            Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Spec(_),
+        ) => (Claim::Kept, run),
         (Observed::Starting { .. } | Observed::Running(_), desired) => match (stop(desired), mode, desired) {
             (Some(cause), _, _) => (Claim::Leaving, Verdict::Stop(cause)),
             (None, Mode::EndAll(cause), _) => (Claim::Leaving, Verdict::Stop(cause.clone())),
             (None, Mode::Converge, Desired::Spec(wanted)) => (Claim::Holds(wanted), run),
-            (None, Mode::Converge, Desired::Gone | Desired::NeverGood) => (Claim::Kept, run),
+            (None, Mode::Converge, Desired::Gone | Desired::NeverGood | Desired::Unseen) => {
+                (Claim::Kept, run)
+            }
         },
         (Observed::Absent, Desired::Gone) => (Claim::None, Verdict::Done(Done::Gone)),
         (Observed::Absent, Desired::NeverGood) => (Claim::None, Verdict::Wait(Wait::InvalidSpec)),
+        (Observed::Absent, Desired::Unseen) => (Claim::None, Verdict::Wait(Wait::SpecUnseen)),
         (Observed::Absent, Desired::Spec(wanted)) => {
             match (restart::next(wanted, &session.history, now), mode) {
                 (Want::Done(done), Mode::Converge | Mode::EndAll(_)) => (Claim::None, Verdict::Done(done)),
@@ -136,17 +133,14 @@ fn stop(desired: &Desired) -> Option<Cause> {
     match desired {
         Desired::Gone => Some(Cause::rule(StopReason::SpecRemoved, "its spec file was removed")),
         // It goes on with the spec that it was started with.
-        Desired::NeverGood => None,
+        Desired::NeverGood | Desired::Unseen => None,
         Desired::Spec(wanted) => match wanted.will {
-            Will::Suspended { by } => Some(Cause::asked(
-                StopReason::Suspended,
-                by,
-                "suspended by `atm suspend`",
-            )),
-            Will::AsDeclared | Will::Stopped { .. } if wanted.spec.suspend => Some(Cause::rule(
-                StopReason::Suspended,
-                "its spec says `suspend: true`",
-            )),
+            Will::Suspended { by } => {
+                Some(Cause::asked(StopReason::Suspended, by, "suspended by `atm suspend`"))
+            }
+            Will::AsDeclared | Will::Stopped { .. } if wanted.spec.suspend => {
+                Some(Cause::rule(StopReason::Suspended, "its spec says `suspend: true`"))
+            }
             Will::Stopped { by, now: false } => {
                 Some(Cause::asked(StopReason::ClientStop, by, "stopped by `atm stop`"))
             }
@@ -162,10 +156,7 @@ fn stop(desired: &Desired) -> Option<Cause> {
 ///
 /// Busy ones finish their turn first; pinned ones and those of which too little is known stay.
 fn give_way(seats: &mut [Seat<'_>], limit: u32) {
-    let stay = seats
-        .iter()
-        .filter(|seat| matches!(seat.claim, Claim::Kept | Claim::Holds(_)))
-        .count();
+    let stay = seats.iter().filter(|seat| matches!(seat.claim, Claim::Kept | Claim::Holds(_))).count();
     let excess = stay.saturating_sub(slots(limit));
     if excess == 0 {
         return;
@@ -195,10 +186,7 @@ fn give_way(seats: &mut [Seat<'_>], limit: u32) {
 /// An identity is taken by the live session that was started under it; among those that wait, the first in rank
 /// has it, also while that one waits for a slot itself.
 fn admit(seats: &mut [Seat<'_>], limit: u32) {
-    let live = seats
-        .iter()
-        .filter(|seat| seat.session.observed.is_live())
-        .count();
+    let live = seats.iter().filter(|seat| seat.session.observed.is_live()).count();
     let mut free = slots(limit).saturating_sub(live);
     let mut identities = Identities::of(seats);
 
@@ -214,10 +202,7 @@ fn admit(seats: &mut [Seat<'_>], limit: u32) {
     for (wanted, seat) in waiting {
         if let Err(by) = identities.claim(&wanted.spec.identity, seat.name) {
             let identity = wanted.spec.identity.clone();
-            seat.verdict = Verdict::Wait(Wait::IdentityTaken {
-                by: by.clone(),
-                identity,
-            });
+            seat.verdict = Verdict::Wait(Wait::IdentityTaken { by: by.clone(), identity });
         } else if free > 0 {
             free -= 1;
         } else {
@@ -238,26 +223,25 @@ impl<'a> Identities<'a> {
             let session = seat.session;
             let known = session.identity.as_deref();
             match (&session.observed, &session.desired) {
-                (Observed::Absent, Desired::Gone | Desired::NeverGood | Desired::Spec(_)) => None,
+                (
+                    Observed::Absent,
+                    Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Spec(_),
+                ) => None,
                 (_, Desired::Spec(wanted)) => Some(known.unwrap_or(&wanted.spec.identity)),
-                (_, Desired::Gone | Desired::NeverGood) => Some(known.unwrap_or(seat.name.as_str())),
+                (_, Desired::Gone | Desired::NeverGood | Desired::Unseen) => {
+                    Some(known.unwrap_or(seat.name.as_str()))
+                }
             }
         };
         let wanted = |seat: &Seat<'a>| match seat.claim {
             Claim::Wants(wanted) => Some(wanted.spec.identity.as_str()),
             Claim::None | Claim::Leaving | Claim::Kept | Claim::Holds(_) => None,
         };
-        let foreign = |seat: &Seat<'a>| {
-            held(seat)
-                .or(wanted(seat))
-                .is_some_and(|id| id != seat.name.as_str())
-        };
+        let foreign =
+            |seat: &Seat<'a>| held(seat).or(wanted(seat)).is_some_and(|id| id != seat.name.as_str());
         let shared = seats.iter().any(foreign);
         let taken = if shared {
-            seats
-                .iter()
-                .filter_map(|seat| Some((held(seat)?, seat.name)))
-                .collect()
+            seats.iter().filter_map(|seat| Some((held(seat)?, seat.name))).collect()
         } else {
             HashMap::new()
         };

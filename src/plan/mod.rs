@@ -67,6 +67,8 @@ pub enum Desired {
     Gone,
     /// There is a file, and it was never good.
     NeverGood,
+    /// It is known from before, and its file has not been seen since the daemon was started.
+    Unseen,
     /// The last good spec.
     Spec(Wanted),
 }
@@ -267,6 +269,8 @@ pub enum Wait {
     },
     /// Its spec was never good.
     InvalidSpec,
+    /// Its file has not been seen yet.
+    SpecUnseen,
     /// The daemon is ending its sessions.
     Shutdown,
 }
@@ -311,13 +315,10 @@ impl Grant {
     /// What would be decided about `session` as it is now.
     pub fn of(session: &Session) -> Self {
         let generation = match &session.desired {
-            Desired::Gone | Desired::NeverGood => 0,
+            Desired::Gone | Desired::NeverGood | Desired::Unseen => 0,
             Desired::Spec(wanted) => wanted.generation,
         };
-        Self {
-            after: session.history.last.as_ref().map(|last| last.run_id),
-            generation,
-        }
+        Self { after: session.history.last.as_ref().map(|last| last.run_id), generation }
     }
 }
 
@@ -327,7 +328,11 @@ impl Verdict {
         match self {
             Self::Wait(Wait::BackOff { until } | Wait::HostError { until }) => Some(*until),
             Self::Wait(
-                Wait::MaxSessions { .. } | Wait::IdentityTaken { .. } | Wait::InvalidSpec | Wait::Shutdown,
+                Wait::MaxSessions { .. }
+                | Wait::IdentityTaken { .. }
+                | Wait::InvalidSpec
+                | Wait::SpecUnseen
+                | Wait::Shutdown,
             )
             | Self::Run(_)
             | Self::Stop(_)

@@ -17,10 +17,7 @@ use crate::api::{
     status::{Activity, Phase, Reason},
 };
 
-const STOP: Will = Will::Stopped {
-    by: PERSON,
-    now: false,
-};
+const STOP: Will = Will::Stopped { by: PERSON, now: false };
 
 #[track_caller]
 fn shows(world: &mut World, expect: &str) {
@@ -34,15 +31,9 @@ fn the_fifth_of_four_waits_and_starts_when_one_goes() {
     for name in ["a", "b", "c", "d", "e"] {
         world.write(name, |_| {});
     }
-    shows(
-        &mut world,
-        "a Running, b Running, c Running, d Running, e Pending/MaxSessions",
-    );
+    shows(&mut world, "a Running, b Running, c Running, d Running, e Pending/MaxSessions");
     world.ends("b", Exit::Code(0));
-    shows(
-        &mut world,
-        "a Running, b Succeeded/Completed, c Running, d Running, e Running",
-    );
+    shows(&mut world, "a Running, b Succeeded/Completed, c Running, d Running, e Running");
 }
 
 #[test]
@@ -121,10 +112,7 @@ fn a_slot_freed_by_a_crash_goes_to_who_ranks_higher() {
     world.write("b", |spec| spec.priority = 9);
     shows(&mut world, "a Running, b Pending/MaxSessions");
     world.ends("a", Exit::Code(1));
-    assert!(
-        !world.session("a"),
-        "the slot of the run before is not its own any more"
-    );
+    assert!(!world.session("a"), "the slot of the run before is not its own any more");
     shows(&mut world, "a Pending/MaxSessions, b Running");
 }
 
@@ -246,11 +234,7 @@ fn apply(world: &mut World, op: Op) {
             Edit::Priority(priority) => spec.priority = priority,
             Edit::Identity(which) => spec.identity = NAMES[usize::from(which)].to_owned(),
             Edit::Policy(which) => {
-                let policies = [
-                    RestartPolicy::Always,
-                    RestartPolicy::OnFailure,
-                    RestartPolicy::Never,
-                ];
+                let policies = [RestartPolicy::Always, RestartPolicy::OnFailure, RestartPolicy::Never];
                 spec.restart_policy = policies[usize::from(which)];
             }
             Edit::Suspend(suspend) => spec.suspend = suspend,
@@ -266,10 +250,7 @@ fn apply(world: &mut World, op: Op) {
             let wills = [
                 Will::AsDeclared,
                 STOP,
-                Will::Stopped {
-                    by: PERSON,
-                    now: true,
-                },
+                Will::Stopped { by: PERSON, now: true },
                 Will::Suspended { by: PERSON },
             ];
             world.will(name(who), wills[usize::from(will)]);
@@ -281,12 +262,7 @@ fn apply(world: &mut World, op: Op) {
         Op::CannotStart(who, transient) => world.cannot_start(name(who), host_error(transient)),
         Op::Silence(who) => world.silence(name(who)),
         Op::Doing(who, what) => {
-            let activities = [
-                Activity::Busy,
-                Activity::Waiting,
-                Activity::Idle,
-                Activity::Unknown,
-            ];
+            let activities = [Activity::Busy, Activity::Waiting, Activity::Idle, Activity::Unknown];
             world.doing(name(who), activities[usize::from(what)]);
         }
         Op::Limit(limit) => world.limit(limit),
@@ -305,14 +281,7 @@ fn holds(world: &World) -> Result<(), TestCaseError> {
     for (name, session) in &world.sessions {
         let (phase, reason, message) = derive(session, world.verdicts.get(name), world.now);
         let needs_no_words = (phase, reason) == (Phase::Running, Reason::Started);
-        prop_assert_eq!(
-            message.is_empty(),
-            needs_no_words,
-            "{} {:?}/{:?}",
-            name,
-            phase,
-            reason
-        );
+        prop_assert_eq!(message.is_empty(), needs_no_words, "{} {:?}/{:?}", name, phase, reason);
         prop_assert!(!message.chars().any(char::is_control), "{}: {:?}", name, message);
     }
     Ok(())

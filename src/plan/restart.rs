@@ -68,15 +68,9 @@ pub fn after_end(
 ) -> History {
     let kind = ended.kind();
     let long = ended.ran >= backoff.reset_after.0;
-    let changed = history
-        .last
-        .as_ref()
-        .is_some_and(|last| last.generation != ended.generation);
-    let (failures, ends, host_errors) = if long || changed {
-        (0, 0, 0)
-    } else {
-        (history.failures, history.ends, history.host_errors)
-    };
+    let changed = history.last.as_ref().is_some_and(|last| last.generation != ended.generation);
+    let (failures, ends, host_errors) =
+        if long || changed { (0, 0, 0) } else { (history.failures, history.ends, history.host_errors) };
     let again = restarts(policy, kind);
 
     let mut next = History {
@@ -132,12 +126,7 @@ pub fn after_end(
 /// To be called when [`Step::Start`](super::session::Step::Start) is carried out, also where the start then
 /// fails: a request asks for one start, not for one after the other.
 pub fn begun(history: &History) -> History {
-    History {
-        not_before: None,
-        start_requested: false,
-        restart_requested: None,
-        ..history.clone()
-    }
+    History { not_before: None, start_requested: false, restart_requested: None, ..history.clone() }
 }
 
 /// Whether `policy` starts a session again that ended by itself.
@@ -175,9 +164,7 @@ fn forgives(reason: StopReason) -> bool {
 
 /// `initial`·2ⁿ up to `max`, where the first of `count` ends has n = 0.
 fn ladder(initial: Duration, max: Duration, count: u32) -> Duration {
-    initial
-        .saturating_mul(1 << count.saturating_sub(1).min(31))
-        .min(max)
+    initial.saturating_mul(1 << count.saturating_sub(1).min(31)).min(max)
 }
 
 fn spread(delay: Duration, jitter: f64) -> Duration {
@@ -212,9 +199,7 @@ pub fn next(wanted: &Wanted, history: &History, now: Moment) -> Want {
     let Some(last) = &history.last else {
         return Want::Run;
     };
-    let replaced = history
-        .restart_requested
-        .is_some_and(|request| request.run_id == last.run_id);
+    let replaced = history.restart_requested.is_some_and(|request| request.run_id == last.run_id);
     if history.start_requested || replaced || changed_since(wanted, last) {
         return Want::Run;
     }
@@ -245,11 +230,7 @@ pub fn next(wanted: &Wanted, history: &History, now: Moment) -> Want {
 
 /// Whether the spec means something else than what the run that ended was about.
 fn changed_since(wanted: &Wanted, last: &Ended) -> bool {
-    wanted.generation > last.generation
-        || last
-            .launch
-            .as_ref()
-            .is_some_and(|launch| *launch != wanted.launch)
+    wanted.generation > last.generation || last.launch.as_ref().is_some_and(|launch| *launch != wanted.launch)
 }
 
 /// What follows a stop that was no fault of the session's, once nothing forbids a run.

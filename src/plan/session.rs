@@ -75,10 +75,7 @@ const REST: Step = Step::Rest { until: None };
 ///
 /// The verdict may be older than the session: whoever acts on both reads the session last. So a pair that does not
 /// fit is a verdict that is out of date, and the answer is to rest until it was given anew.
-#[expect(
-    clippy::match_same_arms,
-    reason = "each pair that rests does so for a reason of its own"
-)]
+#[expect(clippy::match_same_arms, reason = "each pair that rests does so for a reason of its own")]
 pub fn step(session: &Session, verdict: &Verdict, now: Moment) -> Step {
     match (verdict, &session.observed) {
         (Verdict::Run(grant), Observed::Absent) => start(session, *grant, now),
@@ -86,19 +83,11 @@ pub fn step(session: &Session, verdict: &Verdict, now: Moment) -> Step {
         // It was asked to run again before it was gone: it ends first.
         (
             Verdict::Run(_) | Verdict::Stop(_) | Verdict::Wait(_) | Verdict::Done(_),
-            Observed::Stopping {
-                cause,
-                kill_at,
-                unkillable,
-                ..
-            },
+            Observed::Stopping { cause, kill_at, unkillable, .. },
         ) => hurry(session, cause, *kill_at, *unkillable, now),
         (Verdict::Stop(cause), Observed::Starting { .. } | Observed::Running(_)) => {
             let now = cause.reason == StopReason::ClientKill;
-            Step::Terminate {
-                cause: cause.clone(),
-                now,
-            }
+            Step::Terminate { cause: cause.clone(), now }
         }
         // Its keeper reports by itself.
         (Verdict::Run(_), Observed::Starting { .. }) => REST,
@@ -122,7 +111,7 @@ fn start(session: &Session, grant: Grant, now: Moment) -> Step {
         return REST;
     }
     match &session.desired {
-        Desired::Gone | Desired::NeverGood => REST,
+        Desired::Gone | Desired::NeverGood | Desired::Unseen => REST,
         Desired::Spec(wanted) => match restart::next(wanted, &session.history, now) {
             Want::Run => Step::Start,
             Want::Wait(_) | Want::Done(_) => REST,
@@ -148,10 +137,7 @@ fn keep(session: &Session, run: &Run, now: Moment) -> Step {
 
 /// Lets a stop in progress go on; a person's kill cuts its grace short.
 fn hurry(session: &Session, cause: &Cause, kill_at: Moment, unkillable: bool, now: Moment) -> Step {
-    if let Desired::Spec(Wanted {
-        will: Will::Stopped { by, now: true },
-        ..
-    }) = &session.desired
+    if let Desired::Spec(Wanted { will: Will::Stopped { by, now: true }, .. }) = &session.desired
         && cause.reason != StopReason::ClientKill
         && kill_at > now
     {
@@ -160,14 +146,8 @@ fn hurry(session: &Session, cause: &Cause, kill_at: Moment, unkillable: bool, no
             now: true,
         };
     }
-    let until = if unkillable {
-        None
-    } else {
-        kill_at.checked_add(UNKILLABLE_AFTER)
-    };
-    Step::Rest {
-        until: until.filter(|until| *until > now),
-    }
+    let until = if unkillable { None } else { kill_at.checked_add(UNKILLABLE_AFTER) };
+    Step::Rest { until: until.filter(|until| *until > now) }
 }
 
 /// Whether and when `run` is to be replaced by a run of what is wanted now.
@@ -175,32 +155,21 @@ pub fn replacement(session: &Session, wanted: &Wanted, run: &Run, now: Moment) -
     if let Some(request) = session.history.restart_requested
         && request.run_id == run.run_id
     {
-        let cause = Cause::asked(
-            StopReason::ClientRestart,
-            request.by,
-            "restarted by `atm restart`",
-        );
+        let cause = Cause::asked(StopReason::ClientRestart, request.by, "restarted by `atm restart`");
         return Replacement::Now(cause);
     }
     if wanted.launch == run.launch {
         return Replacement::None;
     }
-    let at_once = || {
-        Replacement::Now(Cause::rule(
-            StopReason::SpecChanged,
-            "what it runs was changed in its spec",
-        ))
-    };
+    let at_once =
+        || Replacement::Now(Cause::rule(StopReason::SpecChanged, "what it runs was changed in its spec"));
     let later = |after| Replacement::Later { after, until: None };
     match (wanted.spec.on_change, Loss::of(run)) {
         (OnChange::Restart, Loss::Idle | Loss::Unknown | Loss::Waiting | Loss::Busy)
         | (OnChange::WhenIdle, Loss::Idle) => at_once(),
         (OnChange::WhenIdle, Loss::Unknown) => match run.quiet_since.checked_add(QUIET) {
             Some(quiet) if quiet <= now => at_once(),
-            until => Replacement::Later {
-                after: After::Quiet,
-                until,
-            },
+            until => Replacement::Later { after: After::Quiet, until },
         },
         (OnChange::WhenIdle, Loss::Waiting) => later(After::Person),
         (OnChange::WhenIdle, Loss::Busy) => later(After::Turn),

@@ -28,54 +28,31 @@ pub type Derived = (Phase, Reason, String);
 pub fn derive(session: &Session, verdict: Option<&Verdict>, now: Moment) -> Derived {
     match (&session.observed, verdict) {
         (Observed::Absent, _) => absent(session, verdict, now),
-        (
-            Observed::Stopping {
-                cause,
-                unkillable: true,
-                ..
-            },
-            _,
-        ) => (
-            Phase::Stopping,
-            Reason::Unkillable,
-            format!("{}, but outlives SIGKILL", why(cause)),
-        ),
-        (
-            Observed::Stopping {
-                cause,
-                unkillable: false,
-                ..
-            },
-            _,
-        )
+        (Observed::Stopping { cause, unkillable: true, .. }, _) => {
+            (Phase::Stopping, Reason::Unkillable, format!("{}, but outlives SIGKILL", why(cause)))
+        }
+        (Observed::Stopping { cause, unkillable: false, .. }, _)
         | (Observed::Starting { .. } | Observed::Running(_), Some(Verdict::Stop(cause))) => {
             (Phase::Stopping, cause.reason.into(), why(cause))
         }
-        (Observed::Starting { .. }, Some(Verdict::Run(_) | Verdict::Wait(_) | Verdict::Done(_)) | None) => (
-            Phase::Pending,
-            Reason::Starting,
-            "its process is being made".to_owned(),
-        ),
+        (Observed::Starting { .. }, Some(Verdict::Run(_) | Verdict::Wait(_) | Verdict::Done(_)) | None) => {
+            (Phase::Pending, Reason::Starting, "its process is being made".to_owned())
+        }
         (Observed::Unknown { why, .. }, _) => {
-            let message = format!(
-                "its keeper does not answer ({}); nothing is done to it",
-                plain(why)
-            );
+            let message = format!("its keeper does not answer ({}); nothing is done to it", plain(why));
             (Phase::Running, Reason::Unknown, message)
         }
         (Observed::Running(run), Some(Verdict::Run(_) | Verdict::Wait(_) | Verdict::Done(_)) | None) => {
             let replaced = match &session.desired {
                 Desired::Spec(wanted) => replacement(session, wanted, run, now),
-                Desired::Gone | Desired::NeverGood => Replacement::None,
+                Desired::Gone | Desired::NeverGood | Desired::Unseen => Replacement::None,
             };
             match replaced {
                 Replacement::None => (Phase::Running, Reason::Started, String::new()),
                 Replacement::Now(cause) => (Phase::Running, Reason::RestartPending, why(&cause)),
-                Replacement::Later { after, .. } => (
-                    Phase::Running,
-                    Reason::RestartPending,
-                    restart_after(after).to_owned(),
-                ),
+                Replacement::Later { after, .. } => {
+                    (Phase::Running, Reason::RestartPending, restart_after(after).to_owned())
+                }
             }
         }
     }
@@ -99,6 +76,7 @@ fn absent(session: &Session, verdict: Option<&Verdict>, now: Moment) -> Derived 
     let wanted = match &session.desired {
         Desired::Gone => return done(&Done::Gone, &session.history),
         Desired::NeverGood => return waits(&Wait::InvalidSpec, &session.history),
+        Desired::Unseen => return waits(&Wait::SpecUnseen, &session.history),
         Desired::Spec(wanted) => wanted,
     };
     match (restart::next(wanted, &session.history, now), verdict) {
@@ -120,48 +98,37 @@ fn absent(session: &Session, verdict: Option<&Verdict>, now: Moment) -> Derived 
                 Verdict::Run(_)
                 | Verdict::Stop(_)
                 | Verdict::Done(_)
-                | Verdict::Wait(Wait::BackOff { .. } | Wait::HostError { .. } | Wait::InvalidSpec),
+                | Verdict::Wait(Wait::BackOff { .. } | Wait::HostError { .. } | Wait::InvalidSpec | Wait::SpecUnseen),
             ),
         ) => (Phase::Pending, Reason::Starting, "is about to start".to_owned()),
     }
 }
 
 fn waits(wait: &Wait, history: &History) -> Derived {
-    let last = || {
-        history
-            .last
-            .as_ref()
-            .map_or_else(|| "nothing ran yet".to_owned(), end)
-    };
+    let last = || history.last.as_ref().map_or_else(|| "nothing ran yet".to_owned(), end);
     let (reason, message) = match wait {
         Wait::MaxSessions { limit } => {
             let limit = format!("Maximum {limit} sessions supported. Destroy a session to create a new one.");
             (Reason::MaxSessions, limit)
         }
-        Wait::IdentityTaken { by, identity } => (
-            Reason::IdentityTaken,
-            format!("identity `{}` is taken by session `{by}`", plain(identity)),
-        ),
+        Wait::IdentityTaken { by, identity } => {
+            (Reason::IdentityTaken, format!("identity `{}` is taken by session `{by}`", plain(identity)))
+        }
         Wait::BackOff { .. } => {
             let (how, count) = match history.failures {
                 0 => ("ended soon after its start", history.ends),
                 failures => ("failed", failures),
             };
-            let count = if count > 1 {
-                format!(" {count} times in a row")
-            } else {
-                String::new()
-            };
-            (
-                Reason::BackOff,
-                format!("{how}{count}, last: {}; waits before the next try", last()),
-            )
+            let count = if count > 1 { format!(" {count} times in a row") } else { String::new() };
+            (Reason::BackOff, format!("{how}{count}, last: {}; waits before the next try", last()))
         }
         Wait::HostError { .. } => (Reason::HostError, format!("{}; tried again soon", last())),
-        Wait::InvalidSpec => (
-            Reason::InvalidSpec,
-            "its spec was never good; `atm validate` says what is wrong".to_owned(),
-        ),
+        Wait::SpecUnseen => {
+            (Reason::SpecUnseen, "its spec file has not been seen since the daemon was started".to_owned())
+        }
+        Wait::InvalidSpec => {
+            (Reason::InvalidSpec, "its spec was never good; `atm validate` says what is wrong".to_owned())
+        }
         Wait::Shutdown => (Reason::Shutdown, "the daemon is ending its sessions".to_owned()),
     };
     (Phase::Pending, reason, message)
@@ -169,11 +136,9 @@ fn waits(wait: &Wait, history: &History) -> Derived {
 
 fn done(done: &Done, history: &History) -> Derived {
     match done {
-        Done::Succeeded => (
-            Phase::Succeeded,
-            Reason::Completed,
-            history.last.as_ref().map_or_else(String::new, end),
-        ),
+        Done::Succeeded => {
+            (Phase::Succeeded, Reason::Completed, history.last.as_ref().map_or_else(String::new, end))
+        }
         Done::Failed => {
             let Some(last) = &history.last else {
                 return (Phase::Failed, Reason::Error, "its end was not seen".to_owned());
@@ -193,16 +158,10 @@ fn done(done: &Done, history: &History) -> Derived {
             let message = format!("suspended by {}; `atm resume` lifts it", person(*by));
             (Phase::Suspended, Reason::Suspended, message)
         }
-        Done::Suspended(None) => (
-            Phase::Suspended,
-            Reason::Suspended,
-            "its spec says `suspend: true`".to_owned(),
-        ),
-        Done::Gone => (
-            Phase::Suspended,
-            Reason::SpecRemoved,
-            "its spec file was removed".to_owned(),
-        ),
+        Done::Suspended(None) => {
+            (Phase::Suspended, Reason::Suspended, "its spec says `suspend: true`".to_owned())
+        }
+        Done::Gone => (Phase::Suspended, Reason::SpecRemoved, "its spec file was removed".to_owned()),
     }
 }
 
@@ -235,22 +194,14 @@ fn told(exit: Exit) -> String {
         Exit::Signal(number) => {
             let name = StopSignal(number).to_string();
             let named = name.starts_with(|first: char| first.is_ascii_alphabetic());
-            if named {
-                format!("ended by SIG{name}")
-            } else {
-                format!("ended by signal {number}")
-            }
+            if named { format!("ended by SIG{name}") } else { format!("ended by signal {number}") }
         }
     }
 }
 
 /// The sentence of a cause, and who asked.
 fn why(cause: &Cause) -> String {
-    let said = if cause.message.is_empty() {
-        cause.reason.to_string()
-    } else {
-        plain(&cause.message)
-    };
+    let said = if cause.message.is_empty() { cause.reason.to_string() } else { plain(&cause.message) };
     match cause.by {
         Some(by) => format!("{said}, asked for by {}", person(by)),
         None => said,
@@ -298,16 +249,8 @@ pub fn explain(
                 (phase, reason),
                 (Phase::Pending | Phase::Stopping, _) | (_, Reason::RestartPending)
             );
-            let message = if message.is_empty() {
-                "runs as its spec says".to_owned()
-            } else {
-                message
-            };
-            (
-                if waits { "Wait" } else { "None" },
-                message,
-                until.or(verdict.changes_at()),
-            )
+            let message = if message.is_empty() { "runs as its spec says".to_owned() } else { message };
+            (if waits { "Wait" } else { "None" }, message, until.or(verdict.changes_at()))
         }
     }
 }

@@ -54,17 +54,8 @@ pub fn tally(sessions: impl IntoIterator<Item = (Phase, Option<Activity>)>) -> C
 /// `4 of 100 sessions running (1 busy, 1 waiting), 1 pending, 2 evicted; memory 2.1 of 19.2 GiB; 1 invalid spec`.
 /// What is zero is left out.
 pub fn summary(overview: &Overview<'_>) -> String {
-    let Counts {
-        pending,
-        running,
-        busy,
-        waiting,
-        stopping,
-        succeeded,
-        failed,
-        evicted,
-        suspended,
-    } = overview.counts;
+    let Counts { pending, running, busy, waiting, stopping, succeeded, failed, evicted, suspended } =
+        overview.counts;
     let mut line = format!("{running} of {} sessions running", overview.max_sessions);
     let doing = listed(&[(busy, "busy"), (waiting, "waiting")]);
     if !doing.is_empty() {
@@ -102,9 +93,7 @@ pub fn summary(overview: &Overview<'_>) -> String {
 
 fn listed(counts: &[(u32, &str)]) -> String {
     let some = counts.iter().filter(|(count, _)| *count > 0);
-    some.map(|(count, what)| format!("{count} {what}"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    some.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
 }
 
 /// `2.1 of 19.2 GiB`: the unit once where it is the same.
@@ -136,25 +125,13 @@ mod tests {
 
     #[test]
     fn it_reads_as_documented() {
-        let counts = Counts {
-            running: 4,
-            busy: 1,
-            waiting: 1,
-            pending: 1,
-            evicted: 2,
-            ..Counts::default()
-        };
+        let counts = Counts { running: 4, busy: 1, waiting: 1, pending: 1, evicted: 2, ..Counts::default() };
         let plain = quiet(counts);
         let line = "4 of 100 sessions running (1 busy, 1 waiting), 1 pending, 2 evicted";
         assert_eq!(summary(&plain), line);
 
         let memory = Some((Size(2_254_857_830), Limit::At(Size(20_615_843_020))));
-        let all = Overview {
-            memory,
-            invalid_specs: 1,
-            config_error: true,
-            ..plain
-        };
+        let all = Overview { memory, invalid_specs: 1, config_error: true, ..plain };
         let rest = "; memory 2.1 of 19.2 GiB; 1 invalid spec; config error, using the last good one";
         assert_eq!(summary(&all), format!("{line}{rest}"));
     }
@@ -173,10 +150,7 @@ mod tests {
 
     #[test]
     fn a_reason_from_outside_cannot_steer_a_terminal() {
-        let overview = Overview {
-            specs_unavailable: Some("gone: a\u{1b}[2Jb"),
-            ..quiet(Counts::default())
-        };
+        let overview = Overview { specs_unavailable: Some("gone: a\u{1b}[2Jb"), ..quiet(Counts::default()) };
         assert!(summary(&overview).ends_with("; gone: a\\u{1b}[2Jb"));
     }
 
@@ -189,14 +163,8 @@ mod tests {
             (Phase::Stopping, Some(Activity::Busy)),
             (Phase::Failed, None),
         ]);
-        let expected = Counts {
-            running: 3,
-            busy: 1,
-            waiting: 1,
-            stopping: 1,
-            failed: 1,
-            ..Counts::default()
-        };
+        let expected =
+            Counts { running: 3, busy: 1, waiting: 1, stopping: 1, failed: 1, ..Counts::default() };
         assert_eq!(counts, expected);
     }
 }

@@ -82,11 +82,7 @@ pub(super) fn spec(name: &str) -> SessionSpec {
 
 pub(super) fn backoff(initial: &str, max: &str, reset_after: &str) -> Backoff {
     let [initial, max, reset_after] = [initial, max, reset_after].map(|text| text.parse().unwrap());
-    Backoff {
-        initial,
-        max,
-        reset_after,
-    }
+    Backoff { initial, max, reset_after }
 }
 
 pub(super) fn config(max_sessions: u32) -> Config {
@@ -99,22 +95,10 @@ pub(super) fn config(max_sessions: u32) -> Config {
         stale_after: Dur(secs(90)),
         resync_interval: Dur(secs(30)),
         age_grace: Dur(secs(900)),
-        emergency: Emergency {
-            max_idle: Dur(secs(300)),
-            max_age: Dur(secs(3600)),
-        },
+        emergency: Emergency { max_idle: Dur(secs(300)), max_age: Dur(secs(3600)) },
         on_shutdown: OnShutdown::Auto,
-        clients: Clients {
-            max: 10,
-            buffer: 100,
-            max_message: Size(1 << 20),
-            broadcast_rate: 10,
-        },
-        logs: Logs {
-            max_size: Size(10 << 20),
-            max_files: 7,
-            max_age: Dur(secs(7 * 86400)),
-        },
+        clients: Clients { max: 10, buffer: 100, max_message: Size(1 << 20), broadcast_rate: 10 },
+        logs: Logs { max_size: Size(10 << 20), max_files: 7, max_age: Dur(secs(7 * 86400)) },
         http: None,
         env: BTreeMap::new(),
         daemon_memory_warning: Size(100 << 20),
@@ -138,41 +122,23 @@ pub(super) fn ended() -> Ended {
 }
 
 pub(super) fn exited(code: i32) -> Ended {
-    Ended {
-        exit: Some(Exit::Code(code)),
-        ..ended()
-    }
+    Ended { exit: Some(Exit::Code(code)), ..ended() }
 }
 
 pub(super) fn signaled(signal: i32) -> Ended {
-    Ended {
-        exit: Some(Exit::Signal(signal)),
-        ..ended()
-    }
+    Ended { exit: Some(Exit::Signal(signal)), ..ended() }
 }
 
 pub(super) fn stopped(reason: StopReason) -> Ended {
-    Ended {
-        cause: Some(cause(reason)),
-        ..signaled(15)
-    }
+    Ended { cause: Some(cause(reason)), ..signaled(15) }
 }
 
 pub(super) fn not_started(error: StartError) -> Ended {
-    Ended {
-        exit: None,
-        start_error: Some(error),
-        ran: Duration::ZERO,
-        ..ended()
-    }
+    Ended { exit: None, start_error: Some(error), ran: Duration::ZERO, ..ended() }
 }
 
 pub(super) fn host_error(transient: bool) -> StartError {
-    StartError::Host {
-        action: "fork".to_owned(),
-        reason: "try again".to_owned(),
-        transient,
-    }
+    StartError::Host { action: "fork".to_owned(), reason: "try again".to_owned(), transient }
 }
 
 /// One session under construction.
@@ -197,10 +163,7 @@ pub(super) fn given(text: &str) -> Given {
         history: History::default(),
         identity: None,
     };
-    Given {
-        name: name(text),
-        session,
-    }
+    Given { name: name(text), session }
 }
 
 /// The run of a session that lives since [`NOW`], quiet since then, of unknown activity.
@@ -286,47 +249,27 @@ impl Given {
     }
 
     pub(super) fn starting(self) -> Self {
-        self.observed(Observed::Starting {
-            run_id: run_id(2),
-            since: NOW,
-        })
+        self.observed(Observed::Starting { run_id: run_id(2), since: NOW })
     }
 
     pub(super) fn stopping(self, reason: StopReason) -> Self {
         let kill_at = NOW.checked_add(secs(10)).unwrap();
         let cause = cause(reason);
-        self.observed(Observed::Stopping {
-            run: a_run(),
-            cause,
-            since: NOW,
-            kill_at,
-            unkillable: false,
-        })
+        self.observed(Observed::Stopping { run: a_run(), cause, since: NOW, kill_at, unkillable: false })
     }
 
     pub(super) fn unknown(self) -> Self {
-        self.observed(Observed::Unknown {
-            since: NOW,
-            why: "timed out".to_owned(),
-        })
+        self.observed(Observed::Unknown { since: NOW, why: "timed out".to_owned() })
     }
 
     pub(super) fn restart_requested(self) -> Self {
-        let request = RestartRequest {
-            run_id: run_id(2),
-            by: PERSON,
-        };
+        let request = RestartRequest { run_id: run_id(2), by: PERSON };
         self.history(|history| history.restart_requested = Some(request))
     }
 }
 
 pub(super) fn decided(limit: u32, sessions: &[Given], mode: &Mode, now: Moment) -> Decisions {
-    decide(
-        sessions.iter().map(|given| (&given.name, &given.session)),
-        &config(limit),
-        mode,
-        now,
-    )
+    decide(sessions.iter().map(|given| (&given.name, &given.session)), &config(limit), mode, now)
 }
 
 /// A verdict in a word or two.
@@ -338,7 +281,9 @@ pub(super) fn word(verdict: &Verdict) -> String {
         Verdict::Wait(Wait::IdentityTaken { by, .. }) => format!("waits for {by}"),
         Verdict::Wait(Wait::BackOff { .. }) => "waits BackOff".to_owned(),
         Verdict::Wait(Wait::HostError { .. }) => "waits HostError".to_owned(),
-        Verdict::Wait(wait @ (Wait::InvalidSpec | Wait::Shutdown)) => format!("waits {wait:?}"),
+        Verdict::Wait(wait @ (Wait::InvalidSpec | Wait::SpecUnseen | Wait::Shutdown)) => {
+            format!("waits {wait:?}")
+        }
         Verdict::Done(done) => format!("done {}", format!("{done:?}").split(['(', ' ']).next().unwrap()),
     }
 }

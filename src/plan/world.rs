@@ -52,10 +52,7 @@ impl World {
     }
 
     pub(super) fn live(&self) -> usize {
-        self.sessions
-            .values()
-            .filter(|session| session.observed.is_live())
-            .count()
+        self.sessions.values().filter(|session| session.observed.is_live()).count()
     }
 
     /// What people see, one word each: `a Running, b Pending/MaxSessions`.
@@ -78,16 +75,12 @@ impl World {
         self.edits += 1;
         let fresh = given(text);
         let session = self.sessions.entry(fresh.name).or_insert(fresh.session);
-        let Desired::Spec(fresh) = given(text).session.desired else {
-            unreachable!()
-        };
+        let Desired::Spec(fresh) = given(text).session.desired else { unreachable!() };
         let before = match &session.desired {
             Desired::Spec(wanted) => wanted.clone(),
-            Desired::Gone | Desired::NeverGood => Wanted {
-                generation: 0,
-                first_seen: timestamp(self.edits),
-                ..fresh
-            },
+            Desired::Gone | Desired::NeverGood | Desired::Unseen => {
+                Wanted { generation: 0, first_seen: timestamp(self.edits), ..fresh }
+            }
         };
         let mut spec = (*before.spec).clone();
         change(&mut spec);
@@ -98,13 +91,7 @@ impl World {
             Will::AsDeclared | Will::Stopped { .. } => Will::AsDeclared,
         };
         let generation = before.generation + 1;
-        session.desired = Desired::Spec(Wanted {
-            spec: Arc::new(spec),
-            generation,
-            launch,
-            will,
-            ..before
-        });
+        session.desired = Desired::Spec(Wanted { spec: Arc::new(spec), generation, launch, will, ..before });
     }
 
     pub(super) fn remove(&mut self, text: &str) {
@@ -116,18 +103,11 @@ impl World {
     pub(super) fn break_file(&mut self, text: &str) {
         // Only a name that never had a good spec; others keep their last good one.
         let fresh = given(text);
-        self.sessions.entry(fresh.name).or_insert(Session {
-            desired: Desired::NeverGood,
-            ..fresh.session
-        });
+        self.sessions.entry(fresh.name).or_insert(Session { desired: Desired::NeverGood, ..fresh.session });
     }
 
     pub(super) fn will(&mut self, text: &str, will: Will) {
-        if let Some(Session {
-            desired: Desired::Spec(wanted),
-            ..
-        }) = self.sessions.get_mut(text)
-        {
+        if let Some(Session { desired: Desired::Spec(wanted), .. }) = self.sessions.get_mut(text) {
             wanted.will = will;
         }
     }
@@ -149,10 +129,7 @@ impl World {
         if let Some(session) = self.sessions.get_mut(text)
             && let Observed::Running(run) = &session.observed
         {
-            session.history.restart_requested = Some(RestartRequest {
-                run_id: run.run_id,
-                by: PERSON,
-            });
+            session.history.restart_requested = Some(RestartRequest { run_id: run.run_id, by: PERSON });
         }
     }
 
@@ -169,11 +146,7 @@ impl World {
     }
 
     pub(super) fn doing(&mut self, text: &str, activity: Activity) {
-        if let Some(Session {
-            observed: Observed::Running(run),
-            ..
-        }) = self.sessions.get_mut(text)
-        {
+        if let Some(Session { observed: Observed::Running(run), .. }) = self.sessions.get_mut(text) {
             run.activity = activity;
         }
     }
@@ -230,11 +203,11 @@ impl World {
         };
         let spec = match &session.desired {
             Desired::Spec(wanted) => Arc::clone(&wanted.spec),
-            Desired::Gone | Desired::NeverGood => Arc::new(super::testing::spec(text)),
+            Desired::Gone | Desired::NeverGood | Desired::Unseen => Arc::new(super::testing::spec(text)),
         };
         let known = match &session.desired {
             Desired::Spec(wanted) => (wanted.generation, Some(wanted.launch.clone())),
-            Desired::Gone | Desired::NeverGood => (1, None),
+            Desired::Gone | Desired::NeverGood | Desired::Unseen => (1, None),
         };
         let (generation, launch) = run.map_or(known, |run| (run.generation, Some(run.launch)));
         let ended = Ended {
@@ -249,14 +222,8 @@ impl World {
             ran: now.since(since),
             at: timestamp(0),
         };
-        session.history = restart::after_end(
-            &session.history,
-            ended,
-            spec.restart_policy,
-            &spec.backoff,
-            now,
-            0.0,
-        );
+        session.history =
+            restart::after_end(&session.history, ended, spec.restart_policy, &spec.backoff, now, 0.0);
         session.observed = Observed::Absent;
         session.identity = None;
     }
@@ -267,10 +234,7 @@ impl World {
         if let Some(session) = self.sessions.get_mut(text)
             && let Observed::Running(_) = session.observed
         {
-            session.observed = Observed::Unknown {
-                since: now,
-                why: "timed out".to_owned(),
-            };
+            session.observed = Observed::Unknown { since: now, why: "timed out".to_owned() };
         }
     }
 
@@ -302,18 +266,11 @@ impl World {
                     panic!("started without a spec: {text}")
                 };
                 let identity = wanted.spec.identity.clone();
-                assert!(
-                    live < limit,
-                    "{text} was started beyond the limit of {limit}: {}",
-                    self.shows()
-                );
+                assert!(live < limit, "{text} was started beyond the limit of {limit}: {}", self.shows());
                 let holder = self.sessions.iter().find(|(_, other)| {
                     other.observed.is_live() && other.identity.as_deref() == Some(identity.as_str())
                 });
-                assert!(
-                    holder.is_none(),
-                    "{text} has the identity `{identity}` of {holder:?}"
-                );
+                assert!(holder.is_none(), "{text} has the identity `{identity}` of {holder:?}");
                 self.runs += 1;
                 let (run_id, since) = (run_id(1000 + self.runs), self.now);
                 let session = self.sessions.get_mut(text).unwrap();
@@ -333,10 +290,7 @@ impl World {
                 run.generation = wanted.generation;
             }
             Step::Rest { until } => {
-                assert!(
-                    until.is_none_or(|until| until > self.now),
-                    "{text} rests until a time that is over"
-                );
+                assert!(until.is_none_or(|until| until > self.now), "{text} rests until a time that is over");
                 return false;
             }
         }
@@ -346,35 +300,15 @@ impl World {
     fn terminate(&mut self, text: &str, cause: crate::api::cause::Cause, at_once: bool) {
         let now = self.now;
         let session = self.sessions.get_mut(text).unwrap();
-        let grace = if at_once {
-            Duration::ZERO
-        } else {
-            Duration::from_secs(10)
-        };
+        let grace = if at_once { Duration::ZERO } else { Duration::from_secs(10) };
         let kill_at = now.checked_add(grace).unwrap();
         session.observed = match session.observed.clone() {
-            Observed::Running(run) => Observed::Stopping {
-                run,
-                cause,
-                since: now,
-                kill_at,
-                unkillable: false,
-            },
-            Observed::Stopping {
-                run,
-                cause: first,
-                since,
-                kill_at: before,
-                unkillable,
-            } => {
+            Observed::Running(run) => {
+                Observed::Stopping { run, cause, since: now, kill_at, unkillable: false }
+            }
+            Observed::Stopping { run, cause: first, since, kill_at: before, unkillable } => {
                 assert!(kill_at < before, "a stop can only be shortened");
-                Observed::Stopping {
-                    run,
-                    cause: first,
-                    since,
-                    kill_at,
-                    unkillable,
-                }
+                Observed::Stopping { run, cause: first, since, kill_at, unkillable }
             }
             Observed::Starting { run_id, since } => {
                 let run = Run {
@@ -386,13 +320,7 @@ impl World {
                     quiet_since: since,
                     attached: 0,
                 };
-                Observed::Stopping {
-                    run,
-                    cause,
-                    since: now,
-                    kill_at,
-                    unkillable: false,
-                }
+                Observed::Stopping { run, cause, since: now, kill_at, unkillable: false }
             }
             observed @ (Observed::Absent | Observed::Unknown { .. }) => {
                 panic!("{text} was signalled while {observed:?}")
@@ -438,7 +366,7 @@ impl World {
     pub(super) fn wanted(&self, text: &str) -> &Wanted {
         match &self.sessions[&name(text)].desired {
             Desired::Spec(wanted) => wanted,
-            Desired::Gone | Desired::NeverGood => panic!("{text} has no spec"),
+            Desired::Gone | Desired::NeverGood | Desired::Unseen => panic!("{text} has no spec"),
         }
     }
 }

@@ -94,14 +94,8 @@ impl Daemon {
             std::fs::create_dir(directory.path().join(sub)).unwrap();
         }
         let named = |session: Value| (session["name"].as_str().unwrap().to_owned(), session);
-        let world = World {
-            sessions: sessions.into_iter().map(named).collect(),
-            ..World::default()
-        };
-        let daemon = Self {
-            directory,
-            world: Arc::new(Mutex::new(world)),
-        };
+        let world = World { sessions: sessions.into_iter().map(named).collect(), ..World::default() };
+        let daemon = Self { directory, world: Arc::new(Mutex::new(world)) };
         daemon.listen();
         daemon
     }
@@ -228,12 +222,7 @@ impl Following {
     pub fn end(mut self) -> String {
         self.child.kill().unwrap();
         let mut talk = String::new();
-        self.child
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut talk)
-            .unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut talk).unwrap();
         talk
     }
 }
@@ -249,8 +238,7 @@ impl World {
     fn apply(&mut self, change: Change) {
         let notification = match change {
             Change::Now(session) => {
-                self.sessions
-                    .insert(session["name"].as_str().unwrap().to_owned(), session.clone());
+                self.sessions.insert(session["name"].as_str().unwrap().to_owned(), session.clone());
                 json!({"jsonrpc": "2.0", "method": "changed", "params": session})
             }
             Change::Gone(name) => {
@@ -259,20 +247,15 @@ impl World {
             }
             Change::Event(event) => json!({"jsonrpc": "2.0", "method": "event", "params": event}),
         };
-        self.watchers
-            .retain_mut(|watcher| writeln!(watcher, "{notification}").is_ok());
+        self.watchers.retain_mut(|watcher| writeln!(watcher, "{notification}").is_ok());
     }
 
     fn answer(&mut self, method: &str, params: &Value, directories: &Value) -> Result<Value, &'static str> {
         if let Some(kind) = self.failures.get(method) {
             return Err(kind);
         }
-        let names: Vec<&str> = params["names"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
+        let names: Vec<&str> =
+            params["names"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         match method {
             "initialize" => {
                 Ok(json!({"protocol": 1, "version": "0.1.0", "pid": 77, "directories": directories}))
@@ -289,10 +272,7 @@ impl World {
                 Ok(json!({"sessions": found.collect::<Vec<_>>()}))
             }
             "start" | "stop" | "restart" | "suspend" | "resume" | "kill" => {
-                let session = self
-                    .sessions
-                    .get(params["name"].as_str().unwrap())
-                    .ok_or("NoSuchSession")?;
+                let session = self.sessions.get(params["name"].as_str().unwrap()).ok_or("NoSuchSession")?;
                 Ok(json!({"changed": self.scripts.contains_key(method), "session": session}))
             }
             other => self.results.get(other).cloned().ok_or("MethodNotFound"),

@@ -10,11 +10,7 @@ use crate::{
 fn run(bench: &Bench, arguments: &[&str]) -> Done {
     let runtime = bench.runtime();
     let at = ["--runtime-dir", runtime.to_str().unwrap()];
-    finish(
-        atm(bench.root.path(), &[arguments, &at].concat())
-            .spawn()
-            .unwrap(),
-    )
+    finish(atm(bench.root.path(), &[arguments, &at].concat()).spawn().unwrap())
 }
 
 fn started(bench: &Bench, name: &str, script: &str) -> (Keeper, i32) {
@@ -47,12 +43,7 @@ fn kill_does_not_wait_for_a_grace() {
     let bench = Bench::new();
     let (mut keeper, pid) = started(&bench, "a", "trap '' TERM HUP; while :; do sleep 1000; done");
     let done = run(&bench, &["kill", "--all"]);
-    assert_eq!(
-        (done.code, done.stdout.as_str()),
-        (0, "a stopped\n"),
-        "{}",
-        done.stderr
-    );
+    assert_eq!((done.code, done.stdout.as_str()), (0, "a stopped\n"), "{}", done.stderr);
     assert!(!lives(pid));
     assert_eq!(keeper.exit().cause.unwrap().reason, StopReason::ClientKill);
 }
@@ -60,19 +51,11 @@ fn kill_does_not_wait_for_a_grace() {
 #[test]
 fn a_signal_is_only_sent() {
     let bench = Bench::new();
-    let (mut keeper, pid) = started(
-        &bench,
-        "a",
-        "trap 'echo got it; exit 5' USR1; echo ready; while :; do sleep 0.01; done",
-    );
+    let (mut keeper, pid) =
+        started(&bench, "a", "trap 'echo got it; exit 5' USR1; echo ready; while :; do sleep 0.01; done");
     keeper.logged("ready");
     let done = run(&bench, &["kill", "-s", "USR1", "a"]);
-    assert_eq!(
-        (done.code, done.stdout.as_str()),
-        (0, "a signalled\n"),
-        "{}",
-        done.stderr
-    );
+    assert_eq!((done.code, done.stdout.as_str()), (0, "a signalled\n"), "{}", done.stderr);
     let record = keeper.exit();
     assert!(!lives(pid) && record.cause.is_none());
     keeper.logged("got it");
@@ -81,11 +64,7 @@ fn a_signal_is_only_sent() {
 #[test]
 fn a_stop_that_takes_too_long_is_told() {
     let bench = Bench::new();
-    let (keeper, pid) = started(
-        &bench,
-        "a",
-        "trap '' TERM HUP; echo ready; while :; do sleep 1000; done",
-    );
+    let (keeper, pid) = started(&bench, "a", "trap '' TERM HUP; echo ready; while :; do sleep 1000; done");
     keeper.logged("ready");
     let done = run(&bench, &["stop", "a", "--timeout", "50ms"]);
     assert_eq!(done.code, 1, "{done:?}");

@@ -8,11 +8,7 @@ fn two() -> Daemon {
     let web = json!({"labels": {"team": "web"}});
     Daemon::with([
         with_spec(
-            session_with(
-                "fix-login",
-                "Running Started",
-                &json!({"pid": 4242, "activity": "Busy"}),
-            ),
+            session_with("fix-login", "Running Started", &json!({"pid": 4242, "activity": "Busy"})),
             &web,
         ),
         with_spec(
@@ -42,22 +38,10 @@ fn one_name_gives_one_object_and_anything_else_an_array() {
     let daemon = two();
     let parsed =
         |arguments: &[&str]| -> Value { serde_json::from_str(&daemon.atm(arguments).stdout).unwrap() };
-    assert_eq!(
-        parsed(&["get", "build", "-o", "json"])["status"]["phase"],
-        "Pending"
-    );
+    assert_eq!(parsed(&["get", "build", "-o", "json"])["status"]["phase"], "Pending");
     assert_eq!(parsed(&["get", "-o", "json"]).as_array().unwrap().len(), 2);
-    assert_eq!(
-        parsed(&["get", "build", "fix-login", "-o", "json"])
-            .as_array()
-            .unwrap()
-            .len(),
-        2
-    );
-    assert_eq!(
-        parsed(&["get", "-l", "team=web", "-o", "json"])[0]["name"],
-        "fix-login"
-    );
+    assert_eq!(parsed(&["get", "build", "fix-login", "-o", "json"]).as_array().unwrap().len(), 2);
+    assert_eq!(parsed(&["get", "-l", "team=web", "-o", "json"])[0]["name"], "fix-login");
     assert_eq!(parsed(&["get", "-l", "team=none", "-o", "json"]), json!([]));
 }
 
@@ -66,18 +50,8 @@ fn names_and_yaml_are_forms_too() {
     let daemon = two();
     assert_eq!(daemon.atm(&["ls", "-o", "name"]).stdout, "build\nfix-login\n");
     assert_eq!(daemon.atm(&["ps", "-l", "!team", "-o", "name"]).stdout, "build\n");
-    assert!(
-        daemon
-            .atm(&["get", "build", "-o", "yaml"])
-            .stdout
-            .starts_with("name: build\n")
-    );
-    assert!(
-        daemon
-            .atm(&["get", "-o", "yaml"])
-            .stdout
-            .starts_with("- name: build\n")
-    );
+    assert!(daemon.atm(&["get", "build", "-o", "yaml"]).stdout.starts_with("name: build\n"));
+    assert!(daemon.atm(&["get", "-o", "yaml"]).stdout.starts_with("- name: build\n"));
 }
 
 #[test]
@@ -126,11 +100,7 @@ fn watching_in_json_gives_one_object_a_line() {
     assert_eq!(next()["name"], "fix-login");
     daemon.change(Change::Now(session("other", "Running Started")));
     daemon.change(Change::Now(session("fix-login", "Failed Error")));
-    assert_eq!(
-        next(),
-        json!({"name": "fix-login", "removed": true}),
-        "it has the label no longer"
-    );
+    assert_eq!(next(), json!({"name": "fix-login", "removed": true}), "it has the label no longer");
     daemon.change(Change::Now(with_spec(
         session("third", "Running Started"),
         &json!({"labels": {"team": "web"}}),
@@ -145,14 +115,9 @@ fn describe_tells_everything() {
         "cause": {"reason": "ClientStop", "by": {"uid": 1000, "pid": 9}, "message": "atm stop"},
         "specFile": "/s/fix.yaml",
     });
-    let daemon = Daemon::with([with_spec(
-        session_with("fix", "Failed Error", &status),
-        &json!({}),
-    )]);
-    let lines: String = (1..=30)
-        .map(|line| format!("line {line} \u{1b}[1mbold\u{1b}[0m\r\n"))
-        .collect();
-    std::fs::write(daemon.path("log/fix.log"), lines).unwrap();
+    let daemon = Daemon::with([with_spec(session_with("fix", "Failed Error", &status), &json!({}))]);
+    let lines: Vec<String> = (1..=30).map(|line| format!("line {line} \u{1b}[1mbold\u{1b}[0m\r\n")).collect();
+    std::fs::write(daemon.path("log/fix.log"), lines.concat()).unwrap();
     let event = json!({"id": 1, "at": "2026-01-01T00:00:00Z", "kind": "Exited", "session": "fix", "message": "exit status 3"});
     daemon.tell(|world| {
         world.results.insert("events".into(), json!({"events": [event]}));
@@ -162,79 +127,76 @@ fn describe_tells_everything() {
     settings.add_filter(r"\((in )?\d+d(\d+h)?( ago)?\)", "(AGO)");
     settings.bind(|| {
         insta::assert_snapshot!(done.transcript(), @r"
-    Name:          fix
-    Phase:         Failed (Error)
-    Not running:   exit status 3.
-    Since:         2026-01-01 00:00:00 (AGO)
-    Run:           0190aaaa-0000-7000-8000-000000000001
-    Restarts:      2
-    Last exit:     exit status 3
-    Last stop:     ClientStop, by uid 1000 pid 9: atm stop
-    Spec file:     /s/fix.yaml
-    Generation:    1
+        Name:          fix
+        Phase:         Failed (Error)
+        Not running:   exit status 3.
+        Since:         2026-01-01 00:00:00 (AGO)
+        Run:           0190aaaa-0000-7000-8000-000000000001
+        Restarts:      2
+        Last exit:     exit status 3
+        Last stop:     ClientStop, by uid 1000 pid 9: atm stop
+        Spec file:     /s/fix.yaml
+        Generation:    1
 
-    Spec (effective)
-      command:
-      - claude
-      - --permission-mode
-      - acceptEdits
-      workingDir: ~/src/web
-      env: {}
-      envFile: []
-      terminal:
-        columns: 120
-        rows: 40
-      agent: claude
-      resume: auto
-      restartPolicy: OnFailure
-      backoff:
-        initial: 1s
-        max: 5m
-        resetAfter: 10m
-      terminationGracePeriod: 10s
-      stopSignal: TERM
-      onChange: WhenIdle
-      maxIdle: 1h
-      maxAge: 1day
-      maxMemory: never
-      maxProcesses: '512'
-      cpuWeight: 100
-      priority: 0
-      pinned: false
-      suspend: false
-      identity: x
-      labels: {}
+        Spec (effective)
+          command:
+          - claude
+          - --permission-mode
+          - acceptEdits
+          workingDir: ~/src/web
+          env: {}
+          envFile: []
+          terminal:
+            columns: 120
+            rows: 40
+          agent: claude
+          resume: auto
+          restartPolicy: OnFailure
+          backoff:
+            initial: 1s
+            max: 5m
+            resetAfter: 10m
+          terminationGracePeriod: 10s
+          stopSignal: TERM
+          onChange: WhenIdle
+          maxIdle: 1h
+          maxAge: 1d
+          maxMemory: never
+          maxProcesses: 512
+          cpuWeight: 100
+          priority: 0
+          pinned: false
+          suspend: false
+          identity: x
+          labels: {}
 
-    Events
-      2026-01-01 00:00:00  Exited         exit status 3
+        Events
+          2026-01-01 00:00:00  Exited         exit status 3
 
-    Output
-      line 1 bold
-      line 2 bold
-      line 3 bold
-      line 4 bold
-      line 5 bold
-      …
-      line 21 bold
-      line 22 bold
-      line 23 bold
-      line 24 bold
-      line 25 bold
-      line 26 bold
-      line 27 bold
-      line 28 bold
-      line 29 bold
-      line 30 bold
-    --- stderr
-    --- exit 0
-    ")
+        Output
+          line 1 bold
+          line 2 bold
+          line 3 bold
+          line 4 bold
+          line 5 bold
+          …
+          line 21 bold
+          line 22 bold
+          line 23 bold
+          line 24 bold
+          line 25 bold
+          line 26 bold
+          line 27 bold
+          line 28 bold
+          line 29 bold
+          line 30 bold
+        --- stderr
+        --- exit 0
+        ");
     });
 
     let json: Value = serde_json::from_str(&daemon.atm(&["describe", "fix", "-o", "json"]).stdout).unwrap();
-    assert_eq!(
-        (&json["name"], &json["events"][0]["kind"]),
-        (&json!("fix"), &json!("Exited"))
-    );
+    assert_eq!((&json["name"], &json["events"][0]["kind"]), (&json!("fix"), &json!("Exited")));
 }
 
 #[test]
@@ -276,10 +238,7 @@ fn plan_config_events_and_status_show_what_the_daemon_says() {
     daemon.change(Change::Event(
         json!({"id": 4, "at": "2026-01-01T00:03:00Z", "kind": "Adopted", "message": "m"}),
     ));
-    assert_eq!(
-        serde_json::from_str::<Value>(&watch.line()).unwrap()["kind"],
-        "Adopted"
-    );
+    assert_eq!(serde_json::from_str::<Value>(&watch.line()).unwrap()["kind"], "Adopted");
 }
 
 #[test]

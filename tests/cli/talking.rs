@@ -27,11 +27,7 @@ fn without_a_daemon_there_is_69_and_the_way_to_start_it() {
         &["run", "--", "sh"],
         &["cleanup", "--accept-removals"],
     ] {
-        let done = finish(
-            atm(home.path(), &[verb, &["--runtime-dir", runtime]].concat())
-                .spawn()
-                .unwrap(),
-        );
+        let done = finish(atm(home.path(), &[verb, &["--runtime-dir", runtime]].concat()).spawn().unwrap());
         assert_eq!(done.code, 69, "{verb:?}: {done:?}");
         assert_eq!(done.stdout, "", "{verb:?}");
         assert!(
@@ -61,11 +57,7 @@ fn a_daemon_that_closes_the_connection_is_not_reachable() {
             let _ = stream.write_all(b"{\"jsonrpc\":");
         }
     });
-    let done = finish(
-        atm(home.path(), &["get", "--socket", socket.to_str().unwrap()])
-            .spawn()
-            .unwrap(),
-    );
+    let done = finish(atm(home.path(), &["get", "--socket", socket.to_str().unwrap()]).spawn().unwrap());
     assert_eq!(done.code, 69, "{done:?}");
     assert!(done.stderr.contains("closed the connection"), "{}", done.stderr);
 }
@@ -85,11 +77,7 @@ fn what_the_daemon_refuses_has_a_status_by_its_kind() {
         daemon.tell(|world| _ = world.failures.insert("stop".into(), kind));
         let done = daemon.atm(&["stop", "a"]);
         assert_eq!(done.code, code, "{kind}: {done:?}");
-        assert!(
-            done.stderr.contains(&format!("`a`: the daemon says {kind}")),
-            "{}",
-            done.stderr
-        );
+        assert!(done.stderr.contains(&format!("`a`: the daemon says {kind}")), "{}", done.stderr);
     }
 }
 
@@ -119,20 +107,13 @@ fn usage_is_2_and_help_is_0() {
         (&["cleanup"], 2),
         (&["apply", "-"], 2),
     ] {
-        assert_eq!(
-            finish(atm(home.path(), arguments).spawn().unwrap()).code,
-            code,
-            "{arguments:?}"
-        );
+        assert_eq!(finish(atm(home.path(), arguments).spawn().unwrap()).code, code, "{arguments:?}");
     }
 }
 
 #[test]
 fn another_daemon_that_has_the_session_is_named() {
-    let (here, there) = (
-        Daemon::with([]),
-        Daemon::with([session("lost", "Running Started")]),
-    );
+    let (here, there) = (Daemon::with([]), Daemon::with([session("lost", "Running Started")]));
     let user = here.path("xdg-run/atm");
     std::fs::create_dir_all(&user).unwrap();
     std::os::unix::fs::symlink(there.socket(), user.join("atm.sock")).unwrap();
@@ -154,8 +135,7 @@ fn a_mode_that_is_not_followed_is_told() {
     let done = daemon.atm(&["get", "--system"]);
     assert_eq!(done.code, 0);
     assert!(
-        done.stderr
-            .contains("warning: ATM_SOCKET is set and is followed, not --system"),
+        done.stderr.contains("warning: ATM_SOCKET is set and is followed, not --system"),
         "{}",
         done.stderr
     );
@@ -224,13 +204,7 @@ fn a_closed_pipe_ends_the_command_without_a_word() {
     let daemon = Daemon::with(many);
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let done = finish(
-        daemon
-            .command(&["get", "-o", "json"])
-            .stdout(writer)
-            .spawn()
-            .unwrap(),
-    );
+    let done = finish(daemon.command(&["get", "-o", "json"]).stdout(writer).spawn().unwrap());
     assert_eq!((done.code, done.stderr.as_str()), (141, ""));
 
     std::fs::write(daemon.path("log/s1.log"), "once\n").unwrap();
@@ -242,23 +216,13 @@ fn a_closed_pipe_ends_the_command_without_a_word() {
 #[test]
 fn colour_is_for_terminals_only() {
     let daemon = Daemon::with([session("a", "Failed Error")]);
-    let done = finish(
-        daemon
-            .command(&["get"])
-            .env("TERM", "xterm")
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap(),
-    );
+    let done = finish(daemon.command(&["get"]).env("TERM", "xterm").stdin(Stdio::null()).spawn().unwrap());
     assert!(!done.stdout.contains('\u{1b}'));
 }
 
 #[test]
 fn completion_knows_the_sessions_of_the_moment() {
-    let daemon = Daemon::with([
-        session("fix-login", "Running Started"),
-        session("build", "Running Started"),
-    ]);
+    let daemon = Daemon::with([session("fix-login", "Running Started"), session("build", "Running Started")]);
     let script = daemon.atm(&["completion", "bash"]);
     assert_eq!(script.code, 0);
     assert!(script.stdout.contains("COMPLETE="), "{}", script.stdout);

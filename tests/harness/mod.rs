@@ -1,7 +1,8 @@
 //! A daemon of one's own: the real binary on directories of the test, cleaned up also when the test fails.
 
 #![allow(dead_code, reason = "each test file uses its part")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
+#![allow(clippy::indexing_slicing, clippy::print_stderr, reason = "a wrong index is a failed test")]
 #![allow(clippy::disallowed_methods, reason = "a test waits on the real clock")]
 
 use std::{
@@ -191,11 +192,7 @@ impl Atm {
 
     /// Runs a verb.
     pub fn atm(&self, args: &[&str]) -> Output {
-        self.command()
-            .args(args)
-            .env("ATM_SOCKET", self.path("run/atm.sock"))
-            .output()
-            .unwrap()
+        self.command().args(args).env("ATM_SOCKET", self.path("run/atm.sock")).output().unwrap()
     }
 
     /// Runs a verb with the directories given, as one does while the daemon is down.
@@ -307,12 +304,17 @@ impl Atm {
 
 impl Drop for Atm {
     fn drop(&mut self) {
+        // What hid its environment hangs below a keeper, or below the daemon where its keeper died: it is found
+        // while those live.
+        let mut hidden = self.daemon.as_ref().map_or_else(Vec::new, |d| descendants(d.id().cast_signed()));
+        hidden.extend(self.marked().into_iter().flat_map(descendants));
+        let hidden: Vec<_> = hidden.into_iter().map(|pid| (pid, start_time(pid))).collect();
         self.kill_daemon();
-        // A keeper that is killed leaves its tree, which carries the marker too; what hid its environment hangs
-        // below one that did not, or below the keeper, and is found while that lives.
         let end = Instant::now() + Duration::from_secs(20);
         loop {
             let mut pids = self.marked();
+            let same = hidden.iter().filter(|(pid, started)| is_alive(*pid) && start_time(*pid) == *started);
+            pids.extend(same.map(|(pid, _)| *pid));
             pids.extend(pids.clone().into_iter().flat_map(descendants));
             if pids.is_empty() || Instant::now() > end {
                 break;
@@ -360,7 +362,8 @@ pub fn marked_with(entry: &str) -> Vec<i32> {
     for process in fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let mut environ = Vec::new();
-        let read = fs::File::open(process.path().join("environ")).and_then(|mut f| f.read_to_end(&mut environ));
+        let read =
+            fs::File::open(process.path().join("environ")).and_then(|mut f| f.read_to_end(&mut environ));
         if read.is_ok() && environ.split(|b| *b == 0).any(|one| one == entry.as_bytes()) {
             found.push(pid);
         }
@@ -392,6 +395,13 @@ pub fn signal(pid: i32, number: i32) {
     let _ = rustix::process::kill_process(pid, signal);
 }
 
+/// When `pid` was started, in the kernel's ticks: tells it from a later process with its pid.
+pub fn start_time(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(19)?.parse().ok()
+}
+
 /// Whether `pid` is a process that has not ended.
 pub fn is_alive(pid: i32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
@@ -416,6 +426,11 @@ pub fn wait_until(mut condition: impl FnMut() -> bool) -> bool {
 /// A short breath between two looks; nothing relies on its length.
 pub fn pause() {
     std::thread::sleep(Duration::from_millis(10));
+}
+
+/// Now, for what is asserted about durations.
+pub fn now() -> Instant {
+    Instant::now()
 }
 
 /// Whether this test runs as root; what only root can make is skipped otherwise, and said so.

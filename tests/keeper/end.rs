@@ -48,10 +48,7 @@ fn a_stop_ends_the_command_and_tells_its_cause() {
     let exit = keeper.exit();
     assert_eq!(exit.exit, Some(Exit::Signal(15)));
     assert_eq!(exit.cause.unwrap().reason, StopReason::ClientStop);
-    assert!(
-        keeper.record().stopping.is_some(),
-        "the cause was in the record before the signal"
-    );
+    assert!(keeper.record().stopping.is_some(), "the cause was in the record before the signal");
     assert!(exit.leftovers.is_empty());
 }
 
@@ -74,24 +71,12 @@ fn a_tree_that_ignores_term_dies_at_its_grace_and_not_before() {
 #[test]
 fn a_second_stop_shortens_and_keeps_the_first_cause() {
     let bench = Bench::new();
-    let (mut keeper, _) = start(
-        &bench,
-        "trap '' TERM; echo ready; while :; do sleep 0.05; done",
-        |_| {},
-    );
+    let (mut keeper, _) = start(&bench, "trap '' TERM; echo ready; while :; do sleep 0.05; done", |_| {});
     keeper.stop(Some(1_000_000));
     let cause = Cause::rule(StopReason::MemoryPressure, "later");
-    let longer = Request::Stop {
-        cause: cause.clone(),
-        signal: None,
-        grace_millis: Some(u64::MAX),
-    };
+    let longer = Request::Stop { cause: cause.clone(), signal: None, grace_millis: Some(u64::MAX) };
     assert_eq!(keeper.ask(&longer), Reply::Ok);
-    let sooner = Request::Stop {
-        cause,
-        signal: None,
-        grace_millis: Some(0),
-    };
+    let sooner = Request::Stop { cause, signal: None, grace_millis: Some(0) };
     assert_eq!(keeper.ask(&sooner), Reply::Ok);
     let exit = keeper.exit();
     assert_eq!(exit.exit, Some(Exit::Signal(9)));
@@ -144,10 +129,7 @@ fn what_the_command_leaves_running_is_ended_and_named() {
     for terminal in [false, true] {
         let change = |intent: &mut atm::api::record::Intent| {
             if terminal {
-                intent.spec.terminal = Terminal::Pty {
-                    columns: 80,
-                    rows: 24,
-                };
+                intent.spec.terminal = Terminal::Pty { columns: 80, rows: 24 };
             }
         };
         fs::remove_file(bench.root.path().join("log/a.log")).ok();
@@ -157,10 +139,7 @@ fn what_the_command_leaves_running_is_ended_and_named() {
         let mut keeper = bench.start(intent);
         let exit = keeper.exit();
         assert_eq!((exit.exit, exit.cause), (Some(Exit::Code(3)), None));
-        assert!(
-            monotonic() - began < Duration::from_secs(8),
-            "told at once, not by the end of output"
-        );
+        assert!(monotonic() - began < Duration::from_secs(8), "told at once, not by the end of output");
         let left: i32 = keeper.log().lines().next().unwrap().trim().parse().unwrap();
         // With a terminal the kernel's own SIGHUP may have been faster.
         assert!(terminal || exit.leftovers.contains(&left), "{:?}", exit.leftovers);
@@ -187,17 +166,11 @@ fn leftovers_that_ignore_term_are_killed_at_the_grace() {
 #[test]
 fn a_stopped_session_hears_its_stop() {
     let bench = Bench::new();
-    let (mut keeper, _) = start(
-        &bench,
-        "trap 'echo bye; exit 7' TERM; echo ready; kill -STOP $$; sleep 1000",
-        |_| {},
-    );
+    let (mut keeper, _) =
+        start(&bench, "trap 'echo bye; exit 7' TERM; echo ready; kill -STOP $$; sleep 1000", |_| {});
     let child = keeper.record().child.pid;
     eventually("it is stopped", || {
-        fs::read_to_string(format!("/proc/{child}/stat"))
-            .unwrap()
-            .contains(") T ")
-            .then_some(())
+        fs::read_to_string(format!("/proc/{child}/stat")).unwrap().contains(") T ").then_some(())
     });
     keeper.stop(None);
     assert_eq!(keeper.exit().exit, Some(Exit::Code(7)));
@@ -209,10 +182,7 @@ fn an_interactive_shell_on_a_terminal_ends_before_its_grace() {
     let bench = Bench::new();
     let mut intent = bench.intent("a", &["sh", "-i"]);
     intent.spec.env.insert("PS1".to_owned(), "ready>".to_owned());
-    intent.spec.terminal = Terminal::Pty {
-        columns: 80,
-        rows: 24,
-    };
+    intent.spec.terminal = Terminal::Pty { columns: 80, rows: 24 };
     let mut keeper = bench.start(intent);
     keeper.running();
     keeper.logged("ready>");
@@ -225,11 +195,8 @@ fn an_interactive_shell_on_a_terminal_ends_before_its_grace() {
 #[test]
 fn a_keeper_told_to_end_ends_its_session_with_a_cause() {
     let bench = Bench::new();
-    let (mut keeper, _) = start(
-        &bench,
-        "trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done",
-        |_| {},
-    );
+    let (mut keeper, _) =
+        start(&bench, "trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done", |_| {});
     let pid = rustix::process::Pid::from_raw(keeper.process.id().cast_signed()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let exit = keeper.exit();
@@ -246,11 +213,7 @@ fn a_keeper_killed_in_a_stop_has_recorded_its_cause() {
     let mut keeper = bench.start_with(bench.intent("a", &["sleep", "1000"]), &armed);
     let child = keeper.running();
     let cause = Cause::rule(StopReason::IdleTimeout, "idle");
-    let stop = Request::Stop {
-        cause: cause.clone(),
-        signal: None,
-        grace_millis: None,
-    };
+    let stop = Request::Stop { cause: cause.clone(), signal: None, grace_millis: None };
     atm::keeper::client::ask(&keeper.directory, &stop, Duration::from_secs(30)).unwrap_err();
     keeper.wait();
     let record = keeper.record();
@@ -266,9 +229,7 @@ fn signals_and_updates_are_no_stop() {
     let (mut keeper, _) = start(&bench, script, |_| {});
     assert_eq!(
         keeper.ask(&Request::Signal { signal: 99 }),
-        Reply::Refused {
-            message: "99 is no signal".to_owned()
-        }
+        Reply::Refused { message: "99 is no signal".to_owned() }
     );
     // The command takes it, and `sleep` beside it dies of it.
     assert_eq!(keeper.ask(&Request::Signal { signal: 10 }), Reply::Ok);
@@ -276,20 +237,10 @@ fn signals_and_updates_are_no_stop() {
     let mut spec = Box::new(keeper.intent.spec.clone());
     spec.stop_signal = "INT".parse().unwrap();
     let launch = atm::api::spec::Digest("another".to_owned());
-    assert_eq!(
-        keeper.ask(&Request::Update {
-            generation: 2,
-            launch,
-            spec: spec.clone()
-        }),
-        Reply::Ok
-    );
+    assert_eq!(keeper.ask(&Request::Update { generation: 2, launch, spec: spec.clone() }), Reply::Ok);
     let record = keeper.record();
     assert_eq!((record.intent.generation, &record.intent.spec), (2, &*spec));
-    assert_eq!(
-        record.intent.launch, keeper.intent.launch,
-        "what it was started with"
-    );
+    assert_eq!(record.intent.launch, keeper.intent.launch, "what it was started with");
     keeper.stop(None);
     assert_eq!(keeper.exit().exit, Some(Exit::Code(6)));
 }
@@ -334,12 +285,7 @@ fn another_runs_files_are_never_touched() {
 fn in_group(bench: &Bench, group: &Group, script: &str) -> (Keeper, Vec<i32>, PathBuf) {
     let (keeper, pids) = start(bench, script, |intent| intent.cgroup = Some(group.path.clone()));
     let own = group.path.join("s-a");
-    assert_eq!(
-        keeper.record().group.as_ref(),
-        Some(&own),
-        "{:?}",
-        keeper.record().warnings
-    );
+    assert_eq!(keeper.record().group.as_ref(), Some(&own), "{:?}", keeper.record().warnings);
     (keeper, pids, own)
 }
 
@@ -354,12 +300,7 @@ fn a_session_in_a_cgroup_is_in_it_from_the_start_and_leaves_none() {
     assert!(keeper.log().contains("/s-a\n"), "{}", keeper.log());
     let members = fs::read_to_string(own.join("cgroup.procs")).unwrap();
     assert!(members.lines().any(|line| line == pids[0].to_string()));
-    assert!(
-        !members
-            .lines()
-            .any(|line| line == keeper.process.id().to_string()),
-        "the keeper is outside"
-    );
+    assert!(!members.lines().any(|line| line == keeper.process.id().to_string()), "the keeper is outside");
     fs::create_dir(own.join("made-by-the-session")).unwrap();
     keeper.stop(Some(200));
     assert_eq!(keeper.exit().exit, Some(Exit::Signal(9)));
@@ -371,11 +312,8 @@ fn a_session_in_a_cgroup_is_in_it_from_the_start_and_leaves_none() {
 fn a_frozen_group_is_thawed_to_hear_and_what_joined_it_ends_with_it() {
     let Some(group) = Group::new("frozen") else { return };
     let bench = Bench::new();
-    let (mut keeper, _, own) = in_group(
-        &bench,
-        &group,
-        "trap 'exit 8' TERM; echo ready; while :; do sleep 0.05; done",
-    );
+    let (mut keeper, _, own) =
+        in_group(&bench, &group, "trap 'exit 8' TERM; echo ready; while :; do sleep 0.05; done");
     let mut stranger = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
     fs::write(own.join("cgroup.procs"), stranger.id().to_string()).unwrap();
     fs::write(own.join("cgroup.freeze"), "1").unwrap();
@@ -404,11 +342,7 @@ fn a_group_that_cannot_be_made_is_told_and_does_without() {
     });
     let record = keeper.record();
     assert_eq!(record.group, None);
-    assert!(
-        record.warnings[0].contains("not a cgroup2 file system"),
-        "{:?}",
-        record.warnings
-    );
+    assert!(record.warnings[0].contains("not a cgroup2 file system"), "{:?}", record.warnings);
     keeper.stop(None);
     keeper.exit();
 }

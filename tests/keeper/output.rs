@@ -31,24 +31,15 @@ fn numbered_output_is_complete_across_rotations() {
         let bench = Bench::new();
         let mut intent = bench.intent("a", &["sh", "-c", "seq 1 200000"]);
         if terminal {
-            intent.spec.terminal = Terminal::Pty {
-                columns: 80,
-                rows: 24,
-            };
+            intent.spec.terminal = Terminal::Pty { columns: 80, rows: 24 };
         }
         intent.logs.max_size = Size(100_000);
         intent.logs.max_files = 1000;
         let mut keeper = bench.start(intent);
         keeper.running();
         assert_eq!(keeper.exit().exit, Some(Exit::Code(0)));
-        assert!(
-            keeper.intent.log_file.with_extension("log.5").exists(),
-            "it was rotated"
-        );
-        assert!(
-            keeper.log().replace('\r', "") == numbers(200_000),
-            "each line once and in order"
-        );
+        assert!(keeper.intent.log_file.with_extension("log.5").exists(), "it was rotated");
+        assert!(keeper.log().replace('\r', "") == numbers(200_000), "each line once and in order");
     }
 }
 
@@ -57,10 +48,7 @@ fn what_the_terminal_holds_at_the_end_is_in_the_log() {
     for _ in 0..20 {
         let bench = Bench::new();
         let mut intent = bench.intent("a", &["sh", "-c", "stty -opost; seq 1 2500"]);
-        intent.spec.terminal = Terminal::Pty {
-            columns: 80,
-            rows: 24,
-        };
+        intent.spec.terminal = Terminal::Pty { columns: 80, rows: 24 };
         let mut keeper = bench.start(intent);
         keeper.exit();
         assert_eq!(keeper.log(), numbers(2500));
@@ -90,10 +78,7 @@ fn a_session_that_closes_its_streams_lives_on_and_costs_nothing() {
         let bench = Bench::new();
         let mut intent = bench.intent("a", &["sh", "-c", "exec <&- >&- 2>&-; sleep 1000; exit"]);
         if terminal {
-            intent.spec.terminal = Terminal::Pty {
-                columns: 80,
-                rows: 24,
-            };
+            intent.spec.terminal = Terminal::Pty { columns: 80, rows: 24 };
         }
         let mut keeper = bench.start(intent);
         let child = keeper.running();
@@ -121,10 +106,7 @@ fn activity_of(keeper: &Keeper) -> activity::Activity {
 fn the_activity_page_tells_of_output() {
     let bench = Bench::new();
     let go = bench.root.path().join("go");
-    let script = format!(
-        "until [ -e {} ]; do sleep 0.01; done; echo now; sleep 1000",
-        go.display()
-    );
+    let script = format!("until [ -e {} ]; do sleep 0.01; done; echo now; sleep 1000", go.display());
     let mut keeper = bench.start(bench.intent("a", &["sh", "-c", &script]));
     keeper.running();
     assert_eq!(activity_of(&keeper).output, None);
@@ -156,21 +138,15 @@ fn bad_peers_are_closed_and_slow_ones_hold_up_nobody() {
     let bench = Bench::new();
     let mut keeper = bench.start(bench.intent("a", &["sleep", "1000"]));
     keeper.running();
-    let garbage: [&[u8]; 4] = [
-        b"GET / HTTP/1.1\r\n\r\n",
-        &(MAX_FRAME + 1).to_be_bytes(),
-        &[0, 0, 0, 0],
-        &[0, 0, 0, 1, 99],
-    ];
+    let garbage: [&[u8]; 4] =
+        [b"GET / HTTP/1.1\r\n\r\n", &(MAX_FRAME + 1).to_be_bytes(), &[0, 0, 0, 0], &[0, 0, 0, 1, 99]];
     for bytes in garbage {
         let mut stream = connect(&keeper);
         stream.write_all(bytes).unwrap();
         assert!(is_closed(&stream), "{bytes:?}");
     }
     let mut wrong = connect(&keeper);
-    wrong
-        .write_all(&encode(FrameKind::Request, b"{\"verb\":\"dance\"}").unwrap())
-        .unwrap();
+    wrong.write_all(&encode(FrameKind::Request, b"{\"verb\":\"dance\"}").unwrap()).unwrap();
     wrong.shutdown(std::net::Shutdown::Write).unwrap();
     let mut told = Vec::new();
     wrong.read_to_end(&mut told).unwrap();
@@ -185,17 +161,13 @@ fn bad_peers_are_closed_and_slow_ones_hold_up_nobody() {
         })
         .collect();
     assert_eq!(keeper.ask(&Request::Ping), Reply::Ok);
-    let open = fs::read_dir(format!("/proc/{}/fd", keeper.process.id()))
-        .unwrap()
-        .count();
+    let open = fs::read_dir(format!("/proc/{}/fd", keeper.process.id())).unwrap().count();
     assert!(open < 60, "{open} descriptors");
     drop(half);
     // One who asks and never reads.
     let mut deaf = connect(&keeper);
     deaf.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
-    let ping = encode(FrameKind::Request, b"{\"verb\":\"ping\"}")
-        .unwrap()
-        .repeat(1000);
+    let ping = encode(FrameKind::Request, b"{\"verb\":\"ping\"}").unwrap().repeat(1000);
     for _ in 0..100 {
         if deaf.write_all(&ping).is_err() {
             break;

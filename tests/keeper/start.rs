@@ -14,37 +14,23 @@ use crate::support::{Bench, Keeper, eventually, is_root};
 fn a_command_runs_and_its_exit_is_told() {
     let bench = Bench::new();
     let mut keeper = bench.start(bench.intent("a", &["sh", "-c", "echo out; echo err >&2; exit 3"]));
-    let Some(StartReport::Running { child, uid, .. }) = keeper.report() else {
-        panic!("it runs")
-    };
+    let Some(StartReport::Running { child, uid, .. }) = keeper.report() else { panic!("it runs") };
     assert_eq!(uid, rustix::process::geteuid().as_raw());
     let exit = keeper.exit();
-    assert_eq!(
-        (exit.exit, exit.cause, exit.start_error),
-        (Some(Exit::Code(3)), None, None)
-    );
+    assert_eq!((exit.exit, exit.cause, exit.start_error), (Some(Exit::Code(3)), None, None));
     assert_eq!(exit.run_id, keeper.intent.run_id);
     assert_eq!(keeper.log(), "out\nerr\n");
     let record = keeper.record();
     assert!(record.executed);
-    assert_eq!(
-        (record.child, record.keeper.pid),
-        (child, keeper.process.id().cast_signed())
-    );
+    assert_eq!((record.child, record.keeper.pid), (child, keeper.process.id().cast_signed()));
     assert!(keeper.marked().is_empty());
 }
 
 #[test]
 fn a_terminal_has_its_size_and_is_the_controlling_one() {
     let bench = Bench::new();
-    let mut intent = bench.intent(
-        "a",
-        &["sh", "-c", "stty size; echo $TERM; echo to tty > /dev/tty"],
-    );
-    intent.spec.terminal = Terminal::Pty {
-        columns: 123,
-        rows: 45,
-    };
+    let mut intent = bench.intent("a", &["sh", "-c", "stty size; echo $TERM; echo to tty > /dev/tty"]);
+    intent.spec.terminal = Terminal::Pty { columns: 123, rows: 45 };
     let mut keeper = bench.start(intent);
     keeper.running();
     assert_eq!(keeper.exit().exit, Some(Exit::Code(0)));
@@ -54,9 +40,7 @@ fn a_terminal_has_its_size_and_is_the_controlling_one() {
 /// Starts what cannot start; checks that nothing is left of it, and returns what was told.
 fn fails(bench: &Bench, intent: Intent) -> StartError {
     let mut keeper = bench.start(intent);
-    let Some(StartReport::Failed { error }) = keeper.report() else {
-        panic!("it cannot start")
-    };
+    let Some(StartReport::Failed { error }) = keeper.report() else { panic!("it cannot start") };
     let exit = keeper.exit();
     assert_eq!(exit.start_error.as_ref(), Some(&error));
     assert_eq!(exit.exit, None);
@@ -77,39 +61,22 @@ fn each_fault_of_a_command_is_told_with_what_was_tried() {
     let no_interpreter = script(&bench, "no-interpreter", "#!/no/such/sh\n", 0o755);
     let plain = script(&bench, "plain", "x", 0o644);
     let no_program = script(&bench, "no-program", "neither script nor ELF", 0o755);
-    let wrong_elf = script(
-        &bench,
-        "wrong-elf",
-        "\x7fELF and then nothing that one could run",
-        0o755,
-    );
+    let wrong_elf = script(&bench, "wrong-elf", "\x7fELF and then nothing that one could run", 0o755);
     let busy = script(&bench, "busy", "#!/bin/sh\n", 0o755);
     let _writer = fs::OpenOptions::new().write(true).open(&busy).unwrap();
     let directory = bench.root.path().to_str().unwrap().to_owned();
     let long = "x".repeat(200_000);
     for (command, expected) in [
-        (
-            vec!["no-such-program"],
-            "no such file: `no-such-program` was not found in PATH=",
-        ),
-        (
-            vec!["/no/such/program"],
-            "no such file: `/no/such/program` was not found",
-        ),
-        (
-            vec![&no_interpreter],
-            "its interpreter `/no/such/sh` does not exist",
-        ),
+        (vec!["no-such-program"], "no such file: `no-such-program` was not found in PATH="),
+        (vec!["/no/such/program"], "no such file: `/no/such/program` was not found"),
+        (vec![&no_interpreter], "its interpreter `/no/such/sh` does not exist"),
         (vec![&plain], "permission denied: cannot execute `"),
         (vec![&directory], "permission denied: cannot execute `"),
         (vec![&no_program], "Exec format error"),
         (vec![&wrong_elf], "Exec format error"),
         (vec![&busy], "Text file busy"),
         (vec!["true", &long], "Argument list too long"),
-        (
-            vec!["echo", "${NOT_SET}"],
-            "cannot expand `${NOT_SET}`: the variable `NOT_SET` is not set",
-        ),
+        (vec!["echo", "${NOT_SET}"], "cannot expand `${NOT_SET}`: the variable `NOT_SET` is not set"),
     ] {
         let told = fails(&bench, bench.intent("a", &command)).to_string();
         assert!(told.contains(expected), "{expected:?} in {told:?}");
@@ -121,38 +88,14 @@ fn each_fault_around_a_command_is_told_with_what_was_tried() {
     type Change = fn(&mut Intent, &Path);
     let bench = Bench::new();
     let changes: [(Change, &str); 9] = [
-        (
-            |intent, _| intent.spec.working_dir = "/no/such/dir".to_owned(),
-            "cannot enter `/no/such/dir`",
-        ),
-        (
-            |intent, root| intent.spec.working_dir = root.join("file").display().to_string(),
-            "Not a directory",
-        ),
-        (
-            |intent, _| intent.user = RunAs::Name("no-such-user".to_owned()),
-            "no such user: `no-such-user`",
-        ),
-        (
-            |intent, _| intent.user = RunAs::Uid(3_999_999),
-            "no such user: `3999999`",
-        ),
-        (
-            |intent, _| intent.spec.env_file.push("/no/such.env".to_owned()),
-            "`/no/such.env`: No such file",
-        ),
-        (
-            |intent, root| intent.spec.env_file.push(root.join("file").display().to_string()),
-            "line 1: ",
-        ),
-        (
-            |intent, root| intent.spec.env_file.push(root.join("fifo").display().to_string()),
-            "regular file",
-        ),
-        (
-            |intent, _| intent.spec.env_file.push("${NOPE}/x".to_owned()),
-            "cannot expand `${NOPE}/x`",
-        ),
+        (|intent, _| intent.spec.working_dir = "/no/such/dir".to_owned(), "cannot enter `/no/such/dir`"),
+        (|intent, root| intent.spec.working_dir = root.join("file").display().to_string(), "Not a directory"),
+        (|intent, _| intent.user = RunAs::Name("no-such-user".to_owned()), "no such user: `no-such-user`"),
+        (|intent, _| intent.user = RunAs::Uid(3_999_999), "no such user: `3999999`"),
+        (|intent, _| intent.spec.env_file.push("/no/such.env".to_owned()), "`/no/such.env`: No such file"),
+        (|intent, root| intent.spec.env_file.push(root.join("file").display().to_string()), "line 1: "),
+        (|intent, root| intent.spec.env_file.push(root.join("fifo").display().to_string()), "regular file"),
+        (|intent, _| intent.spec.env_file.push("${NOPE}/x".to_owned()), "cannot expand `${NOPE}/x`"),
         (
             |intent, _| intent.log_file = "/no/such/dir/a.log".into(),
             "cannot open the log `/no/such/dir/a.log`",
@@ -176,10 +119,7 @@ fn a_file_that_may_not_be_executed_does_not_hide_a_later_one() {
     script(&bench, "bin/tool", "#!/bin/sh\necho \"$0\"", 0o755);
     let mut intent = bench.intent("a", &["tool"]);
     let root = bench.root.path().display();
-    intent
-        .spec
-        .env
-        .insert("PATH".to_owned(), format!("/nowhere:{root}:{root}/bin"));
+    intent.spec.env.insert("PATH".to_owned(), format!("/nowhere:{root}:{root}/bin"));
     let mut keeper = bench.start(intent);
     keeper.running();
     keeper.exit();
@@ -194,10 +134,7 @@ fn a_keeper_that_is_not_wanted_does_nothing() {
     let mut keeper = bench.start_with(intent, &[("ATM_RUN_ID", &other)]);
     assert!(keeper.report().is_none());
     assert_eq!(keeper.wait().code(), Some(1));
-    let left: Vec<_> = fs::read_dir(&keeper.directory)
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
+    let left: Vec<_> = fs::read_dir(&keeper.directory).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["intent.json"]);
 }
 
@@ -220,10 +157,8 @@ fn a_keeper_killed_before_the_gate_leaves_no_child_and_no_lock() {
 #[test]
 fn a_keeper_killed_after_the_gate_leaves_a_record_of_what_runs() {
     let bench = Bench::new();
-    let mut keeper = bench.start_with(
-        bench.intent("a", &["sleep", "1000"]),
-        &[("ATM_FAILPOINT", "executed=kill")],
-    );
+    let mut keeper =
+        bench.start_with(bench.intent("a", &["sleep", "1000"]), &[("ATM_FAILPOINT", "executed=kill")]);
     keeper.wait();
     let child = keeper.record().child.pid;
     assert_eq!(keeper.marked(), [child]);
@@ -235,12 +170,7 @@ fn a_failure_of_the_machine_is_told_as_one() {
         let bench = Bench::new();
         let armed = format!("{point}=err");
         let mut keeper = bench.start_with(bench.intent("a", &["true"]), &[("ATM_FAILPOINT", &armed)]);
-        let Some(StartReport::Failed {
-            error: StartError::Host { .. },
-        }) = keeper.report()
-        else {
-            panic!()
-        };
+        let Some(StartReport::Failed { error: StartError::Host { .. } }) = keeper.report() else { panic!() };
         assert!(keeper.exit().start_error.is_some());
         assert!(keeper.marked().is_empty());
     }
@@ -255,9 +185,7 @@ fn a_name_service_that_hangs_is_given_up_and_ended() {
     assert_eq!(keeper.exit().exit, Some(Exit::Code(0)), "slow is no failure");
     let hung = [("ATM_FAILPOINT", "resolve-user=hang")];
     let mut keeper = bench.start_with(bench.intent("b", &["true"]), &hung);
-    let Some(StartReport::Failed { error }) = keeper.report() else {
-        panic!("it cannot start")
-    };
+    let Some(StartReport::Failed { error }) = keeper.report() else { panic!("it cannot start") };
     assert!(error.to_string().contains("look up user `"), "{error}");
     keeper.exit();
     assert!(keeper.marked().is_empty());
@@ -269,34 +197,21 @@ fn the_environment_is_layered_and_expanded() {
     let file = script(&bench, "keys.env", "FROM_FILE=1\nBOTH=file\nLATE=${X}\n", 0o600);
     let mut intent = bench.intent("a", &["env", "-0"]);
     intent.base_env.insert("BOTH".to_owned(), "base".to_owned());
-    intent
-        .base_env
-        .insert("ATM_SOCKET".to_owned(), "/run/atm/atm.sock".to_owned());
+    intent.base_env.insert("ATM_SOCKET".to_owned(), "/run/atm/atm.sock".to_owned());
     intent.spec.env_file.push(file);
     intent.spec.env.insert("BOTH".to_owned(), "spec".to_owned());
-    intent
-        .spec
-        .env
-        .insert("ATM_RUN_ID".to_owned(), "forged".to_owned());
+    intent.spec.env.insert("ATM_RUN_ID".to_owned(), "forged".to_owned());
     let mut keeper = bench.start(intent);
     keeper.running();
     keeper.exit();
     let log = keeper.log();
     let get = |name: &str| {
-        let mut values = log
-            .split('\0')
-            .filter_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-        let value = values
-            .next()
-            .unwrap_or_else(|| panic!("{name} is set"))
-            .to_owned();
+        let mut values = log.split('\0').filter_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        let value = values.next().unwrap_or_else(|| panic!("{name} is set")).to_owned();
         assert!(values.next().is_none(), "{name} once");
         value
     };
-    assert_eq!(
-        [get("FROM_FILE"), get("BOTH"), get("LATE")],
-        ["1", "spec", "${X}"]
-    );
+    assert_eq!([get("FROM_FILE"), get("BOTH"), get("LATE")], ["1", "spec", "${X}"]);
     assert_eq!(get("ATM_RUN_ID"), keeper.intent.run_id.to_string());
     assert_eq!(get("ATM_SOCKET"), "/run/atm/atm.sock");
     let home = get("HOME");
@@ -316,10 +231,7 @@ fn a_session_runs_as_its_user_and_owns_its_terminal_and_log() {
     let mut intent = bench.intent("a", &["sh", "-c", show]);
     intent.user = RunAs::Name("nobody".to_owned());
     intent.spec.working_dir = "/".to_owned();
-    intent.spec.terminal = Terminal::Pty {
-        columns: 80,
-        rows: 24,
-    };
+    intent.spec.terminal = Terminal::Pty { columns: 80, rows: 24 };
     let mut keeper = bench.start(intent);
     keeper.running();
     assert_eq!(keeper.exit().exit, Some(Exit::Code(0)));
@@ -349,10 +261,7 @@ fn files_are_opened_and_directories_entered_as_the_user() {
     intent.user = RunAs::Uid(65534);
     intent.spec.working_dir = secret.display().to_string();
     let error = fails(&bench, intent.clone());
-    assert!(
-        matches!(error, StartError::WorkingDirectory { uid: 65534, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, StartError::WorkingDirectory { uid: 65534, .. }), "{error}");
     let keys = script(&bench, "keys.env", "A=1", 0o600);
     intent.spec.working_dir = "/".to_owned();
     intent.spec.env_file = vec![keys];

@@ -40,14 +40,7 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
 
 /// Lets others run before a condition is looked at again.
 pub fn pause() {
-    rustix::event::poll(
-        &mut [],
-        Some(&rustix::event::Timespec {
-            tv_sec: 0,
-            tv_nsec: 2_000_000,
-        }),
-    )
-    .unwrap();
+    rustix::event::poll(&mut [], Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 2_000_000 })).unwrap();
 }
 
 pub struct Bench {
@@ -83,11 +76,7 @@ impl Bench {
             user: RunAs::Uid(rustix::process::geteuid().as_raw()),
             base_env: BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap())]),
             log_file: self.root.path().join("log").join(format!("{name}.log")),
-            logs: Logs {
-                max_size: Size(10 << 20),
-                max_files: 7,
-                max_age: Dur(Duration::from_secs(86400)),
-            },
+            logs: Logs { max_size: Size(10 << 20), max_files: 7, max_age: Dur(Duration::from_secs(86400)) },
             cgroup: None,
         }
     }
@@ -100,11 +89,7 @@ impl Bench {
     pub fn start_with(&self, intent: Intent, env: &[(&str, &str)]) -> Keeper {
         let directory = self.runtime().join("sessions").join(intent.name.as_str());
         fs::create_dir_all(&directory).unwrap();
-        fs::write(
-            directory.join("intent.json"),
-            serde_json::to_vec(&intent).unwrap(),
-        )
-        .unwrap();
+        fs::write(directory.join("intent.json"), serde_json::to_vec(&intent).unwrap()).unwrap();
         let path = self.runtime().join("locks").join(intent.name.as_str());
         let held = lock::try_take(&path).unwrap().expect("the lock is free");
         let mut process = Command::new(env!("CARGO_BIN_EXE_atm"))
@@ -121,14 +106,7 @@ impl Bench {
             .spawn()
             .unwrap();
         let report = BufReader::new(process.stdout.take().unwrap());
-        Keeper {
-            process,
-            report,
-            directory,
-            lock: path,
-            intent,
-            status: None,
-        }
+        Keeper { process, report, directory, lock: path, intent, status: None }
     }
 }
 
@@ -197,14 +175,7 @@ impl Keeper {
 
     pub fn stop(&self, grace: Option<u64>) {
         let cause = Cause::rule(StopReason::ClientStop, "a test");
-        assert_eq!(
-            self.ask(&Request::Stop {
-                cause,
-                signal: None,
-                grace_millis: grace
-            }),
-            Reply::Ok
-        );
+        assert_eq!(self.ask(&Request::Stop { cause, signal: None, grace_millis: grace }), Reply::Ok);
     }
 
     /// Waits for the keeper's own end.
@@ -225,9 +196,7 @@ impl Keeper {
     /// Waits until the lock is free. Not at once: another test's child has a copy of all that this process
     /// has open, for the moment between its fork and its exec.
     pub fn lock_is_free(&self) {
-        eventually("the lock is free", || {
-            (!lock::is_held(&self.lock).unwrap()).then_some(())
-        });
+        eventually("the lock is free", || (!lock::is_held(&self.lock).unwrap()).then_some(()));
     }
 
     pub fn record(&self) -> Record {
@@ -242,17 +211,13 @@ impl Keeper {
     pub fn log(&self) -> String {
         let path = self.intent.log_file.to_str().unwrap();
         let old = (1..1000).rev().map(|number| format!("{path}.{number}"));
-        let files = old
-            .chain([path.to_owned()])
-            .filter_map(|file| fs::read(file).ok());
+        let files = old.chain([path.to_owned()]).filter_map(|file| fs::read(file).ok());
         String::from_utf8(files.flatten().collect()).unwrap()
     }
 
     /// Waits until the log contains `text`.
     pub fn logged(&self, text: &str) {
-        eventually(&format!("{text:?} in the log"), || {
-            self.log().contains(text).then_some(())
-        });
+        eventually(&format!("{text:?} in the log"), || self.log().contains(text).then_some(()));
     }
 
     /// Live processes that carry this run's mark.
@@ -260,18 +225,11 @@ impl Keeper {
         let mark = format!("ATM_RUN_ID={}", self.intent.run_id);
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Some(pid) = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse::<i32>().ok())
-            else {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
                 continue;
             };
             let environ = fs::read(entry.path().join("environ")).unwrap_or_default();
-            if environ
-                .split(|byte| *byte == 0)
-                .any(|pair| pair == mark.as_bytes())
-            {
+            if environ.split(|byte| *byte == 0).any(|pair| pair == mark.as_bytes()) {
                 found.push(pid);
             }
         }
@@ -283,11 +241,7 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         if self.status.is_none() {
             let cause = Cause::rule(StopReason::ClientKill, "the test is over");
-            let kill = Request::Stop {
-                cause,
-                signal: None,
-                grace_millis: Some(0),
-            };
+            let kill = Request::Stop { cause, signal: None, grace_millis: Some(0) };
             let _ = client::ask(&self.directory, &kill, Duration::from_secs(5));
             for _ in 0..2500 {
                 if self.process.try_wait().unwrap().is_some() {
@@ -308,8 +262,7 @@ impl Drop for Keeper {
 /// Whether a process is there and has not ended.
 pub fn lives(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ")
-        .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 /// Whether tests run as root; says what is skipped where they do not.

@@ -1,5 +1,7 @@
 //! The limits of all sessions together, and how the daemon behaves.
 
+#[cfg(test)]
+mod tests;
 mod written;
 
 use std::{collections::BTreeMap, path::Path};
@@ -157,23 +159,17 @@ impl WrittenConfig {
                 .session_memory
                 .map_or(defaults::SESSION_MEMORY, |limit| limit.map(|size| size.0)),
             stale_after: self.stale_after.map_or(defaults::STALE_AFTER, |after| after.0),
-            resync_interval: self
-                .resync_interval
-                .map_or(defaults::RESYNC_INTERVAL, |interval| interval.0),
+            resync_interval: self.resync_interval.map_or(defaults::RESYNC_INTERVAL, |interval| interval.0),
             age_grace: self.age_grace.unwrap_or(defaults::AGE_GRACE),
             emergency: Emergency {
-                max_idle: emergency
-                    .max_idle
-                    .map_or(defaults::EMERGENCY.max_idle, |idle| idle.0),
+                max_idle: emergency.max_idle.map_or(defaults::EMERGENCY.max_idle, |idle| idle.0),
                 max_age: emergency.max_age.map_or(defaults::EMERGENCY.max_age, |age| age.0),
             },
             on_shutdown: self.on_shutdown.unwrap_or(defaults::ON_SHUTDOWN),
             clients: Clients {
                 max: clients.max.map_or(defaults::CLIENTS.max, |max| max.0),
                 buffer: clients.buffer.map_or(defaults::CLIENTS.buffer, |buffer| buffer.0),
-                max_message: clients
-                    .max_message
-                    .map_or(defaults::CLIENTS.max_message, |size| size.0),
+                max_message: clients.max_message.map_or(defaults::CLIENTS.max_message, |size| size.0),
                 broadcast_rate: clients
                     .broadcast_rate
                     .map_or(defaults::CLIENTS.broadcast_rate, |rate| rate.0),
@@ -195,7 +191,8 @@ impl WrittenConfig {
     }
 }
 
+/// In whole MiB: nobody means the last byte, and `atm config` shows a number that people can read.
 fn share(machine: Machine, percent: u8) -> Limit<Size> {
     let bytes = u128::from(machine.memory) * u128::from(percent) / 100;
-    Limit::At(Size(u64::try_from(bytes).unwrap_or(u64::MAX)))
+    Limit::At(Size(u64::try_from(bytes >> 20 << 20).unwrap_or(u64::MAX)))
 }

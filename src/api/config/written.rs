@@ -10,8 +10,9 @@ use crate::api::{
     quantity::{Dur, Limit, Size, Wrong},
     rules::{AtLeast, Bytes, Env, Span, Whole},
     yaml::{
-        read::{Fields, Place, Read, one_of},
+        read::{Fields, Place, Read},
         tree::Node,
+        words::one_of,
     },
 };
 
@@ -123,7 +124,7 @@ impl Read for MaxSessions {
     fn read(place: &Place<'_>) -> Option<Self> {
         match place.node() {
             Node::Text(text) if text == "auto" => Some(Self::Auto),
-            _ => Sessions::read(&place.or("auto")).map(Self::At),
+            _ => Sessions::read(&place.or("`auto`")).map(Self::At),
         }
     }
 }
@@ -151,18 +152,15 @@ pub enum Memory {
 
 impl Read for Memory {
     fn read(place: &Place<'_>) -> Option<Self> {
-        let Node::Text(text) = place.node() else {
-            return Limit::<Bytes<1024>>::read(place).map(|limit| Self::Size(limit.map(|size| size.0)));
+        let share = match place.node() {
+            Node::Text(text) => text.strip_suffix('%'),
+            _ => None,
         };
-        let Some(percent) = text.strip_suffix('%') else {
-            let wrong = place.or("80%");
-            return Limit::<Bytes<1024>>::read(&wrong).map(|limit| Self::Size(limit.map(|size| size.0)));
+        let Some(percent) = share else {
+            let place = place.or("a share such as `80%`");
+            return Limit::<Bytes<1024>>::read(&place).map(|limit| Self::Size(limit.map(|size| size.0)));
         };
-        let share = percent
-            .trim_end()
-            .parse()
-            .ok()
-            .filter(|share| (1..=100).contains(share));
+        let share = percent.trim_end().parse().ok().filter(|share| (1..=100).contains(share));
         if share.is_none() {
             place.wrong(&Wrong::expected("a whole share from `1%` to `100%`"));
         }
@@ -202,7 +200,7 @@ impl Read for Http {
                 Node::Number(_) => Wrong::expected(expected).hint("write the address before the port"),
                 _ => Wrong::expected(expected),
             };
-            place.or("off").wrong(&wrong);
+            place.or("`off`").wrong(&wrong);
             return None;
         };
         if text == "off" {
@@ -211,7 +209,7 @@ impl Read for Http {
         let address = text.parse().ok().map(Self::At);
         if address.is_none() {
             let hint = "an IP address and a port; names are not looked up";
-            place.or("off").wrong(&Wrong::expected(expected).hint(hint));
+            place.or("`off`").wrong(&Wrong::expected(expected).hint(hint));
         }
         address
     }
@@ -234,33 +232,15 @@ impl JsonSchema for Http {
 
 /// Words that people look for, and what they are here.
 const ELSEWHERE: &[(&str, &str)] = &[
-    (
-        "sessions",
-        "sessions are files of their own in the specs directory",
-    ),
+    ("sessions", "sessions are files of their own in the specs directory"),
     ("maxMemoryPerSession", "did you mean `sessionMemory`?"),
     ("resync", "did you mean `resyncInterval`?"),
     ("metrics", "did you mean `http`?"),
-    (
-        "socket",
-        "directories and the socket are set by flags of `atm daemon`",
-    ),
-    (
-        "sessionsDir",
-        "directories and the socket are set by flags of `atm daemon`",
-    ),
-    (
-        "runtimeDir",
-        "directories and the socket are set by flags of `atm daemon`",
-    ),
-    (
-        "stateDir",
-        "directories and the socket are set by flags of `atm daemon`",
-    ),
-    (
-        "logDir",
-        "directories and the socket are set by flags of `atm daemon`",
-    ),
+    ("socket", "directories and the socket are set by flags of `atm daemon`"),
+    ("sessionsDir", "directories and the socket are set by flags of `atm daemon`"),
+    ("runtimeDir", "directories and the socket are set by flags of `atm daemon`"),
+    ("stateDir", "directories and the socket are set by flags of `atm daemon`"),
+    ("logDir", "directories and the socket are set by flags of `atm daemon`"),
 ];
 
 impl Read for WrittenConfig {
@@ -291,10 +271,7 @@ impl Read for WrittenConfig {
 impl Read for Emergency {
     fn read(place: &Place<'_>) -> Option<Self> {
         let mut fields = Fields::open(place, "`{maxIdle: 5m, maxAge: 1h}`")?;
-        let read = Self {
-            max_idle: fields.get("maxIdle"),
-            max_age: fields.get("maxAge"),
-        };
+        let read = Self { max_idle: fields.get("maxIdle"), max_age: fields.get("maxAge") };
         fields.close(&[]);
         Some(read)
     }
@@ -302,10 +279,8 @@ impl Read for Emergency {
 
 impl Read for Clients {
     fn read(place: &Place<'_>) -> Option<Self> {
-        let mut fields = Fields::open(
-            place,
-            "`{max: 10, buffer: 100, maxMessage: 1MiB, broadcastRate: 10}`",
-        )?;
+        let mut fields =
+            Fields::open(place, "`{max: 10, buffer: 100, maxMessage: 1MiB, broadcastRate: 10}`")?;
         let read = Self {
             max: fields.get("max"),
             buffer: fields.get("buffer"),
@@ -332,9 +307,6 @@ impl Read for Logs {
 
 impl Read for OnShutdown {
     fn read(place: &Place<'_>) -> Option<Self> {
-        one_of(
-            place,
-            &[("Auto", Self::Auto), ("Keep", Self::Keep), ("Stop", Self::Stop)],
-        )
+        one_of(place, &[("Auto", Self::Auto), ("Keep", Self::Keep), ("Stop", Self::Stop)])
     }
 }

@@ -45,18 +45,12 @@ impl WrittenSpec {
         spec.terminal = spec.terminal.and_then(normal_terminal);
         drop_if(&mut spec.agent, |agent| *agent == Agent::of(self.command.words()));
         drop_if(&mut spec.resume, |resume| *resume == defaults::RESUME);
-        drop_if(&mut spec.restart_policy, |policy| {
-            *policy == defaults::RESTART_POLICY
-        });
+        drop_if(&mut spec.restart_policy, |policy| *policy == defaults::RESTART_POLICY);
         spec.backoff = spec.backoff.and_then(normal_backoff);
-        drop_if(&mut spec.termination_grace_period, |grace| {
-            *grace == defaults::TERMINATION_GRACE_PERIOD
-        });
+        drop_if(&mut spec.termination_grace_period, |grace| *grace == defaults::TERMINATION_GRACE_PERIOD);
         drop_if(&mut spec.stop_signal, |signal| *signal == defaults::STOP_SIGNAL);
         drop_if(&mut spec.on_change, |change| *change == defaults::ON_CHANGE);
-        drop_if(&mut spec.max_processes, |limit| {
-            limit.map(|count| count.0) == defaults::MAX_PROCESSES
-        });
+        drop_if(&mut spec.max_processes, |limit| limit.map(|count| count.0) == defaults::MAX_PROCESSES);
         drop_if(&mut spec.cpu_weight, |weight| weight.0 == defaults::CPU_WEIGHT);
         drop_if(&mut spec.priority, |priority| *priority == defaults::PRIORITY);
         drop_if(&mut spec.pinned, |pinned| !pinned);
@@ -81,13 +75,9 @@ fn normal_terminal(written: WrittenTerminal) -> Option<WrittenTerminal> {
 }
 
 fn normal_backoff(mut written: WrittenBackoff) -> Option<WrittenBackoff> {
-    drop_if(&mut written.initial, |initial| {
-        *initial == defaults::BACKOFF.initial
-    });
+    drop_if(&mut written.initial, |initial| *initial == defaults::BACKOFF.initial);
     drop_if(&mut written.max, |max| *max == defaults::BACKOFF.max);
-    drop_if(&mut written.reset_after, |reset| {
-        *reset == defaults::BACKOFF.reset_after
-    });
+    drop_if(&mut written.reset_after, |reset| *reset == defaults::BACKOFF.reset_after);
     (written != WrittenBackoff::default()).then_some(written)
 }
 

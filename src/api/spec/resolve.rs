@@ -11,17 +11,9 @@ impl WrittenSpec {
         let backoff = spec.backoff.unwrap_or_default();
         SessionSpec {
             command: self.command.words().to_vec(),
-            working_dir: spec
-                .working_dir
-                .map_or_else(|| defaults::WORKING_DIR.to_owned(), |path| path.0),
+            working_dir: spec.working_dir.map_or_else(|| defaults::WORKING_DIR.to_owned(), |path| path.0),
             env: spec.env.unwrap_or_default().0,
-            env_file: spec
-                .env_file
-                .unwrap_or_default()
-                .0
-                .into_iter()
-                .map(|path| path.0)
-                .collect(),
+            env_file: spec.env_file.unwrap_or_default().0.into_iter().map(|path| path.0).collect(),
             user: spec.user.map(|user| user.0),
             terminal: spec.terminal.map_or(defaults::TERMINAL, terminal),
             agent,
@@ -47,9 +39,7 @@ impl WrittenSpec {
                 .map(|limit| limit.map(|age| age.0))
                 .or(config.max_age)
                 .unwrap_or(defaults::max_age(agent)),
-            max_memory: spec
-                .max_memory
-                .map_or(config.session_memory, |limit| limit.map(|size| size.0)),
+            max_memory: spec.max_memory.map_or(config.session_memory, |limit| limit.map(|size| size.0)),
             max_processes: spec
                 .max_processes
                 .map_or(defaults::MAX_PROCESSES, |limit| limit.map(|count| count.0)),
@@ -57,9 +47,7 @@ impl WrittenSpec {
             priority: spec.priority.unwrap_or(defaults::PRIORITY),
             pinned: spec.pinned.unwrap_or_default(),
             suspend: spec.suspend.unwrap_or_default(),
-            identity: spec
-                .identity
-                .map_or_else(|| name.to_string(), |identity| identity.0),
+            identity: spec.identity.map_or_else(|| name.to_string(), |identity| identity.0),
             owner: spec.owner.map(|owner| owner.0),
             slot: spec.slot.map(|slot| slot.0),
             labels: spec.labels.unwrap_or_default().0,

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::api::{
     quantity::Wrong,
     yaml::{
-        read::{Place, Read, did_you_mean},
+        read::{Place, Read},
         tree::Node,
+        words::did_you_mean,
     },
 };
 
@@ -65,10 +66,7 @@ impl std::str::FromStr for StopSignal {
             .find(|(known, number)| *known == name || number.to_string() == name)
             .map(|(_, number)| Self(*number))
             .ok_or_else(|| {
-                format!(
-                    "`{}` is no signal: use a name such as TERM, INT or HUP",
-                    text.escape_default()
-                )
+                format!("`{}` is no signal: use a name such as TERM, INT or HUP", text.escape_default())
             })
     }
 }
@@ -112,10 +110,7 @@ impl Read for StopSignal {
             Some(signal) => Some(signal),
             None => {
                 let names: Vec<&str> = stoppable().collect();
-                place.wrong(&Wrong {
-                    hint: did_you_mean(&text, &names),
-                    ..wrong
-                });
+                place.wrong(&Wrong { hint: did_you_mean(&text, &names), ..wrong });
                 None
             }
         }
@@ -123,10 +118,7 @@ impl Read for StopSignal {
 }
 
 fn stoppable() -> impl Iterator<Item = &'static str> {
-    SIGNALS
-        .iter()
-        .map(|(name, _)| *name)
-        .filter(|name| !UNSTOPPABLE.contains(name))
+    SIGNALS.iter().map(|(name, _)| *name).filter(|name| !UNSTOPPABLE.contains(name))
 }
 
 impl JsonSchema for StopSignal {

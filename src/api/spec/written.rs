@@ -13,8 +13,9 @@ use crate::api::{
     rules::{Bytes, Command, Env, FixedPath, Labels, Paths, Span, UserName, Whole, Word},
     yaml::{
         self, Nothing,
-        read::{Fields, Place, Read, one_of},
+        read::{Fields, Place, Read},
         tree::Node,
+        words::one_of,
     },
 };
 
@@ -235,10 +236,7 @@ impl Read for WrittenSpec {
         let no_owner = fields.find("owner").is_none();
         let slot = fields.find("slot");
         if let (Some(slot), true) = (&slot, no_owner) {
-            slot.refuse(
-                "`slot` without `owner`",
-                Some("a slot is its owner's: write both".into()),
-            );
+            slot.refuse("`slot` without `owner`", Some("a slot is its owner's: write both".into()));
         }
         let slot = slot.as_ref().and_then(Word::read);
         let labels = fields.get("labels");
@@ -279,14 +277,8 @@ impl Read for Terminal {
             return Some(Self::Wanted(*wanted));
         }
         let mut fields = Fields::open(place, "`true`, `false` or `{columns: 120, rows: 40}`")?;
-        let size = TerminalSize {
-            columns: fields.get("columns"),
-            rows: fields.get("rows"),
-        };
-        fields.close(&[
-            ("width", "did you mean `columns`?"),
-            ("height", "did you mean `rows`?"),
-        ]);
+        let size = TerminalSize { columns: fields.get("columns"), rows: fields.get("rows") };
+        fields.close(&[("width", "did you mean `columns`?"), ("height", "did you mean `rows`?")]);
         Some(Self::Size(size))
     }
 }
@@ -308,9 +300,7 @@ impl Read for Backoff {
                 _ => None,
             };
             let at = fields.find("max").or_else(|| fields.find("initial"));
-            at.as_ref()
-                .unwrap_or(place)
-                .refuse("`max` is shorter than `initial`", hint);
+            at.as_ref().unwrap_or(place).refuse("`max` is shorter than `initial`", hint);
         }
         fields.close(&[("maximum", "did you mean `max`?")]);
         Some(read)
@@ -319,14 +309,7 @@ impl Read for Backoff {
 
 impl Read for Agent {
     fn read(place: &Place<'_>) -> Option<Self> {
-        one_of(
-            place,
-            &[
-                ("claude", Self::Claude),
-                ("codex", Self::Codex),
-                ("generic", Self::Generic),
-            ],
-        )
+        one_of(place, &[("claude", Self::Claude), ("codex", Self::Codex), ("generic", Self::Generic)])
     }
 }
 
@@ -338,26 +321,12 @@ impl Read for Resume {
 
 impl Read for RestartPolicy {
     fn read(place: &Place<'_>) -> Option<Self> {
-        one_of(
-            place,
-            &[
-                ("Always", Self::Always),
-                ("OnFailure", Self::OnFailure),
-                ("Never", Self::Never),
-            ],
-        )
+        one_of(place, &[("Always", Self::Always), ("OnFailure", Self::OnFailure), ("Never", Self::Never)])
     }
 }
 
 impl Read for OnChange {
     fn read(place: &Place<'_>) -> Option<Self> {
-        one_of(
-            place,
-            &[
-                ("WhenIdle", Self::WhenIdle),
-                ("Restart", Self::Restart),
-                ("Manual", Self::Manual),
-            ],
-        )
+        one_of(place, &[("WhenIdle", Self::WhenIdle), ("Restart", Self::Restart), ("Manual", Self::Manual)])
     }
 }

@@ -1,19 +1,24 @@
 //! One YAML document, read with every error located.
 //!
-//! Four steps: [`source`] checks that the bytes are a text, [`scan`] bounds its nesting before the parser sees it,
-//! [`tree`] has the one parser make a tree of it, and [`read`] takes typed values from the tree and collects
+//! Four steps: `source` checks that the bytes are a text, `scan` bounds its nesting before the parser sees it,
+//! `tree` has the one parser make a tree of it, and `read` takes typed values from the tree and collects
 //! everything wrong with them. A file costs milliseconds whatever is in it.
 
+mod problem;
 pub mod read;
 mod scan;
 mod source;
+#[cfg(test)]
+mod tests;
 pub mod tree;
+pub mod words;
 
 use std::path::Path;
 
 pub use self::source::MAX_BYTES;
 use self::{
-    read::{Found, Place, Problem, Problems, Read},
+    problem::{Found, Problem, Problems},
+    read::{Place, Read},
     scan::{MAX_DEPTH, Refused, scan},
     source::Source,
     tree::{Node, locate},
@@ -35,11 +40,8 @@ pub fn read<T: Read>(bytes: &[u8], file: &Path, nothing: Nothing) -> Result<T, D
     let root = Place::root(&node, &problems);
     root.check_keys();
     let value = T::read(&root);
-    let mut found: Vec<Diagnostic> = problems
-        .take()
-        .into_iter()
-        .map(|problem| diagnose(&source, problem))
-        .collect();
+    let mut found: Vec<Diagnostic> =
+        problems.take().into_iter().map(|problem| diagnose(&source, problem)).collect();
     found.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
     match value {
         Some(value) if found.is_empty() => Ok(value),
@@ -63,11 +65,7 @@ impl Nothing {
         let blank = source.text().trim().is_empty();
         match self {
             Self::Refused(hint) => {
-                let message = if blank {
-                    "the file is empty"
-                } else {
-                    "the file has no content"
-                };
+                let message = if blank { "the file is empty" } else { "the file has no content" };
                 Err(source.refuse(0..0, message, Some(hint)))
             }
             Self::Defaults if blank => {
@@ -80,27 +78,14 @@ impl Nothing {
 
 fn refused(source: &Source<'_>, refusal: scan::Refusal) -> Diagnostics {
     let (message, hint) = match refusal.what {
-        Refused::TooDeep => (
-            format!("nested deeper than {MAX_DEPTH} levels"),
-            "a spec needs four",
-        ),
+        Refused::TooDeep => (format!("nested deeper than {MAX_DEPTH} levels"), "a spec needs four"),
         Refused::Tab => ("a tab cannot indent in YAML".into(), "use spaces"),
-        Refused::Alias => (
-            "aliases are not supported".into(),
-            "put a value that begins with `*` in quotes",
-        ),
-        Refused::Anchor => (
-            "anchors are not supported".into(),
-            "put a value that begins with `&` in quotes",
-        ),
-        Refused::Tag => (
-            "tags are not supported".into(),
-            "put a value that begins with `!` in quotes",
-        ),
-        Refused::SecondDocument => (
-            "a second document begins here".into(),
-            "one file is one document: remove all but one",
-        ),
+        Refused::Alias => ("aliases are not supported".into(), "put a value that begins with `*` in quotes"),
+        Refused::Anchor => ("anchors are not supported".into(), "put a value that begins with `&` in quotes"),
+        Refused::Tag => ("tags are not supported".into(), "put a value that begins with `!` in quotes"),
+        Refused::SecondDocument => {
+            ("a second document begins here".into(), "one file is one document: remove all but one")
+        }
     };
     let end = match refusal.what {
         Refused::TooDeep | Refused::Tab => refusal.at + 1,
@@ -135,21 +120,9 @@ const PARSER_WORDS: &[(&str, &str, Option<&str>)] = &[
         "expected a list item of the same indentation as those before",
         Some("check the indentation"),
     ),
-    (
-        "could not find expected ':'",
-        "expected `:` after a key",
-        Some("a key is written `key: value`"),
-    ),
-    (
-        "did not find expected ',' or ']'",
-        "expected `,` or `]`",
-        Some("is a `[` not closed?"),
-    ),
-    (
-        "did not find expected ',' or '}'",
-        "expected `,` or `}`",
-        Some("is a `{` not closed?"),
-    ),
+    ("could not find expected ':'", "expected `:` after a key", Some("a key is written `key: value`")),
+    ("did not find expected ',' or ']'", "expected `,` or `]`", Some("is a `[` not closed?")),
+    ("did not find expected ',' or '}'", "expected `,` or `}`", Some("is a `{` not closed?")),
     ("found unexpected end of stream", QUOTE, Some("a quote inside of a text is doubled or escaped")),
     ("found unexpected document indicator", QUOTE, None),
     (
@@ -176,17 +149,11 @@ fn malformed(source: &Source<'_>, error: &serde_yaml::Error) -> Diagnostics {
     let known = PARSER_WORDS.iter().find(|(words, ..)| problem.contains(words));
     let (message, hint) = known.map_or((problem, None), |(_, message, hint)| (*message, *hint));
     // Where what the parser was reading began: "…, while scanning a quoted scalar at line 1 column 10".
-    let context = text
-        .split(", while ")
-        .nth(1)
-        .and_then(|context| context.rsplit(" at line ").next());
+    let context = text.split(", while ").nth(1).and_then(|context| context.rsplit(" at line ").next());
     let began = context.and_then(|place| place.split_once(" column "));
     let began = began.and_then(|(line, column)| Some((line.parse().ok()?, column.parse().ok()?)));
     let whole = source.text();
-    let stopped = error
-        .location()
-        .map_or(0, |location| location.index())
-        .min(whole.len());
+    let stopped = error.location().map_or(0, |location| location.index()).min(whole.len());
     let before = whole.get(..stopped).unwrap_or(whole);
     let at = if message == QUOTE {
         // The opening quote is to be mended; the end of the file says nothing.
@@ -226,20 +193,14 @@ fn diagnose(source: &Source<'_>, problem: Problem) -> Diagnostic {
         Found::Value(_, Some(text)) if text.is_empty() => {
             Some(format!("{}, found an empty text", problem.message))
         }
-        Found::Value(kind, text) => Some(format!(
-            "{}, found {kind} {}",
-            problem.message,
-            quote(text.as_deref().unwrap_or(token))
-        )),
+        Found::Value(kind, text) => {
+            Some(format!("{}, found {kind} {}", problem.message, quote(text.as_deref().unwrap_or(token))))
+        }
     };
     diagnostic.sourceless = quoted.is_some().then(|| problem.message.clone());
     diagnostic.message = quoted.unwrap_or(problem.message);
     diagnostic.hint = problem.hint;
-    if let Some(line) = problem
-        .other
-        .and_then(|steps| locate(source, &steps))
-        .map(|at| source.line_of(at))
-    {
+    if let Some(line) = problem.other.and_then(|steps| locate(source, &steps)).map(|at| source.line_of(at)) {
         diagnostic.hint = Some(match diagnostic.hint {
             Some(hint) => format!("{hint} line {line}"),
             None => format!("first written on line {line}"),

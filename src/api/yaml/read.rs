@@ -1,72 +1,18 @@
 //! From a tree to typed values, field by field, collecting everything that is wrong on the way.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::collections::BTreeMap;
 
-use super::tree::{Node, Step};
+use super::{
+    problem::{Found, Problem, Problems},
+    tree::{Node, Step},
+    words::{did_you_mean, same_word},
+};
 use crate::api::{diagnose::escape, quantity::Wrong};
 
 /// A value that can be read from a document. Where it cannot, the reason goes to the place's problems.
 pub trait Read: Sized {
     /// Reads what stands at `place`; `None` when a problem was reported.
     fn read(place: &Place<'_>) -> Option<Self>;
-}
-
-/// What a problem's message ends with, and where its caret stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Found {
-    /// Nothing: the message says it all.
-    Nothing,
-    /// The offending key: "unknown key `comand`".
-    Key(String),
-    /// What is there instead of what was expected: "expected a text, found the number `8080`". Without a text, the
-    /// token of the file.
-    Value(&'static str, Option<String>),
-}
-
-fn found(node: &Node) -> Found {
-    Found::Value(
-        node.kind(),
-        if let Node::Text(text) = node {
-            Some(text.clone())
-        } else {
-            None
-        },
-    )
-}
-
-/// Something wrong, by its path; located later.
-#[derive(Debug, Clone)]
-pub(super) struct Problem {
-    pub steps: Vec<Step>,
-    pub path: String,
-    pub message: String,
-    pub found: Found,
-    pub hint: Option<String>,
-    /// Another place that the hint names by its line: "first written on line 3".
-    pub other: Option<Vec<Step>>,
-}
-
-/// Problems beyond this are not collected: nobody reads more at once, and each costs a walk over the file.
-const MOST: usize = 20;
-
-#[derive(Debug, Default)]
-pub(super) struct Problems(RefCell<Vec<Problem>>);
-
-impl Problems {
-    pub(super) fn add(&self, problem: Problem) {
-        let mut all = self.0.borrow_mut();
-        if all.len() < MOST {
-            all.push(problem);
-        }
-    }
-
-    pub(super) fn take(self) -> Vec<Problem> {
-        self.0.into_inner()
-    }
-
-    fn len(&self) -> usize {
-        self.0.borrow().len()
-    }
 }
 
 /// A value of a document and the way to it.
@@ -76,19 +22,13 @@ pub struct Place<'d> {
     steps: Vec<Step>,
     path: String,
     problems: &'d Problems,
-    /// A word that may stand here too.
-    also: Option<&'static str>,
+    /// What may stand here too.
+    also: Vec<&'static str>,
 }
 
 impl<'d> Place<'d> {
     pub(super) fn root(node: &'d Node, problems: &'d Problems) -> Self {
-        Self {
-            node,
-            steps: Vec::new(),
-            path: String::new(),
-            problems,
-            also: None,
-        }
+        Self { node, steps: Vec::new(), path: String::new(), problems, also: Vec::new() }
     }
 
     /// The value.
@@ -99,13 +39,7 @@ impl<'d> Place<'d> {
     fn inner(&self, node: &'d Node, step: Step, name: &str) -> Self {
         let mut steps = self.steps.clone();
         steps.push(step);
-        Self {
-            node,
-            steps,
-            path: format!("{}{name}", self.path),
-            problems: self.problems,
-            also: None,
-        }
+        Self { node, steps, path: format!("{}{name}", self.path), problems: self.problems, also: Vec::new() }
     }
 
     fn entry(&self, index: usize, key: &str, value: &'d Node) -> Self {
@@ -129,29 +63,29 @@ impl<'d> Place<'d> {
         self.problems.add(self.problem(message, Found::Nothing, hint));
     }
 
-    /// The same place, where `word` may stand as well; a message about it says so.
+    /// The same place, where something else may stand as well: "`never`". A message about it says so.
     #[must_use]
-    pub fn or(&self, word: &'static str) -> Self {
-        Self {
-            also: Some(word),
-            ..self.clone()
-        }
+    pub fn or(&self, what: &'static str) -> Self {
+        let mut place = self.clone();
+        place.also.push(what);
+        place
     }
 
     /// Reports that the value is not what was expected; the message shows what is there.
     pub fn wrong(&self, wrong: &Wrong) {
         let mut message = wrong.to_string();
         let mut hint = wrong.hint.clone();
-        if let Some(word) = self.also {
-            message.extend([", or `", word, "`"]);
-            if matches!(word, "never" | "off") && self.means_none() {
-                hint = Some(format!("`{word}` switches it off"));
+        if let Some((last, others)) = self.also.split_last() {
+            message.extend(others.iter().flat_map(|what| [", ", what]));
+            message.extend([", or ", last]);
+            if matches!(*last, "`never`" | "`off`") && self.means_none() {
+                hint = Some(format!("{last} switches it off"));
             }
         }
         if *self.node == Node::Null {
             hint = Some("give it a value, or leave the key out".to_owned());
         }
-        self.problems.add(self.problem(message, found(self.node), hint));
+        self.problems.add(self.problem(message, Found::value(self.node), hint));
     }
 
     /// What other tools take for "no limit".
@@ -212,6 +146,9 @@ impl<'d> Place<'d> {
         let before = self.problems.len();
         let mut read = BTreeMap::new();
         for (index, (key, value)) in entries.iter().enumerate() {
+            if self.problems.full() {
+                break;
+            }
             // A key that is no text is reported with the keys of the whole document.
             let Node::Text(name) = key else { continue };
             if let Err(wrong) = rule(name) {
@@ -237,10 +174,17 @@ impl<'d> Place<'d> {
         let Node::Map(entries) = self.node else { return };
         let mut seen = BTreeMap::new();
         for (index, (key, value)) in entries.iter().enumerate() {
+            if self.problems.full() {
+                return;
+            }
             let Node::Text(name) = key else {
                 let hint = "put it in quotes to make it a text".to_owned();
-                self.problems
-                    .add(self.bad_key(index, "expected a text as key", found(key), Some(hint)));
+                self.problems.add(self.bad_key(
+                    index,
+                    "expected a text as key",
+                    Found::value(key),
+                    Some(hint),
+                ));
                 continue;
             };
             if name == "<<" {
@@ -278,12 +222,7 @@ impl<'d> Fields<'d> {
             place.wrong(&Wrong::expected(expected));
             return None;
         };
-        Some(Self {
-            place: place.clone(),
-            entries,
-            asked: Vec::new(),
-            missing: Vec::new(),
-        })
+        Some(Self { place: place.clone(), entries, asked: Vec::new(), missing: Vec::new() })
     }
 
     /// The value of `key`, where it is written and good.
@@ -296,17 +235,12 @@ impl<'d> Fields<'d> {
         if let Some(place) = self.find(key) {
             return T::read(&place);
         }
-        let mut problem = self.place.problem(
-            format!("the key `{key}` is missing"),
-            Found::Nothing,
-            Some(hint.into()),
-        );
+        let mut problem =
+            self.place.problem(format!("the key `{key}` is missing"), Found::Nothing, Some(hint.into()));
         // Indented by accident, it is a key of something else.
         problem.other = self.misplaced(key);
         if problem.other.is_some() {
-            problem.hint = Some(format!(
-                "`{key}` belongs to another key: check the indentation of"
-            ));
+            problem.hint = Some(format!("`{key}` belongs to another key: check the indentation of"));
         }
         self.missing.push((key, problem));
         None
@@ -324,9 +258,7 @@ impl<'d> Fields<'d> {
     fn misplaced(&self, key: &str) -> Option<Vec<Step>> {
         self.entries.iter().enumerate().find_map(|(outer, (_, value))| {
             let Node::Map(inner) = value else { return None };
-            let at = inner
-                .iter()
-                .position(|(found, _)| matches!(found, Node::Text(text) if text == key))?;
+            let at = inner.iter().position(|(found, _)| matches!(found, Node::Text(text) if text == key))?;
             Some([self.place.steps.as_slice(), &[Step::Value(outer), Step::Key(at)]].concat())
         })
     }
@@ -335,6 +267,9 @@ impl<'d> Fields<'d> {
     pub fn close(mut self, known_elsewhere: &[(&str, &str)]) {
         for (index, (key, _)) in self.entries.iter().enumerate() {
             let Node::Text(name) = key else { continue };
+            if self.place.problems.full() {
+                break;
+            }
             if self.asked.contains(&name.as_str()) || name == "<<" {
                 continue;
             }
@@ -345,74 +280,15 @@ impl<'d> Fields<'d> {
             };
             // Written with a mistake, it is not missing as well.
             if let Some(hint) = &hint {
-                self.missing
-                    .retain(|(key, _)| !hint.contains(&format!("`{key}`")));
+                self.missing.retain(|(key, _)| !hint.contains(&format!("`{key}`")));
             }
             let found = Found::Key(name.clone());
-            self.place
-                .problems
-                .add(self.place.bad_key(index, "unknown key", found, hint));
+            self.place.problems.add(self.place.bad_key(index, "unknown key", found, hint));
         }
         for (_, problem) in self.missing {
             self.place.problems.add(problem);
         }
     }
-}
-
-/// Reads one of a few words, each with its value.
-pub fn one_of<T: Copy>(place: &Place<'_>, words: &[(&str, T)]) -> Option<T> {
-    let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-    let wrong = Wrong::expected(list(&names));
-    let Node::Text(text) = place.node else {
-        place.wrong(&wrong);
-        return None;
-    };
-    let found = words
-        .iter()
-        .find(|(word, _)| word == text)
-        .map(|(_, value)| *value);
-    if found.is_none() {
-        place.wrong(&Wrong {
-            hint: did_you_mean(text, &names),
-            ..wrong
-        });
-    }
-    found
-}
-
-/// `a`, `b` or `c`.
-fn list(words: &[&str]) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-    match quoted.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
-        _ => quoted.concat(),
-    }
-}
-
-/// Equal but for case, `-` and `_`: how words are spelt in other tools.
-fn same_word(one: &str, other: &str) -> bool {
-    let plain = |text: &str| text.replace(['-', '_'], "").to_lowercase();
-    plain(one) == plain(other)
-}
-
-/// Longest word that is compared with the known ones: the comparison is quadratic.
-const LONGEST_WORD: usize = 40;
-
-/// The known word that was probably meant.
-pub(in crate::api) fn did_you_mean(written: &str, known: &[&str]) -> Option<String> {
-    if written.len() > LONGEST_WORD {
-        return None;
-    }
-    let same = known.iter().find(|word| same_word(word, written));
-    let near = || {
-        let distance =
-            |word: &&&str| strsim::damerau_levenshtein(&word.to_lowercase(), &written.to_lowercase());
-        known
-            .iter()
-            .min_by_key(distance)
-            .filter(|word| distance(word) <= (word.len().min(written.len()) / 3).max(1))
-    };
-    same.or_else(near).map(|word| format!("did you mean `{word}`?"))
 }
 
 impl Read for bool {
@@ -428,10 +304,7 @@ impl Read for bool {
             },
             _ => None,
         };
-        place.wrong(&Wrong {
-            expected: "`true` or `false`".into(),
-            hint: hint.map(str::to_owned),
-        });
+        place.wrong(&Wrong { expected: "`true` or `false`".into(), hint: hint.map(str::to_owned) });
         None
     }
 }
@@ -439,37 +312,5 @@ impl Read for bool {
 impl Read for String {
     fn read(place: &Place<'_>) -> Option<Self> {
         place.text("a text").map(str::to_owned)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_near_word_is_suggested_and_a_far_one_is_not() {
-        let known = ["command", "workingDir", "maxIdle", "env", "envFile"];
-        for (written, expected) in [
-            ("comand", Some("command")),
-            ("Command", Some("command")),
-            ("working_dir", Some("workingDir")),
-            ("working-dir", Some("workingDir")),
-            ("WORKINGDIR", Some("workingDir")),
-            ("maxidel", Some("maxIdle")),
-            ("evn", Some("env")),
-            ("env_file", Some("envFile")),
-            ("replicas", None),
-            ("", None),
-        ] {
-            let expected = expected.map(|word| format!("did you mean `{word}`?"));
-            assert_eq!(did_you_mean(written, &known), expected, "{written}");
-        }
-        assert_eq!(did_you_mean(&"c".repeat(60_000), &known), None);
-    }
-
-    #[test]
-    fn words_are_listed_as_people_say_them() {
-        assert_eq!(list(&["a"]), "`a`");
-        assert_eq!(list(&["a", "b", "c"]), "`a`, `b` or `c`");
     }
 }

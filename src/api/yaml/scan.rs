@@ -165,10 +165,7 @@ impl Scan<'_> {
         match byte {
             b'[' | b'{' => {
                 self.save_key();
-                self.brackets.push(Bracket {
-                    list: byte == b'[',
-                    holds_pair: false,
-                });
+                self.brackets.push(Bracket { list: byte == b'[', holds_pair: false });
                 self.key_allowed = true;
                 self.deeper()?;
                 self.step();
@@ -260,11 +257,7 @@ impl Scan<'_> {
         }
         match self.blocks.last_mut() {
             Some(block) if block.column == self.column => block.holds_list = !block.list,
-            _ => self.blocks.push(Block {
-                column: self.column,
-                list: true,
-                holds_list: false,
-            }),
+            _ => self.blocks.push(Block { column: self.column, list: true, holds_list: false }),
         }
         self.deeper()?;
         self.key = None;
@@ -289,10 +282,7 @@ impl Scan<'_> {
 
     fn value(&mut self) -> Result<Flow, Refusal> {
         if self.brackets.is_empty() {
-            let key = self
-                .key
-                .take()
-                .filter(|key| key.line == self.line && self.at - key.at <= MAX_KEY);
+            let key = self.key.take().filter(|key| key.line == self.line && self.at - key.at <= MAX_KEY);
             if let Some(key) = key {
                 self.mapping_at(key.column)?;
                 self.key_allowed = false;
@@ -312,11 +302,7 @@ impl Scan<'_> {
     fn mapping_at(&mut self, column: usize) -> Result<(), Refusal> {
         match self.blocks.last_mut() {
             Some(block) if block.column >= column => block.holds_list = false,
-            _ => self.blocks.push(Block {
-                column,
-                list: false,
-                holds_list: false,
-            }),
+            _ => self.blocks.push(Block { column, list: false, holds_list: false }),
         }
         self.deeper()
     }
@@ -332,23 +318,13 @@ impl Scan<'_> {
     fn deeper(&mut self) -> Result<(), Refusal> {
         let lists = self.blocks.iter().filter(|block| block.holds_list).count();
         let pairs = self.brackets.iter().filter(|bracket| bracket.holds_pair).count();
-        self.deepest = self
-            .deepest
-            .max(self.blocks.len() + lists + self.brackets.len() + pairs);
-        if self.deepest > MAX_DEPTH {
-            self.refuse(Refused::TooDeep)
-        } else {
-            Ok(())
-        }
+        self.deepest = self.deepest.max(self.blocks.len() + lists + self.brackets.len() + pairs);
+        if self.deepest > MAX_DEPTH { self.refuse(Refused::TooDeep) } else { Ok(()) }
     }
 
     fn save_key(&mut self) {
         if self.key_allowed && self.brackets.is_empty() {
-            self.key = Some(Key {
-                line: self.line,
-                at: self.at,
-                column: self.column,
-            });
+            self.key = Some(Key { line: self.line, at: self.at, column: self.column });
         }
     }
 

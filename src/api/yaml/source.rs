@@ -51,12 +51,7 @@ impl<'a> Source<'a> {
     }
 
     fn unchecked(file: &str, text: &'a str) -> Self {
-        Self {
-            file: escape(file),
-            text,
-            parsed: Cow::Borrowed(text),
-            stand_ins: Vec::new(),
-        }
+        Self { file: escape(file), text, parsed: Cow::Borrowed(text), stand_ins: Vec::new() }
     }
 
     fn check_characters(&self) -> Result<(), Diagnostics> {
@@ -64,18 +59,14 @@ impl<'a> Source<'a> {
         while let Some((at, character)) = characters.next() {
             let (what, hint) = match character {
                 '\r' if characters.peek().is_some_and(|(_, next)| *next == '\n') => continue,
-                '\r' => (
-                    "a carriage return without a line feed",
-                    Some("end lines with LF or CRLF"),
-                ),
+                '\r' => ("a carriage return without a line feed", Some("end lines with LF or CRLF")),
                 '\t' | '\n' | '\u{85}' => continue,
                 '\0' => ("a NUL character", Some("is the file saved as UTF-16?")),
                 '\u{feff}' => ("a byte order mark in the middle", Some("were two files joined?")),
                 '\u{fffe}' | '\u{ffff}' => ("a character that is no text", None),
-                _ if character.is_control() => (
-                    "a control character",
-                    Some("in double quotes it can be written as an escape"),
-                ),
+                _ if character.is_control() => {
+                    ("a control character", Some("in double quotes it can be written as an escape"))
+                }
                 _ => continue,
             };
             let code = u32::from(character);
@@ -129,19 +120,9 @@ impl<'a> Source<'a> {
 
     /// The byte at a line and column, both from 1.
     pub(super) fn at(&self, (line, column): (usize, usize)) -> usize {
-        let start: usize = self
-            .text
-            .split_inclusive('\n')
-            .take(line.saturating_sub(1))
-            .map(str::len)
-            .sum();
+        let start: usize = self.text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
         let rest = self.text.get(start..).unwrap_or_default();
-        start
-            + rest
-                .chars()
-                .take(column.saturating_sub(1))
-                .map(char::len_utf8)
-                .sum::<usize>()
+        start + rest.chars().take(column.saturating_sub(1)).map(char::len_utf8).sum::<usize>()
     }
 
     /// The bytes of the token that begins at `at`, on its line: for the caret, and for what a message repeats.
@@ -160,10 +141,7 @@ impl<'a> Source<'a> {
             }
             Some('[' | '{') => 1,
             _ => {
-                let ends = [": ", " #", ", ", "]", "}"]
-                    .iter()
-                    .filter_map(|end| line.find(end))
-                    .min();
+                let ends = [": ", " #", ", ", "]", "}"].iter().filter_map(|end| line.find(end)).min();
                 ends.unwrap_or_else(|| line.strip_suffix([':', ',']).unwrap_or(line).len())
             }
         };
@@ -186,18 +164,11 @@ impl<'a> Source<'a> {
     /// A diagnostic with its place, path and snippet, and no message yet.
     pub(super) fn diagnostic(&self, place: Range<usize>, path: &str) -> Diagnostic {
         let inside = |at: &usize| self.text.is_char_boundary(*at);
-        let start = (0..=place.start.min(self.text.len()))
-            .rev()
-            .find(inside)
-            .unwrap_or(0);
+        let start = (0..=place.start.min(self.text.len())).rev().find(inside).unwrap_or(0);
         let (before, after) = self.text.split_at(start);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         let line_end = after.find('\n').map_or(self.text.len(), |at| start + at);
-        let line = self
-            .text
-            .get(line_start..line_end)
-            .unwrap_or_default()
-            .trim_end_matches('\r');
+        let line = self.text.get(line_start..line_end).unwrap_or_default().trim_end_matches('\r');
         let number = self.line_of(start);
         let column = 1 + before.get(line_start..).unwrap_or_default().chars().count();
         let path = escape(path);
@@ -229,10 +200,7 @@ fn foreign_encoding(bytes: &[u8]) -> Option<&'static str> {
         (b"\xff\xfe", "UTF-16"),
         (b"\xfe\xff", "UTF-16"),
     ];
-    marks
-        .iter()
-        .find(|(mark, _)| bytes.starts_with(mark))
-        .map(|(_, name)| *name)
+    marks.iter().find(|(mark, _)| bytes.starts_with(mark)).map(|(_, name)| *name)
 }
 
 #[cfg(test)]
@@ -246,27 +214,12 @@ mod tests {
     #[test]
     fn what_is_no_text_is_refused_with_its_place() {
         for (bytes, expected) in [
-            (
-                &b"\xff\xfec\0"[..],
-                "a.yaml: is UTF-16, not UTF-8 (save it as UTF-8)",
-            ),
+            (&b"\xff\xfec\0"[..], "a.yaml: is UTF-16, not UTF-8 (save it as UTF-8)"),
             (b"\xfe\xff\0c", "a.yaml: is UTF-16, not UTF-8 (save it as UTF-8)"),
-            (
-                b"\xff\xfe\0\0c\0\0\0",
-                "a.yaml: is UTF-32, not UTF-8 (save it as UTF-8)",
-            ),
-            (
-                b"\0\0\xfe\xff\0\0\0c",
-                "a.yaml: is UTF-32, not UTF-8 (save it as UTF-8)",
-            ),
-            (
-                b"a: 1\nb: \xe9\n",
-                "a.yaml:2:4: byte 8 is not UTF-8 (save it as UTF-8)",
-            ),
-            (
-                b"a: 1\nb: \0",
-                "a.yaml:2:4: a NUL character (U+0000) at byte 8 (is the file saved as UTF-16?)",
-            ),
+            (b"\xff\xfe\0\0c\0\0\0", "a.yaml: is UTF-32, not UTF-8 (save it as UTF-8)"),
+            (b"\0\0\xfe\xff\0\0\0c", "a.yaml: is UTF-32, not UTF-8 (save it as UTF-8)"),
+            (b"a: 1\nb: \xe9\n", "a.yaml:2:4: byte 8 is not UTF-8 (save it as UTF-8)"),
+            (b"a: 1\nb: \0", "a.yaml:2:4: a NUL character (U+0000) at byte 8 (is the file saved as UTF-16?)"),
             (
                 b"a: \x1b[2J",
                 "a.yaml:1:4: a control character (U+001B) at byte 3 (in double quotes it can be written as an escape)",

@@ -57,11 +57,7 @@ pub(super) fn parse(source: &Source<'_>) -> Result<Node, serde_yaml::Error> {
     // Without aliases, a file of n bytes has at most n + 1 values, and an escape such as `\L` turns two bytes into
     // three. More than that means that something repeats itself.
     let budget = Cell::new(2 * source.parsed().len() + 64);
-    Build {
-        source,
-        budget: &budget,
-    }
-    .deserialize(serde_yaml::Deserializer::from_str(source.parsed()))
+    Build { source, budget: &budget }.deserialize(serde_yaml::Deserializer::from_str(source.parsed()))
 }
 
 #[derive(Clone, Copy)]
@@ -136,11 +132,7 @@ impl<'de> Visitor<'de> for Build<'_> {
     /// A text that stands in the file as it is. Only there can it be told whether it was quoted.
     fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Node, E> {
         let whole = self.source.parsed();
-        let before = text
-            .as_ptr()
-            .addr()
-            .wrapping_sub(whole.as_ptr().addr())
-            .wrapping_sub(1);
+        let before = text.as_ptr().addr().wrapping_sub(whole.as_ptr().addr()).wrapping_sub(1);
         let quoted = matches!(whole.as_bytes().get(before), Some(b'"' | b'\''));
         if !quoted && reads_as_number(text) {
             return Ok(Node::Number(None));
@@ -175,9 +167,7 @@ fn reads_as_number(text: &str) -> bool {
 
 /// The first byte of what stands at `path`, in the text that the parser was given.
 pub(super) fn locate(source: &Source<'_>, path: &[Step]) -> Option<usize> {
-    let error = Walk(path)
-        .deserialize(serde_yaml::Deserializer::from_str(source.parsed()))
-        .err()?;
+    let error = Walk(path).deserialize(serde_yaml::Deserializer::from_str(source.parsed())).err()?;
     error.location().map(|location| location.index())
 }
 
@@ -186,11 +176,7 @@ struct Walk<'a>(&'a [Step]);
 impl<'de> DeserializeSeed<'de> for Walk<'_> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        if self.0.is_empty() {
-            from.deserialize_any(Here)
-        } else {
-            from.deserialize_any(self)
-        }
+        if self.0.is_empty() { from.deserialize_any(Here) } else { from.deserialize_any(self) }
     }
 }
 
@@ -258,10 +244,7 @@ mod tests {
             (&[Step::Value(1), Step::Item(0)], "x"),
             (&[Step::Value(1), Step::Item(1), Step::Key(0)], "d: ~"),
             (&[Step::Value(1), Step::Item(1), Step::Value(0)], "~"),
-            (
-                &[Step::Value(1), Step::Item(1), Step::Value(1), Step::Item(0)],
-                "f]",
-            ),
+            (&[Step::Value(1), Step::Item(1), Step::Value(1), Step::Item(0)], "f]"),
             (&[Step::Key(2)], "g:"),
         ] {
             let at = locate(&source, path).unwrap();
@@ -271,9 +254,7 @@ mod tests {
 
     #[test]
     fn doubled_keys_stay_two_entries() {
-        let Ok(Node::Map(entries)) = parse(&source("a: 1\na: 2\n")) else {
-            panic!()
-        };
+        let Ok(Node::Map(entries)) = parse(&source("a: 1\na: 2\n")) else { panic!() };
         assert_eq!(entries.len(), 2);
     }
 

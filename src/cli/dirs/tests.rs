@@ -4,23 +4,14 @@ fn environment(uid: u32, variables: &[(&'static str, &str)]) -> Environment {
     Environment {
         uid,
         home: Some("/home/alice".into()),
-        variables: variables
-            .iter()
-            .map(|(name, value)| (*name, OsString::from(value)))
-            .collect(),
+        variables: variables.iter().map(|(name, value)| (*name, OsString::from(value))).collect(),
     }
 }
 
 fn shown(directories: &Directories) -> String {
-    [
-        &directories.config,
-        &directories.sessions,
-        &directories.runtime,
-        &directories.state,
-        &directories.log,
-    ]
-    .map(|path| path.display().to_string())
-    .join("\n")
+    [&directories.config, &directories.sessions, &directories.runtime, &directories.state, &directories.log]
+        .map(|path| path.display().to_string())
+        .join("\n")
 }
 
 fn sockets(places: &Places, environment: &Environment) -> Vec<String> {
@@ -62,11 +53,7 @@ fn a_user_without_xdg_variables_gets_the_standard_places() {
 fn xdg_variables_are_followed_unless_they_are_relative() {
     let there = environment(
         1000,
-        &[
-            ("XDG_CONFIG_HOME", "/c"),
-            ("XDG_STATE_HOME", "relative"),
-            ("XDG_RUNTIME_DIR", "/run/user/1000"),
-        ],
+        &[("XDG_CONFIG_HOME", "/c"), ("XDG_STATE_HOME", "relative"), ("XDG_RUNTIME_DIR", "/run/user/1000")],
     );
     let (_, directories) = Places::default().for_daemon(&there).unwrap();
     insta::assert_snapshot!(shown(&directories), @r"
@@ -105,45 +92,19 @@ fn a_flag_wins_over_systemd_and_systemd_over_the_table() {
 
 #[test]
 fn systemds_variables_of_another_unit_do_not_mislead_a_client() {
-    let other = environment(
-        1000,
-        &[
-            ("RUNTIME_DIRECTORY", "/run/backup"),
-            ("XDG_RUNTIME_DIR", "/run/user/1000"),
-        ],
-    );
-    assert_eq!(
-        sockets(&Places::default(), &other),
-        ["/run/user/1000/atm/atm.sock", "/run/atm/atm.sock"]
-    );
+    let other =
+        environment(1000, &[("RUNTIME_DIRECTORY", "/run/backup"), ("XDG_RUNTIME_DIR", "/run/user/1000")]);
+    assert_eq!(sockets(&Places::default(), &other), ["/run/user/1000/atm/atm.sock", "/run/atm/atm.sock"]);
 }
 
 #[test]
 fn a_client_finds_the_socket_by_flag_variable_mode_and_both_tables() {
     let plain = environment(1000, &[("XDG_RUNTIME_DIR", "/run/user/1000")]);
-    let inside = environment(
-        1000,
-        &[
-            ("XDG_RUNTIME_DIR", "/run/user/1000"),
-            ("ATM_SOCKET", "/x/atm.sock"),
-        ],
-    );
-    let socket = Places {
-        socket: Some("/flag.sock".into()),
-        ..Places::default()
-    };
-    let runtime = Places {
-        runtime_dir: Some("/r".into()),
-        ..Places::default()
-    };
-    let system = Places {
-        system: true,
-        ..Places::default()
-    };
-    let user = Places {
-        user: true,
-        ..Places::default()
-    };
+    let inside = environment(1000, &[("XDG_RUNTIME_DIR", "/run/user/1000"), ("ATM_SOCKET", "/x/atm.sock")]);
+    let socket = Places { socket: Some("/flag.sock".into()), ..Places::default() };
+    let runtime = Places { runtime_dir: Some("/r".into()), ..Places::default() };
+    let system = Places { system: true, ..Places::default() };
+    let user = Places { user: true, ..Places::default() };
 
     assert_eq!(sockets(&socket, &inside), ["/flag.sock"]);
     assert_eq!(sockets(&runtime, &inside), ["/r/atm.sock"]);
@@ -174,17 +135,9 @@ fn a_named_socket_in_a_known_place_means_that_mode() {
 
 #[test]
 fn without_a_home_the_machines_daemon_can_still_be_meant() {
-    let homeless = Environment {
-        uid: 1000,
-        ..Environment::default()
-    };
+    let homeless = Environment { uid: 1000, ..Environment::default() };
     assert_eq!(sockets(&Places::default(), &homeless), ["/run/atm/atm.sock"]);
-    let error = Places {
-        user: true,
-        ..Places::default()
-    }
-    .for_client(&homeless)
-    .unwrap_err();
+    let error = Places { user: true, ..Places::default() }.for_client(&homeless).unwrap_err();
     assert_eq!(error.kind, super::super::error::Kind::Failed);
     assert!(error.hint.is_some());
 }

@@ -12,12 +12,8 @@ fn session(text: &str) -> SessionView {
         "status": {"phase": word(), "reason": word(), "restarts": 0},
     });
     let mut session: SessionView = serde_json::from_value(json).unwrap();
-    let run: RunId = format!(
-        "0190aaaa-0000-7000-8000-00000000000{}",
-        words.next().unwrap_or("1")
-    )
-    .parse()
-    .unwrap();
+    let run: RunId =
+        format!("0190aaaa-0000-7000-8000-00000000000{}", words.next().unwrap_or("1")).parse().unwrap();
     session.run_id = Some(run);
     session
 }
@@ -58,11 +54,7 @@ fn a_start_ends_with_a_process_or_with_the_reason_why_not() {
             ("Pending InvalidSpec", "Pending InvalidSpec", "fails 4"),
             ("Suspended Suspended", "Suspended Suspended", "fails 1"),
             ("Succeeded Completed", "Succeeded Completed", "waits"),
-            (
-                "Succeeded Completed",
-                "Succeeded Completed 2",
-                "ran and succeeded",
-            ),
+            ("Succeeded Completed", "Succeeded Completed 2", "ran and succeeded"),
             ("Running Started", "Suspended Stopped", "fails 1"),
             ("Running Started", "Stopping ClientStop", "waits"),
             ("Evicted IdleTimeout", "Evicted IdleTimeout", "waits"),
@@ -118,11 +110,7 @@ fn suspend_and_resume_wait_for_the_phase_to_change() {
         resumed,
         &[
             ("Suspended Suspended", "Suspended Suspended", "waits"),
-            (
-                "Suspended Suspended",
-                "Suspended Stopped",
-                "resumed, and stays stopped: `atm start a` runs it",
-            ),
+            ("Suspended Suspended", "Suspended Stopped", "resumed, and stays stopped: `atm start a` runs it"),
             ("Suspended Suspended", "Pending Starting", "waits"),
             ("Suspended Suspended", "Running Started", "running"),
             ("Suspended Suspended", "Pending MaxSessions", "fails 75"),
@@ -139,9 +127,7 @@ fn suspend_and_resume_wait_for_the_phase_to_change() {
 fn a_failed_start_says_why_and_what_to_do_next() {
     let mut now = session("Failed CannotStart 2");
     now.status.message = "no such file: `claud` was not found in PATH=/bin".into();
-    let Failed(error) = started(&session("Suspended Stopped"), &now) else {
-        panic!("it failed")
-    };
+    let Failed(error) = started(&session("Suspended Stopped"), &now) else { panic!("it failed") };
     insta::assert_snapshot!(error.render(str::to_owned), @r"
     error: `a` is not running: Failed, CannotStart: no such file: `claud` was not found in PATH=/bin
     hint: see `atm describe a` and `atm logs a`

@@ -13,6 +13,7 @@ use crate::{
             InitializeParams, InitializeResult, KillParams, ListResult, NameParams, NamesParams, PlanResult,
             PlanStep, RpcRequest, VerbResult,
         },
+        diagnose::Diagnostics,
         event::Event,
         name::SessionName,
     },
@@ -72,6 +73,9 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 /// A snapshot, and the names that are in it.
 type Snapshot = (Value, BTreeSet<SessionName>);
 
+/// Makes a snapshot, once changes are being collected: so none falls between the two.
+type MakeSnapshot<K> = Box<dyn FnOnce(&Daemon<K>) -> io::Result<Snapshot>>;
+
 /// What a method came to.
 pub enum Outcome<K> {
     /// An answer, and nothing more.
@@ -80,8 +84,8 @@ pub enum Outcome<K> {
     Watch {
         /// Which; empty: all.
         names: BTreeSet<SessionName>,
-        /// Makes the answer, once changes are being collected.
-        snapshot: Box<dyn FnOnce(&Daemon<K>) -> io::Result<Snapshot>>,
+        /// Makes the answer.
+        snapshot: MakeSnapshot<K>,
     },
     /// An answer, and from now on every event of these sessions.
     Events {
@@ -127,7 +131,7 @@ pub async fn call<K: Keepers + 'static>(
         "resume" => verb(daemon, peer, Verb::Resume, &params::<NameParams>(request)?.name).await?,
         "kill" => kill(daemon, peer, &params(request)?).await?,
         "cleanup" => cleanup(daemon, peer, &params(request)?)?,
-        "config" => config(daemon)?,
+        "config" => config(daemon, peer)?,
         "health" => {
             let world = daemon.store.look();
             let facts = Facts {
@@ -147,7 +151,8 @@ pub async fn call<K: Keepers + 'static>(
 }
 
 fn params<T: DeserializeOwned>(request: &RpcRequest) -> Result<T, Failure> {
-    let params = if request.params.is_null() { Value::Object(serde_json::Map::new()) } else { request.params.clone() };
+    let params =
+        if request.params.is_null() { Value::Object(serde_json::Map::new()) } else { request.params.clone() };
     serde_json::from_value(params).map_err(|error| {
         let message = format!("wrong parameters for `{}`: {error}", request.method.escape_debug());
         Failure::new(ErrorKind::InvalidRequest, message)
@@ -227,7 +232,8 @@ fn events<K: Keepers>(daemon: &Daemon<K>, peer: Peer, params: EventsParams) -> R
     let kept = daemon.events.after(0);
     let after = kept.last().map_or(0, |event| event.id);
     let heard = kept.iter().filter(|event| may_hear(daemon, peer, &names, event));
-    let value = serde_json::to_value(EventsResult { events: heard.map(|event| (**event).clone()).collect() })?;
+    let value =
+        serde_json::to_value(EventsResult { events: heard.map(|event| (**event).clone()).collect() })?;
     Ok(if params.watch { Outcome::Events { names, after, value } } else { Outcome::Value(value) })
 }
 
@@ -238,7 +244,9 @@ fn plan<K: Keepers>(daemon: &Daemon<K>, peer: Peer) -> Result<Value, Failure> {
     let decisions = crate::plan::fleet::decide(plans, &world.config, &world.mode, now);
     let mut steps = Vec::new();
     for (name, verdict) in &decisions.verdicts {
-        let Some(entry) = world.sessions.get(name).filter(|entry| peer.viewer.may_see(entry)) else { continue };
+        let Some(entry) = world.sessions.get(name).filter(|entry| peer.viewer.may_see(entry)) else {
+            continue;
+        };
         let step = session::step(&entry.plan, verdict, now);
         let (action, why, next) = status::explain(&entry.plan, verdict, &step, now);
         steps.push(PlanStep {
@@ -299,13 +307,15 @@ fn cleanup<K: Keepers>(daemon: &Daemon<K>, peer: Peer, params: &CleanupParams) -
     Ok(Value::Object(serde_json::Map::new()))
 }
 
-fn config<K: Keepers>(daemon: &Daemon<K>) -> Result<Value, Failure> {
+fn config<K: Keepers>(daemon: &Daemon<K>, peer: Peer) -> Result<Value, Failure> {
     let world = daemon.store.look();
-    to_value(&ConfigResult {
-        config: (*world.config).clone(),
-        file: world.config_file.clone(),
-        error: world.config_error.clone(),
-    })
+    let mut config = (*world.config).clone();
+    let mut error = world.config_error.clone();
+    if !peer.viewer.privileged {
+        config.env.values_mut().for_each(|value| view::HIDDEN.clone_into(value));
+        error = error.map(Diagnostics::without_source);
+    }
+    to_value(&ConfigResult { config, file: world.config_file.clone(), error })
 }
 
 fn to_value(value: &impl Serialize) -> Result<Value, Failure> {

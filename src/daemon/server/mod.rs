@@ -18,10 +18,7 @@ use std::{
 use tokio::net::{UnixListener, UnixStream};
 
 use super::{core::Daemon, keepers::Keepers, view::Viewer};
-use crate::{
-    api::cause::Actor,
-    host::files,
-};
+use crate::{api::cause::Actor, host::files};
 
 /// Connections at once. More wait in the kernel's queue, and are refused by it when that is full.
 const MAX_CONNECTIONS: u32 = 512;

@@ -27,14 +27,7 @@ pub(super) struct Entry<S> {
 
 impl<S> Default for Entry<S> {
     fn default() -> Self {
-        Self {
-            files: [None, None],
-            force: None,
-            known: false,
-            lost: None,
-            both_since: None,
-            error: None,
-        }
+        Self { files: [None, None], force: None, known: false, lost: None, both_since: None, error: None }
     }
 }
 
@@ -54,13 +47,7 @@ pub(super) struct File<S> {
 
 impl<S> Default for File<S> {
     fn default() -> Self {
-        Self {
-            here: false,
-            owner: None,
-            believed: None,
-            looks: Looks::default(),
-            listed: 0,
-        }
+        Self { here: false, owner: None, believed: None, looks: Looks::default(), listed: 0 }
     }
 }
 
@@ -76,10 +63,7 @@ pub(super) struct Believed<S> {
 #[derive(Debug)]
 pub(super) enum Content<S> {
     /// A spec; the body until it was told.
-    Good {
-        digest: Digest,
-        body: Option<Box<(S, String)>>,
-    },
+    Good { digest: Digest, body: Option<Box<(S, String)>> },
     /// None.
     Bad(Diagnostics),
 }
@@ -223,10 +207,7 @@ impl<S> Entry<S> {
     /// Forgets files that are not there and of which nothing is expected.
     pub fn sweep(&mut self, now: Moment) {
         for slot in &mut self.files {
-            if slot
-                .as_ref()
-                .is_some_and(|file| !file.here && file.looks.is_idle(now))
-            {
+            if slot.as_ref().is_some_and(|file| !file.here && file.looks.is_idle(now)) {
                 *slot = None;
             }
         }

@@ -78,9 +78,7 @@ impl Rules {
         }
         if file.is_writable_by_others() {
             let mode = file.mode & 0o7777;
-            return Some(format!(
-                "others than its owner may write it (mode {mode:04o}): `chmod go-w` it"
-            ));
+            return Some(format!("others than its owner may write it (mode {mode:04o}): `chmod go-w` it"));
         }
         if file.links > 1 && shared {
             return Some(
@@ -121,10 +119,7 @@ pub fn text_of(bytes: Result<Vec<u8>, Obstacle>, file: &Path) -> Result<String, 
         || bytes.starts_with(&[0xfe, 0xff])
         || bytes.starts_with(&[0, 0, 0xfe, 0xff])
     {
-        return Err(Diagnostics::whole(
-            shown(file),
-            "the file is UTF-16 or UTF-32: save it as UTF-8",
-        ));
+        return Err(Diagnostics::whole(shown(file), "the file is UTF-16 or UTF-32: save it as UTF-8"));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
@@ -138,10 +133,7 @@ pub fn text_of(bytes: Result<Vec<u8>, Obstacle>, file: &Path) -> Result<String, 
 /// Parses, and survives a parser that panics: one file must not end the reading of all others.
 pub fn parse_with<T>(parse: impl FnOnce() -> Result<T, Diagnostics>, file: &Path) -> Result<T, Diagnostics> {
     catch_unwind(AssertUnwindSafe(parse)).unwrap_or_else(|_| {
-        Err(Diagnostics::whole(
-            shown(file),
-            "atm failed while reading this file; this is a bug of atm",
-        ))
+        Err(Diagnostics::whole(shown(file), "atm failed while reading this file; this is a bug of atm"))
     })
 }
 
@@ -150,12 +142,7 @@ pub fn print_of(stamp: Option<&Stamp>, bytes: &Result<Vec<u8>, Obstacle>) -> Pri
     let mut hash = Sha256::new();
     if let Some(stamp) = stamp {
         let file = stamp.file();
-        for owner in [
-            stamp.own.uid,
-            file.uid,
-            file.mode & 0o7777,
-            u32::from(file.links > 1),
-        ] {
+        for owner in [stamp.own.uid, file.uid, file.mode & 0o7777, u32::from(file.links > 1)] {
             hash.update(owner.to_le_bytes());
         }
         hash.update([u8::from(stamp.own.is_link())]);

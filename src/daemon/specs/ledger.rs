@@ -202,31 +202,17 @@ impl<S: Document> Ledger<S> {
             Place::Unlooked | Place::Lost => None,
         };
         let list = self.list_at;
-        let read = self
-            .agenda
-            .first()
-            .map(|(at, _)| *at)
-            .filter(|_| directory.is_some());
+        let read = self.agenda.first().map(|(at, _)| *at).filter(|_| directory.is_some());
         // The earlier date first: neither a storm of events nor one of listings starves the other.
         if list.is_some_and(|list| list <= now && read.is_none_or(|read| list <= read)) {
             return Step::List;
         }
         if let Some(directory) = directory {
-            let due = read
-                .filter(|at| *at <= now)
-                .and_then(|_| self.agenda.pop_first())
-                .map(|(_, key)| key);
+            let due = read.filter(|at| *at <= now).and_then(|_| self.agenda.pop_first()).map(|(_, key)| key);
             if let Some(key) = due.or_else(|| self.next_audited()) {
-                let looks = self
-                    .entries
-                    .get_mut(&key.name)
-                    .and_then(|entry| entry.file_mut(key.suffix));
+                let looks = self.entries.get_mut(&key.name).and_then(|entry| entry.file_mut(key.suffix));
                 let hear_first = looks.is_some_and(|file| file.looks.begin(now));
-                return Step::Read {
-                    key,
-                    directory,
-                    hear_first,
-                };
+                return Step::Read { key, directory, hear_first };
             }
         }
         let mut until = [list, read].into_iter().flatten().min();
@@ -251,18 +237,10 @@ impl<S: Document> Ledger<S> {
             let key = self
                 .entries
                 .range((from.cloned(), Bound::Unbounded))
-                .flat_map(|(name, _)| {
-                    Suffix::ALL.map(|suffix| FileKey {
-                        name: name.clone(),
-                        suffix,
-                    })
-                })
+                .flat_map(|(name, _)| Suffix::ALL.map(|suffix| FileKey { name: name.clone(), suffix }))
                 .find(|key| !matches!(&after, Bound::Excluded(last) if key <= last))?;
             after = Bound::Excluded(key.clone());
-            let file = self
-                .entries
-                .get(&key.name)
-                .and_then(|entry| entry.file(key.suffix));
+            let file = self.entries.get(&key.name).and_then(|entry| entry.file(key.suffix));
             if file.is_some_and(|file| file.here && file.looks.due().is_none()) {
                 self.audit = Some(after);
                 return Some(key);
@@ -353,36 +331,20 @@ impl<S: Document> Ledger<S> {
             Sight::Present { stamp, bytes, torn } => {
                 file.appear(stamp.as_ref());
                 let print = print_of(stamp.as_ref(), &bytes);
-                let unchanged = file
-                    .believed
-                    .as_ref()
-                    .is_some_and(|believed| believed.print == print);
-                if !file.looks.found(
-                    Seen {
-                        stamp: stamp.as_ref(),
-                        print,
-                        torn,
-                    },
-                    unchanged,
-                    now,
-                ) {
+                let unchanged = file.believed.as_ref().is_some_and(|believed| believed.print == print);
+                if !file.looks.found(Seen { stamp: stamp.as_ref(), print, torn }, unchanged, now) {
                     return false;
                 }
                 match &mut file.believed {
                     Some(believed) if unchanged => believed.stamp = stamp,
                     believed => {
                         let content = match rules.judge::<S>(stamp.as_ref(), bytes, shared, &path) {
-                            Ok((spec, text)) => Content::Good {
-                                digest: spec.digest(),
-                                body: Some(Box::new((spec, text))),
-                            },
+                            Ok((spec, text)) => {
+                                Content::Good { digest: spec.digest(), body: Some(Box::new((spec, text))) }
+                            }
                             Err(error) => Content::Bad(error),
                         };
-                        *believed = Some(Believed {
-                            stamp,
-                            print,
-                            content,
-                        });
+                        *believed = Some(Believed { stamp, print, content });
                     }
                 }
                 true
@@ -415,13 +377,7 @@ impl<S: Document> Ledger<S> {
 
     /// Where a file of this name is.
     pub(super) fn path(&self, name: &SessionName, suffix: Suffix) -> PathBuf {
-        self.directory.join(
-            FileKey {
-                name: name.clone(),
-                suffix,
-            }
-            .to_string(),
-        )
+        self.directory.join(FileKey { name: name.clone(), suffix }.to_string())
     }
 
     /// The directory's path.
@@ -444,11 +400,7 @@ impl<S: Document> Ledger<S> {
 
     /// Changes one file, and keeps the agenda in step with its looks.
     pub(super) fn with_looks<T>(&mut self, key: &FileKey, change: impl FnOnce(&mut File<S>) -> T) -> T {
-        let file = self
-            .entries
-            .entry(key.name.clone())
-            .or_default()
-            .file_or_new(key.suffix);
+        let file = self.entries.entry(key.name.clone()).or_default().file_or_new(key.suffix);
         let before = file.looks.due();
         let result = change(file);
         let after = file.looks.due();

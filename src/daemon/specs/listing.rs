@@ -28,20 +28,15 @@ impl<S: Document> Ledger<S> {
                     && now.since(since) >= CONFIRM
                 {
                     self.accepting = None;
-                    let known = self
-                        .entries
-                        .iter()
-                        .filter(|(_, entry)| entry.known || entry.force.is_some());
+                    let known = self.entries.iter().filter(|(_, entry)| entry.known || entry.force.is_some());
                     let names: Vec<_> = known.map(|(name, _)| name.clone()).collect();
-                    names.iter().for_each(|name| self.remove(name, now));
+                    for name in &names {
+                        self.remove(name, now);
+                    }
                 }
             }
             Listing::Unreadable(why) => self.lose_unknown(Unavailable::Unreadable(why), now),
-            Listing::Here {
-                directory,
-                files,
-                odd,
-            } => match self.rules.refuse_directory(&directory) {
+            Listing::Here { directory, files, odd } => match self.rules.refuse_directory(&directory) {
                 Some(why) => self.lose_unknown(Unavailable::Refused(why), now),
                 None => self.take_listing(directory, files, odd, now),
             },
@@ -70,11 +65,7 @@ impl<S: Document> Ledger<S> {
             self.with_looks(&key, |file| {
                 file.listed = number;
                 file.appear(stamp.as_ref());
-                if file
-                    .believed
-                    .as_ref()
-                    .is_some_and(|believed| believed.stamp == stamp)
-                {
+                if file.believed.as_ref().is_some_and(|believed| believed.stamp == stamp) {
                     return;
                 }
                 if at_start && quiet.is_some_and(|quiet| quiet >= QUIET_AT_START) {
@@ -144,9 +135,7 @@ impl<S: Document> Ledger<S> {
                 Vec::new()
             } else {
                 let gone = |name: &&SessionName| {
-                    self.entries
-                        .get(*name)
-                        .is_some_and(|entry| entry.force.is_some() && !entry.is_here())
+                    self.entries.get(*name).is_some_and(|entry| entry.force.is_some() && !entry.is_here())
                 };
                 self.live.iter().filter(gone).cloned().collect()
             };
@@ -154,9 +143,7 @@ impl<S: Document> Ledger<S> {
             self.place = Place::Ours(directory);
             self.recorded = Some(directory.id);
             if self.unavailable.take().is_some() || moved {
-                self.tell(Change::Available {
-                    identity: directory.id,
-                });
+                self.tell(Change::Available { identity: directory.id });
             }
         } else {
             self.place = Place::Other(directory);

@@ -20,6 +20,10 @@ pub const STABLE: Duration = Duration::from_millis(100);
 /// some writers keep their file open for ever.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
+/// An empty file is looked at again only after this time: it is what a writer makes first, and a loaded file
+/// system takes its time from a truncation to the event that tells it. Nobody is in a hurry for its error.
+pub const EMPTY: Duration = Duration::from_millis(500);
+
 /// What an event says about one name. Events about one name may be folded together with [`Hint::then`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hint {
@@ -48,10 +52,7 @@ pub enum What {
 
 impl From<What> for Hint {
     fn from(what: What) -> Self {
-        Self {
-            what,
-            wrote: what == What::Written,
-        }
+        Self { what, wrote: what == What::Written }
     }
 }
 
@@ -59,15 +60,8 @@ impl Hint {
     /// This, and then `later`.
     #[must_use]
     pub fn then(self, later: Self) -> Self {
-        let what = if later.what == What::Attributes {
-            self.what
-        } else {
-            later.what
-        };
-        Self {
-            what,
-            wrote: self.wrote || later.wrote,
-        }
+        let what = if later.what == What::Attributes { self.what } else { later.what };
+        Self { what, wrote: self.wrote || later.wrote }
     }
 }
 
@@ -162,11 +156,7 @@ impl Looks {
     /// A listing saw a stamp other than the believed one.
     pub fn suspect(&mut self, stamp: Option<&Stamp>, now: Moment) {
         if self.due.is_none() {
-            self.first = Some(Box::new(First {
-                stamp: stamp.cloned(),
-                print: None,
-                at: now,
-            }));
+            self.first = Some(Box::new(First { stamp: stamp.cloned(), print: None, at: now }));
             self.due = later(now, STABLE, Trust::None);
         }
     }
@@ -216,16 +206,13 @@ impl Looks {
                 return true;
             }
             match (trust, file) {
+                // The next writer truncates first, and its event may be long in coming: see EMPTY.
+                (Trust::Done { closed: true }, Some(file)) if file.size == 0 => {}
                 (Trust::Done { .. }, _) | (Trust::New, None) => return self.believed(),
                 (Trust::New, Some(file)) => {
                     let linked = file.links > 1 || seen.stamp.is_some_and(|stamp| stamp.own.is_link());
                     if linked || !file.is_file() {
                         return self.believed();
-                    }
-                    if file.size == 0 && self.due.is_none() {
-                        // Created, and not written yet.
-                        self.due = later(now, PATIENCE, Trust::None);
-                        return false;
                     }
                 }
                 (Trust::None, _) => {}
@@ -238,13 +225,10 @@ impl Looks {
                 return self.believed();
             }
         }
-        self.first = Some(Box::new(First {
-            stamp: seen.stamp.cloned(),
-            print: Some(seen.print),
-            at: now,
-        }));
+        self.first = Some(Box::new(First { stamp: seen.stamp.cloned(), print: Some(seen.print), at: now }));
         if self.due.is_none() {
-            self.due = later(now, STABLE, Trust::None);
+            let wait = if file.is_some_and(|file| file.size == 0) { EMPTY } else { STABLE };
+            self.due = later(now, wait, Trust::None);
         }
         false
     }

@@ -165,7 +165,7 @@ pub enum Notice {
     /// A file looks like a spec and is none, by its name. Free of control characters.
     OddName(String),
     /// So many specs of live sessions vanished at once that it may be a mistake: `missing` of `live`. They are
-    /// removed if they are still gone after [`removal::BRAKE_LISTINGS`] listings.
+    /// removed if they are still gone after `removal::BRAKE_LISTINGS` listings.
     Braked {
         /// Live sessions without a spec.
         missing: usize,
@@ -194,7 +194,9 @@ impl fmt::Display for Notice {
             ),
             Self::Blind(why) => write!(f, "no inotify ({why}): the spec directory is listed each second"),
             Self::Sighted => f.write_str("inotify works again"),
-            Self::Forgotten { name } => write!(f, "the last good spec that was kept for {name} cannot be read"),
+            Self::Forgotten { name } => {
+                write!(f, "the last good spec that was kept for {name} cannot be read")
+            }
         }
     }
 }

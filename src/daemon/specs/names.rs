@@ -26,6 +26,7 @@ impl Suffix {
     }
 
     /// The one that this is not.
+    #[must_use]
     pub const fn other(self) -> Self {
         match self {
             Self::Yaml => Self::Yml,
@@ -76,9 +77,7 @@ impl FileName {
     /// Judges one name.
     pub fn of(name: &OsStr) -> Self {
         let bytes = name.as_bytes();
-        let Some(suffix) = Suffix::ALL
-            .into_iter()
-            .find(|suffix| bytes.ends_with(suffix.as_str().as_bytes()))
+        let Some(suffix) = Suffix::ALL.into_iter().find(|suffix| bytes.ends_with(suffix.as_str().as_bytes()))
         else {
             return Self::Foreign;
         };
@@ -177,10 +176,7 @@ mod tests {
         ] {
             match of(file) {
                 FileName::Odd(text) => {
-                    assert!(
-                        !text.chars().any(|c| c.is_control() || c == '\u{202e}'),
-                        "{text:?}"
-                    );
+                    assert!(!text.chars().any(|c| c.is_control() || c == '\u{202e}'), "{text:?}");
                 }
                 other => panic!("{file:?}: {other:?}"),
             }

@@ -26,11 +26,7 @@ pub const fn is_many(missing: usize, live: usize) -> bool {
 impl Lost {
     /// First missed now, by a look at the file or by a listing.
     pub fn at(now: Moment) -> Self {
-        Self {
-            first: now,
-            listings: 0,
-            counted: now,
-        }
+        Self { first: now, listings: 0, counted: now }
     }
 
     fn count_listing(&mut self, now: Moment) {

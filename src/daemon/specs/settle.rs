@@ -24,33 +24,16 @@ impl<S: Document> Ledger<S> {
         let Some(force) = entry.force.as_mut() else { return };
         let Some(text) = force.untold.take() else { return };
         let (suffix, owner) = (force.suffix, force.owner);
-        let file = self.directory.join(
-            FileKey {
-                name: name.clone(),
-                suffix,
-            }
-            .to_string(),
-        );
+        let file = self.directory.join(FileKey { name: name.clone(), suffix }.to_string());
         let name = name.clone();
-        match parse_with(|| S::parse(&text, &file), &file) {
-            Ok(spec) => {
-                force.digest = spec.digest();
-                let text = text.into_string();
-                self.tell(Change::Good {
-                    name,
-                    spec,
-                    text,
-                    file,
-                    owner,
-                    remembered: true,
-                });
-            }
+        let Ok(spec) = parse_with(|| S::parse(&text, &file), &file) else {
             // Written by another version of atm, perhaps. The file, when it is good, will do.
-            Err(_) => {
-                entry.force = None;
-                self.tell(Change::Notice(Notice::Forgotten { name }));
-            }
-        }
+            entry.force = None;
+            return self.tell(Change::Notice(Notice::Forgotten { name }));
+        };
+        force.digest = spec.digest();
+        let text = text.into_string();
+        self.tell(Change::Good { name, spec, text, file, owner, remembered: true });
     }
 
     /// Brings what the loop knows of one name in line with what was last seen of it.
@@ -107,10 +90,7 @@ impl<S: Document> Ledger<S> {
         let told = force.is_some_and(|force| force.untold.is_none());
         let in_force = force.map(|force| (force.digest.clone(), force.owner));
         let spoken = entry.file_mut(suffix)?;
-        let owner = spoken
-            .owner
-            .or(in_force.as_ref().map(|(_, owner)| *owner))
-            .unwrap_or(self.rules.uid);
+        let owner = spoken.owner.or(in_force.as_ref().map(|(_, owner)| *owner)).unwrap_or(self.rules.uid);
         let (digest, body) = match &mut spoken.believed.as_mut()?.content {
             Content::Good { digest, body } => (digest, body),
             Content::Bad(error) => {
@@ -125,39 +105,20 @@ impl<S: Document> Ledger<S> {
             if let Some(force) = entry.force.as_mut()
                 && std::mem::take(&mut force.moved)
             {
-                self.tell(Change::Rebound {
-                    name: name.clone(),
-                    file,
-                });
+                self.tell(Change::Rebound { name: name.clone(), file });
             }
         } else if held && !same && in_force.is_some() {
             self.remember(name);
         } else if let Some(body) = body.take() {
             let (spec, text) = *body;
             let digest = digest.clone();
-            entry.force = Some(Force {
-                suffix,
-                owner,
-                digest,
-                untold: None,
-                moved: false,
-            });
+            entry.force = Some(Force { suffix, owner, digest, untold: None, moved: false });
             entry.known = true;
-            self.tell(Change::Good {
-                name: name.clone(),
-                spec,
-                text,
-                file,
-                owner,
-                remembered: false,
-            });
+            self.tell(Change::Good { name: name.clone(), spec, text, file, owner, remembered: false });
         } else {
             // It was told before, and another one since: read it again.
             spoken.believed = None;
-            let key = FileKey {
-                name: name.clone(),
-                suffix,
-            };
+            let key = FileKey { name: name.clone(), suffix };
             self.with_looks(&key, |file| file.looks.believe(now));
             return None;
         }
@@ -176,10 +137,7 @@ impl<S: Document> Ledger<S> {
         let since = *entry.both_since.get_or_insert(now);
         if now.since(since) < STABLE {
             // A look at the one in force tells whether it is still there.
-            let key = FileKey {
-                name: name.clone(),
-                suffix,
-            };
+            let key = FileKey { name: name.clone(), suffix };
             self.with_looks(&key, |file| file.looks.look_at(since.checked_add(STABLE)));
             return Vec::new();
         }
@@ -196,10 +154,7 @@ impl<S: Document> Ledger<S> {
         let Some(entry) = self.entries.get_mut(name) else {
             return;
         };
-        let owner = entry
-            .file(suffix)
-            .and_then(|file| file.owner)
-            .unwrap_or(self.rules.uid);
+        let owner = entry.file(suffix).and_then(|file| file.owner).unwrap_or(self.rules.uid);
         if wrong.is_empty() {
             if entry.error.take().is_some() {
                 self.tell(Change::Cleared { name: name.clone() });
@@ -208,12 +163,7 @@ impl<S: Document> Ledger<S> {
             let error = Diagnostics(wrong);
             entry.error = Some(Box::new(error.clone()));
             entry.known = true;
-            self.tell(Change::Bad {
-                name: name.clone(),
-                file,
-                owner,
-                error,
-            });
+            self.tell(Change::Bad { name: name.clone(), file, owner, error });
         }
     }
 }

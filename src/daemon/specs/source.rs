@@ -43,6 +43,9 @@ const WATCH_RETRY: Duration = Duration::from_secs(60);
 /// A directory that moves while it is being watched is followed so often; then the next look follows it.
 const WATCH_TRIES: usize = 3;
 
+/// So many files are read before what was read is handed in.
+const UNHEARD: usize = 64;
+
 /// Everything that the thread tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Update<S = WrittenSpec, C = Config> {
@@ -159,6 +162,15 @@ struct Source<S, C> {
     inotify: bool,
     /// inotify was not to be had; not tried again before.
     blind_until: Option<Moment>,
+    /// Read after a close, and not handed in before the events of before the read are heard.
+    unheard: Vec<(FileKey, Option<Sight>)>,
+}
+
+/// Whether a step was the last for now.
+enum Work {
+    More,
+    /// Nothing to do until then, or until something happens.
+    Done(Option<Moment>),
 }
 
 /// Whether to go on.
@@ -189,6 +201,7 @@ impl<S: Document, C: Clone + PartialEq> Source<S, C> {
             busy_since,
             inotify,
             blind_until: None,
+            unheard: Vec::new(),
         }
     }
 
@@ -207,10 +220,7 @@ impl<S: Document, C: Clone + PartialEq> Source<S, C> {
                     Err(TryRecvError::Disconnected) => return,
                 }
             }
-            let until = match self.work() {
-                Some(until) => until,
-                None => continue,
-            };
+            let Work::Done(until) = self.work() else { continue };
             if self.tell() == Go::End {
                 return;
             }
@@ -230,26 +240,49 @@ impl<S: Document, C: Clone + PartialEq> Source<S, C> {
         }
     }
 
-    /// One step. `None` where there may be another one, else until when there is nothing to do.
-    fn work(&mut self) -> Option<Option<Moment>> {
+    /// One step.
+    fn work(&mut self) -> Work {
         let now = clock::monotonic();
         if self.config.due().is_some_and(|at| at <= now) {
             self.read_config(now);
         } else {
-            match self.ledger.next(now) {
-                Step::List => {
-                    let listing = self.busy(Self::list);
-                    self.ledger.listed(listing, clock::monotonic());
+            let step = self.ledger.next(now);
+            if let Step::Read { key, .. } = &step {
+                // A further look at the same file makes the earlier one worth nothing.
+                self.unheard.retain(|(unheard, _)| unheard != key);
+            }
+            if let Step::Read { key, directory, hear_first: true } = step {
+                // Hearing takes longer than reading, and once is enough for all that was read before.
+                let sight = self.look(&key, directory);
+                self.unheard.push((key, sight));
+                if self.unheard.len() < UNHEARD {
+                    return Work::More;
                 }
-                Step::Read { key, directory, hear_first } => self.read(&key, directory, hear_first),
-                Step::Wait(until) => {
-                    return Some([until, self.config.due()].into_iter().flatten().min());
+                self.hand_in_unheard();
+            } else {
+                let handed_in = !self.unheard.is_empty();
+                self.hand_in_unheard();
+                match step {
+                    Step::List => {
+                        let listing = self.busy(Self::list);
+                        self.ledger.listed(listing, clock::monotonic());
+                    }
+                    Step::Read { key, directory, .. } => {
+                        let sight = self.look(&key, directory);
+                        self.hand_in(&key, sight);
+                    }
+                    // What was handed in may have more to do.
+                    Step::Wait(_) if handed_in => {}
+                    Step::Wait(until) => {
+                        let until = [until, self.config.due()].into_iter().flatten().min();
+                        return Work::Done(until);
+                    }
                 }
             }
         }
         // Told after each step: the first of a thousand specs starts while the others are read.
         let _ = self.tell();
-        None
+        Work::More
     }
 
     fn take(&mut self, input: Input) -> Go {
@@ -379,7 +412,8 @@ impl<S: Document, C: Clone + PartialEq> Source<S, C> {
             Err(WatchError::Gone) => true,
             Err(error) => {
                 self.blind_until = now.checked_add(WATCH_RETRY);
-                let why = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+                let why =
+                    std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
                 let why: Vec<_> = why.map(ToString::to_string).collect();
                 self.ledger.set_blind(Some(why.join(": ")), now);
                 false
@@ -406,22 +440,34 @@ impl<S: Document, C: Clone + PartialEq> Source<S, C> {
         }
     }
 
-    fn read(&mut self, key: &FileKey, expected: DirId, hear_first: bool) {
+    /// Reads one file, in the directory that is expected. `None`: the path leads elsewhere.
+    fn look(&mut self, key: &FileKey, expected: DirId) -> Option<Sight> {
         let path = self.ledger.directory().to_owned();
-        let sight = self.busy(|_| match Directory::open(&path) {
+        self.busy(|_| match Directory::open(&path) {
             Ok(directory) if directory.id() == expected => {
                 Some(directory.read(OsStr::new(&key.to_string()), MAX_FILE))
             }
             Ok(_) | Err(_) => None,
-        });
-        if hear_first {
-            self.watch.catch_up();
-            self.hear(clock::monotonic());
-        }
+        })
+    }
+
+    fn hand_in(&mut self, key: &FileKey, sight: Option<Sight>) {
         let now = clock::monotonic();
         match sight {
             Some(sight) => self.ledger.read(key, sight, now),
             None => self.ledger.elsewhere(key, now),
+        }
+    }
+
+    /// Hears what happened before these files were read, then hands in what was read.
+    fn hand_in_unheard(&mut self) {
+        if self.unheard.is_empty() {
+            return;
+        }
+        self.busy(|source| source.watch.catch_up());
+        self.hear(clock::monotonic());
+        for (key, sight) in std::mem::take(&mut self.unheard) {
+            self.hand_in(&key, sight);
         }
     }
 
@@ -438,7 +484,7 @@ impl<S: Document, C: Clone + PartialEq> Source<S, C> {
             Err(error) => Sight::unopened(&error),
         });
         if hear_first {
-            self.watch.catch_up();
+            self.busy(|source| source.watch.catch_up());
             self.hear(clock::monotonic());
         }
         let quiet = match &sight {

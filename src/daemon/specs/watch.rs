@@ -119,7 +119,9 @@ impl Heard {
         if *path == targets.config {
             self.config = Some(self.config.map_or(hint, |before| before.then(hint)));
         }
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return };
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return;
+        };
         if parent != targets.directory {
             return;
         }
@@ -248,17 +250,17 @@ mod tests {
         (inbox, woken)
     }
 
-    fn event(kind: EventKind, path: &str) -> notify::Result<Event> {
-        Ok(Event::new(kind).add_path(path.into()))
+    fn event(kind: EventKind, path: &str) -> Event {
+        Event::new(kind).add_path(path.into())
     }
 
     #[test]
     fn our_own_reads_and_foreign_names_wake_nobody() {
         let (inbox, woken) = inbox();
-        inbox.hear(event(EventKind::Access(AccessKind::Open(AccessMode::Any)), "/s/d/a.yaml"));
-        inbox.hear(event(EventKind::Access(AccessKind::Close(AccessMode::Read)), "/s/d/a.yaml"));
-        inbox.hear(event(EventKind::Create(CreateKind::File), "/s/d/.a.yaml.swp"));
-        inbox.hear(event(EventKind::Create(CreateKind::File), "/s/other"));
+        inbox.hear(Ok(event(EventKind::Access(AccessKind::Open(AccessMode::Any)), "/s/d/a.yaml")));
+        inbox.hear(Ok(event(EventKind::Access(AccessKind::Close(AccessMode::Read)), "/s/d/a.yaml")));
+        inbox.hear(Ok(event(EventKind::Create(CreateKind::File), "/s/d/.a.yaml.swp")));
+        inbox.hear(Ok(event(EventKind::Create(CreateKind::File), "/s/other")));
         assert_eq!(woken.load(Ordering::SeqCst), 0);
         assert_eq!(inbox.take(), Heard::default());
     }
@@ -267,10 +269,10 @@ mod tests {
     fn a_storm_on_one_name_is_one_entry_and_one_wake() {
         let (inbox, woken) = inbox();
         for _ in 0..1000 {
-            inbox.hear(event(EventKind::Create(CreateKind::File), "/s/d/a.yaml"));
-            inbox.hear(event(EventKind::Modify(ModifyKind::Data(DataChange::Any)), "/s/d/a.yaml"));
-            inbox.hear(event(EventKind::Access(AccessKind::Close(AccessMode::Write)), "/s/d/a.yaml"));
-            inbox.hear(event(EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any)), "/s/d/a.yaml"));
+            inbox.hear(Ok(event(EventKind::Create(CreateKind::File), "/s/d/a.yaml")));
+            inbox.hear(Ok(event(EventKind::Modify(ModifyKind::Data(DataChange::Any)), "/s/d/a.yaml")));
+            inbox.hear(Ok(event(EventKind::Access(AccessKind::Close(AccessMode::Write)), "/s/d/a.yaml")));
+            inbox.hear(Ok(event(EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any)), "/s/d/a.yaml")));
         }
         assert_eq!(woken.load(Ordering::SeqCst), 1);
         let heard = inbox.take();
@@ -290,14 +292,14 @@ mod tests {
     #[test]
     fn directories_and_the_config_are_told_apart() {
         let (inbox, _) = inbox();
-        inbox.hear(event(EventKind::Remove(RemoveKind::Folder), "/s/d"));
-        inbox.hear(event(EventKind::Modify(ModifyKind::Name(RenameMode::To)), "/s/c.yaml"));
-        inbox.hear(event(EventKind::Create(CreateKind::File), "/s/d/Foo.yaml"));
+        inbox.hear(Ok(event(EventKind::Remove(RemoveKind::Folder), "/s/d")));
+        inbox.hear(Ok(event(EventKind::Modify(ModifyKind::Name(RenameMode::To)), "/s/c.yaml")));
+        inbox.hear(Ok(event(EventKind::Create(CreateKind::File), "/s/d/Foo.yaml")));
         let heard = inbox.take();
         assert!(heard.directory && !heard.config_directory);
         assert_eq!(heard.config, Some(What::Placed.into()));
         assert_eq!(heard.odd.len(), 1);
-        inbox.hear(event(EventKind::Remove(RemoveKind::Folder), "/s"));
+        inbox.hear(Ok(event(EventKind::Remove(RemoveKind::Folder), "/s")));
         let heard = inbox.take();
         assert!(heard.config_directory && heard.directory, "the parent of both");
     }

@@ -19,19 +19,11 @@ fn check_in<const N: usize>(mode: &Mode, limit: u32, mut sessions: [Given; N], e
     let words = |sessions: &[Given]| {
         let mut verdicts = decided(limit, sessions, mode, NOW).verdicts;
         verdicts.sort_by(|a, b| a.0.cmp(&b.0));
-        verdicts
-            .iter()
-            .map(|(name, v)| format!("{name} {}", word(v)))
-            .collect::<Vec<_>>()
-            .join(", ")
+        verdicts.iter().map(|(name, v)| format!("{name} {}", word(v))).collect::<Vec<_>>().join(", ")
     };
     assert_eq!(words(&sessions), expect);
     sessions.reverse();
-    assert_eq!(
-        words(&sessions),
-        expect,
-        "the order of the sessions must not matter"
-    );
+    assert_eq!(words(&sessions), expect, "the order of the sessions must not matter");
 }
 
 fn will(now: bool) -> Will {
@@ -40,32 +32,16 @@ fn will(now: bool) -> Will {
 
 #[test]
 fn slots_go_by_priority_then_by_age_then_by_name() {
-    check(
-        2,
-        [given("a"), given("b"), given("c")],
-        "a runs, b runs, c waits MaxSessions(2)",
-    );
-    check(
-        2,
-        [given("a"), given("b"), given("c").priority(5)],
-        "a runs, b waits MaxSessions(2), c runs",
-    );
+    check(2, [given("a"), given("b"), given("c")], "a runs, b runs, c waits MaxSessions(2)");
+    check(2, [given("a"), given("b"), given("c").priority(5)], "a runs, b waits MaxSessions(2), c runs");
     let older = given("b").wanted(|wanted| wanted.first_seen = timestamp(-10));
     check(1, [given("a"), older.clone()], "a waits MaxSessions(1), b runs");
-    check(
-        1,
-        [given("a").priority(1), older],
-        "a runs, b waits MaxSessions(1)",
-    );
+    check(1, [given("a").priority(1), older], "a runs, b waits MaxSessions(1)");
 }
 
 #[test]
 fn a_waiting_session_never_costs_a_running_one_its_slot() {
-    check(
-        1,
-        [given("a").running(), given("b").priority(9)],
-        "a runs, b waits MaxSessions(1)",
-    );
+    check(1, [given("a").running(), given("b").priority(9)], "a runs, b waits MaxSessions(1)");
 }
 
 #[test]
@@ -79,17 +55,9 @@ fn every_live_session_takes_a_slot_until_it_is_gone() {
         check(1, [live, given("b")], "a runs, b waits MaxSessions(1)");
     }
     let removed = given("a").desired(Desired::Gone).running();
-    check(
-        1,
-        [removed, given("b")],
-        "a stops SpecRemoved, b waits MaxSessions(1)",
-    );
+    check(1, [removed, given("b")], "a stops SpecRemoved, b waits MaxSessions(1)");
     let stopping = given("a").stopping(StopReason::ClientStop);
-    check(
-        1,
-        [stopping, given("b")],
-        "a stops ClientStop, b waits MaxSessions(1)",
-    );
+    check(1, [stopping, given("b")], "a stops ClientStop, b waits MaxSessions(1)");
 }
 
 #[test]
@@ -115,25 +83,15 @@ fn who_does_not_want_to_run_takes_no_slot() {
 
 #[test]
 fn a_backoff_takes_no_slot_and_is_a_date_in_the_answer() {
-    let failed = |text, at| {
-        given(text)
-            .last(exited(1))
-            .history(|history| history.not_before = Some(seconds(at)))
-    };
+    let failed =
+        |text, at| given(text).last(exited(1)).history(|history| history.not_before = Some(seconds(at)));
     let sessions = [failed("a", 1_000_020), failed("b", 1_000_010), given("c")];
-    assert_eq!(
-        decided(1, &sessions, &Mode::Converge, NOW).next,
-        Some(seconds(1_000_010))
-    );
+    assert_eq!(decided(1, &sessions, &Mode::Converge, NOW).next, Some(seconds(1_000_010)));
     check(1, sessions, "a waits BackOff, b waits BackOff, c runs");
     // Over at its very moment, so that whoever comes back at that date finds it over.
     check(1, [failed("a", 1_000_000)], "a runs");
     let short = given("a").last(not_started(host_error(true)));
-    check(
-        1,
-        [short.history(|h| h.not_before = Some(seconds(1_000_001)))],
-        "a waits HostError",
-    );
+    check(1, [short.history(|h| h.not_before = Some(seconds(1_000_001)))], "a waits HostError");
 }
 
 #[test]
@@ -161,9 +119,7 @@ fn what_a_person_or_the_file_says_ends_a_live_session() {
 #[test]
 fn the_cause_of_a_stop_names_who_asked() {
     let decisions = decided(9, &[given("a").will(will(true)).running()], &Mode::Converge, NOW);
-    let [(_, Verdict::Stop(cause))] = decisions.verdicts.as_slice() else {
-        panic!("{decisions:?}")
-    };
+    let [(_, Verdict::Stop(cause))] = decisions.verdicts.as_slice() else { panic!("{decisions:?}") };
     assert_eq!(cause.by, Some(PERSON));
 }
 
@@ -176,11 +132,7 @@ fn a_stop_keeps_its_cause_until_it_is_done_whatever_the_file_says_meanwhile() {
         given("a").desired(Desired::Gone),
         given("a").desired(Desired::NeverGood),
     ] {
-        check(
-            9,
-            [session.stopping(StopReason::IdleTimeout)],
-            "a stops IdleTimeout",
-        );
+        check(9, [session.stopping(StopReason::IdleTimeout)], "a stops IdleTimeout");
     }
 }
 
@@ -202,16 +154,8 @@ fn what_does_not_answer_is_never_stopped_and_never_started_twice() {
 fn a_lowered_limit_ends_as_many_as_are_too_many() {
     let [a, b, c] = ["a", "b", "c"].map(|text| given(text).doing(Activity::Idle));
     check(3, [a.clone(), b.clone(), c.clone()], "a runs, b runs, c runs");
-    check(
-        2,
-        [a.clone(), b.clone(), c.clone()],
-        "a stops MaxSessions, b runs, c runs",
-    );
-    check(
-        0,
-        [a, b, c],
-        "a stops MaxSessions, b stops MaxSessions, c stops MaxSessions",
-    );
+    check(2, [a.clone(), b.clone(), c.clone()], "a stops MaxSessions, b runs, c runs");
+    check(0, [a, b, c], "a stops MaxSessions, b stops MaxSessions, c stops MaxSessions");
 }
 
 #[test]
@@ -232,42 +176,18 @@ fn victims_are_idle_then_unknown_then_waiting_and_busy_ones_finish_their_turn() 
     ];
     let all = [a, b, c, d];
     check(3, all.clone(), "a runs, b runs, c runs, d stops MaxSessions");
-    check(
-        2,
-        all.clone(),
-        "a runs, b runs, c stops MaxSessions, d stops MaxSessions",
-    );
-    check(
-        1,
-        all.clone(),
-        "a runs, b stops MaxSessions, c stops MaxSessions, d stops MaxSessions",
-    );
-    check(
-        0,
-        all,
-        "a runs, b stops MaxSessions, c stops MaxSessions, d stops MaxSessions",
-    );
+    check(2, all.clone(), "a runs, b runs, c stops MaxSessions, d stops MaxSessions");
+    check(1, all.clone(), "a runs, b stops MaxSessions, c stops MaxSessions, d stops MaxSessions");
+    check(0, all, "a runs, b stops MaxSessions, c stops MaxSessions, d stops MaxSessions");
 }
 
 #[test]
 fn among_equals_lower_priority_gives_way_then_the_longest_idle_then_the_youngest() {
     let idle = |text, since| given(text).run(|run| (run.activity, run.quiet_since) = (Activity::Idle, since));
-    check(
-        1,
-        [idle("a", NOW).priority(1), idle("b", NOW)],
-        "a runs, b stops MaxSessions",
-    );
-    check(
-        1,
-        [idle("a", NOW), idle("b", seconds(5))],
-        "a runs, b stops MaxSessions",
-    );
+    check(1, [idle("a", NOW).priority(1), idle("b", NOW)], "a runs, b stops MaxSessions");
+    check(1, [idle("a", NOW), idle("b", seconds(5))], "a runs, b stops MaxSessions");
     let born = |text, since| given(text).run(|run| run.since = since);
-    check(
-        1,
-        [born("a", seconds(9)), born("b", seconds(5))],
-        "a stops MaxSessions, b runs",
-    );
+    check(1, [born("a", seconds(9)), born("b", seconds(5))], "a stops MaxSessions, b runs");
 }
 
 #[test]
@@ -279,11 +199,7 @@ fn an_attached_session_is_not_idle() {
 #[test]
 fn a_pinned_session_is_never_ended_for_the_limit() {
     let pinned = given("a").spec(|spec| spec.pinned = true).doing(Activity::Idle);
-    check(
-        1,
-        [pinned.clone(), given("b").running()],
-        "a runs, b stops MaxSessions",
-    );
+    check(1, [pinned.clone(), given("b").running()], "a runs, b stops MaxSessions");
     check(0, [pinned], "a runs");
 }
 
@@ -297,25 +213,13 @@ fn an_identity_has_one_live_session_until_that_one_is_gone() {
         check(9, [live, given("b").identity("x")], "a runs, b waits for a");
     }
     let stopping = given("a").identity("x").stopping(StopReason::ClientStop);
-    check(
-        9,
-        [stopping, given("b").identity("x")],
-        "a stops ClientStop, b waits for a",
-    );
+    check(9, [stopping, given("b").identity("x")], "a stops ClientStop, b waits for a");
 }
 
 #[test]
 fn of_two_that_wait_for_an_identity_rank_decides() {
-    check(
-        9,
-        [given("a").identity("x"), given("b").identity("x")],
-        "a runs, b waits for a",
-    );
-    check(
-        9,
-        [given("a").identity("x"), given("b").identity("x").priority(1)],
-        "a waits for b, b runs",
-    );
+    check(9, [given("a").identity("x"), given("b").identity("x")], "a runs, b waits for a");
+    check(9, [given("a").identity("x"), given("b").identity("x").priority(1)], "a waits for b, b runs");
     // Also while the first waits for a slot: else the second would take both from it.
     let live = given("z").running();
     check(
@@ -327,35 +231,19 @@ fn of_two_that_wait_for_an_identity_rank_decides() {
 
 #[test]
 fn a_name_is_the_identity_of_who_names_no_other() {
-    check(
-        9,
-        [given("a").running(), given("b").identity("a")],
-        "a runs, b waits for a",
-    );
-    check(
-        9,
-        [given("a"), given("b").identity("a").running()],
-        "a waits for b, b runs",
-    );
+    check(9, [given("a").running(), given("b").identity("a")], "a runs, b waits for a");
+    check(9, [given("a"), given("b").identity("a").running()], "a waits for b, b runs");
 }
 
 #[test]
 fn an_edited_identity_holds_from_the_next_run() {
     let mut live = given("a").identity("y").running();
     live.session.identity = Some("x".into());
-    check(
-        9,
-        [live.clone(), given("b").identity("x")],
-        "a runs, b waits for a",
-    );
+    check(9, [live.clone(), given("b").identity("x")], "a runs, b waits for a");
     check(9, [live.clone(), given("b").identity("y")], "a runs, b runs");
     // The file is gone, the process is not.
     live.session.desired = Desired::Gone;
-    check(
-        9,
-        [live, given("b").identity("x")],
-        "a stops SpecRemoved, b waits for a",
-    );
+    check(9, [live, given("b").identity("x")], "a stops SpecRemoved, b waits for a");
 }
 
 #[test]
@@ -392,48 +280,17 @@ fn a_shutdown_ends_what_lives_and_starts_nothing() {
 #[test]
 fn a_slot_is_for_one_run() {
     let after = |sessions: &[Given]| decided(9, sessions, &Mode::Converge, NOW).verdicts;
-    assert_eq!(
-        after(&[given("a")]),
-        [(
-            name("a"),
-            Verdict::Run(Grant {
-                after: None,
-                generation: 1
-            })
-        )]
-    );
+    assert_eq!(after(&[given("a")]), [(name("a"), Verdict::Run(Grant { after: None, generation: 1 }))]);
     let again = [given("a").last(stopped(StopReason::SpecChanged))];
-    assert_eq!(
-        after(&again),
-        [(
-            name("a"),
-            Verdict::Run(Grant {
-                after: Some(run_id(1)),
-                generation: 1
-            })
-        )]
-    );
+    assert_eq!(after(&again), [(name("a"), Verdict::Run(Grant { after: Some(run_id(1)), generation: 1 }))]);
 }
 
 #[test]
 fn a_full_house_of_a_thousand_hands_out_exactly_its_slots() {
     let sessions: Vec<_> = (0..1000)
         .map(|n| given(&format!("s{n}")).identity(&format!("i{n}")).priority(n % 7))
-        .map(|given| {
-            if given.name.as_str().ends_with('3') {
-                given
-            } else {
-                given.running()
-            }
-        })
+        .map(|given| if given.name.as_str().ends_with('3') { given } else { given.running() })
         .collect();
     let decisions = decided(950, &sessions, &Mode::Converge, NOW);
-    assert_eq!(
-        decisions
-            .verdicts
-            .iter()
-            .filter(|(_, v)| matches!(v, Verdict::Run(_)))
-            .count(),
-        950
-    );
+    assert_eq!(decisions.verdicts.iter().filter(|(_, v)| matches!(v, Verdict::Run(_))).count(), 950);
 }

@@ -14,32 +14,18 @@ use crate::{
 use RestartPolicy::{Always, Never, OnFailure};
 
 fn missing() -> StartError {
-    StartError::NoSuchFile {
-        program: "nope".to_owned(),
-        search_path: None,
-    }
+    StartError::NoSuchFile { program: "nope".to_owned(), search_path: None }
 }
 
 fn interrupted() -> Ended {
-    Ended {
-        exit: None,
-        interrupted: true,
-        ..ended()
-    }
+    Ended { exit: None, interrupted: true, ..ended() }
 }
 
 /// Counts the same end `times` over, each as another run, and gives the waits that follow in milliseconds.
 fn waits(end: &Ended, policy: RestartPolicy, times: usize) -> Vec<u128> {
     let mut history = History::default();
     let waits = (0..times).map(|_| {
-        history = after_end(
-            &begun(&history),
-            end.clone(),
-            policy,
-            &backoff("1s", "5m", "10m"),
-            NOW,
-            0.0,
-        );
+        history = after_end(&begun(&history), end.clone(), policy, &backoff("1s", "5m", "10m"), NOW, 0.0);
         history.not_before.map_or(0, |until| until.since(NOW).as_millis())
     });
     waits.collect()
@@ -51,23 +37,12 @@ fn count(history: &History, end: Ended, policy: RestartPolicy) -> History {
 
 /// A session that ended four times in a row before.
 fn troubled() -> History {
-    History {
-        failures: 4,
-        ends: 4,
-        host_errors: 4,
-        last: Some(exited(1)),
-        ..History::default()
-    }
+    History { failures: 4, ends: 4, host_errors: 4, last: Some(exited(1)), ..History::default() }
 }
 
 #[test]
 fn failures_in_a_row_wait_longer_each_up_to_the_limit() {
-    for end in [
-        exited(1),
-        signaled(9),
-        not_started(missing()),
-        stopped(StopReason::KeeperLost),
-    ] {
+    for end in [exited(1), signaled(9), not_started(missing()), stopped(StopReason::KeeperLost)] {
         let seconds: Vec<_> = waits(&end, OnFailure, 11).iter().map(|ms| ms / 1000).collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
     }
@@ -76,29 +51,15 @@ fn failures_in_a_row_wait_longer_each_up_to_the_limit() {
 #[test]
 fn always_backs_off_from_quick_clean_ends_too() {
     assert_eq!(waits(&exited(0), Always, 3), [1000, 2000, 4000]);
-    let long = Ended {
-        ran: secs(600),
-        ..exited(0)
-    };
-    assert_eq!(
-        waits(&long, Always, 3),
-        [0, 0, 0],
-        "an end after a long run is no hurry"
-    );
+    let long = Ended { ran: secs(600), ..exited(0) };
+    assert_eq!(waits(&long, Always, 3), [0, 0, 0], "an end after a long run is no hurry");
 }
 
 #[test]
 fn an_initial_wait_of_nothing_restarts_at_once_for_ever() {
     let mut history = History::default();
     for _ in 0..50 {
-        history = after_end(
-            &history,
-            exited(1),
-            OnFailure,
-            &backoff("0s", "5m", "10m"),
-            NOW,
-            1.0,
-        );
+        history = after_end(&history, exited(1), OnFailure, &backoff("0s", "5m", "10m"), NOW, 1.0);
         assert_eq!(history.not_before, None);
     }
     assert_eq!(history.failures, 50);
@@ -111,24 +72,14 @@ fn a_short_machine_has_its_own_short_ladder_and_is_no_fault_of_the_session() {
     let history = count(&troubled(), not_started(host_error(true)), OnFailure);
     assert_eq!((history.failures, history.restarts), (4, 0));
     let history = count(&troubled(), not_started(host_error(false)), OnFailure);
-    assert_eq!(
-        (history.failures, history.host_errors),
-        (5, 0),
-        "one that does not pass is a failure"
-    );
+    assert_eq!((history.failures, history.host_errors), (5, 0), "one that does not pass is a failure");
 }
 
 #[test]
 fn the_jitter_moves_a_wait_by_a_tenth_at_most() {
     let wait = |jitter| {
-        let history = after_end(
-            &History::default(),
-            exited(1),
-            OnFailure,
-            &backoff("10s", "5m", "10m"),
-            NOW,
-            jitter,
-        );
+        let history =
+            after_end(&History::default(), exited(1), OnFailure, &backoff("10s", "5m", "10m"), NOW, jitter);
         history.not_before.unwrap().since(NOW).as_millis()
     };
     assert_eq!([-1.0, 0.0, 0.5, 1.0].map(wait), [9_000, 10_000, 10_500, 11_000]);
@@ -137,36 +88,15 @@ fn the_jitter_moves_a_wait_by_a_tenth_at_most() {
 
 #[test]
 fn a_long_run_makes_earlier_failures_moot() {
-    let history = count(
-        &troubled(),
-        Ended {
-            ran: secs(600),
-            ..exited(1)
-        },
-        OnFailure,
-    );
+    let history = count(&troubled(), Ended { ran: secs(600), ..exited(1) }, OnFailure);
     assert_eq!((history.failures, history.ends), (1, 1));
-    let history = count(
-        &troubled(),
-        Ended {
-            ran: secs(599),
-            ..exited(1)
-        },
-        OnFailure,
-    );
+    let history = count(&troubled(), Ended { ran: secs(599), ..exited(1) }, OnFailure);
     assert_eq!((history.failures, history.ends), (5, 5));
 }
 
 #[test]
 fn a_changed_spec_makes_earlier_failures_moot() {
-    let history = count(
-        &troubled(),
-        Ended {
-            generation: 2,
-            ..exited(1)
-        },
-        OnFailure,
-    );
+    let history = count(&troubled(), Ended { generation: 2, ..exited(1) }, OnFailure);
     assert_eq!((history.failures, history.ends), (1, 1));
 }
 
@@ -179,25 +109,15 @@ fn a_clean_end_clears_the_failures() {
 #[test]
 fn persons_and_edits_forgive_and_rules_neither_count_nor_forgive() {
     use StopReason as R;
-    for reason in [
-        R::SpecChanged,
-        R::ClientRestart,
-        R::SpecRemoved,
-        R::ClientStop,
-        R::ClientKill,
-        R::Suspended,
-    ] {
+    for reason in
+        [R::SpecChanged, R::ClientRestart, R::SpecRemoved, R::ClientStop, R::ClientKill, R::Suspended]
+    {
         let history = count(&troubled(), stopped(reason), OnFailure);
         assert_eq!((history.failures, history.not_before), (0, None), "{reason}");
     }
-    for reason in [
-        R::IdleTimeout,
-        R::MaxAgeExceeded,
-        R::MemoryPressure,
-        R::MaxSessions,
-        R::SlotTaken,
-        R::Shutdown,
-    ] {
+    for reason in
+        [R::IdleTimeout, R::MaxAgeExceeded, R::MemoryPressure, R::MaxSessions, R::SlotTaken, R::Shutdown]
+    {
         let history = count(&troubled(), stopped(reason), OnFailure);
         assert_eq!((history.failures, history.not_before), (4, None), "{reason}");
     }
@@ -212,17 +132,10 @@ fn persons_and_edits_forgive_and_rules_neither_count_nor_forgive() {
 fn a_stop_that_was_asked_for_is_clean_whatever_the_exit() {
     let cause = stopped(StopReason::ClientStop).cause;
     for end in [exited(0), exited(1), signaled(15), signaled(9)] {
-        let end = Ended {
-            cause: cause.clone(),
-            ..end
-        };
+        let end = Ended { cause: cause.clone(), ..end };
         assert_eq!(end.kind(), End::Asked(StopReason::ClientStop));
     }
-    assert_eq!(
-        signaled(15).kind(),
-        End::Failed,
-        "a signal that atm did not send is not"
-    );
+    assert_eq!(signaled(15).kind(), End::Failed, "a signal that atm did not send is not");
 }
 
 #[test]
@@ -238,38 +151,21 @@ fn restarts_count_ends_that_the_policy_answers() {
         (stopped(StopReason::ClientRestart), Always, 0),
         (not_started(host_error(true)), OnFailure, 0),
     ] {
-        assert_eq!(
-            count(&History::default(), end.clone(), policy).restarts,
-            restarts,
-            "{end:?} {policy:?}"
-        );
+        assert_eq!(count(&History::default(), end.clone(), policy).restarts, restarts, "{end:?} {policy:?}");
     }
 }
 
 #[test]
 fn a_run_that_begins_meets_what_was_asked_for_and_keeps_the_counts() {
     let before = given("a").restart_requested().session.history;
-    let before = History {
-        start_requested: true,
-        not_before: Some(NOW),
-        failures: 3,
-        ..before
-    };
+    let before = History { start_requested: true, not_before: Some(NOW), failures: 3, ..before };
     let after = begun(&before);
-    assert_eq!(
-        after,
-        History {
-            failures: 3,
-            ..History::default()
-        }
-    );
+    assert_eq!(after, History { failures: 3, ..History::default() });
 }
 
 fn want(given: &Given) -> String {
     let Given { session, .. } = given;
-    let crate::plan::Desired::Spec(wanted) = &session.desired else {
-        panic!("{session:?}")
-    };
+    let crate::plan::Desired::Spec(wanted) = &session.desired else { panic!("{session:?}") };
     match next(wanted, &session.history, NOW) {
         Want::Run => "Run".to_owned(),
         Want::Wait(Wait::BackOff { until }) => format!("BackOff {}s", until.since(NOW).as_secs()),
@@ -283,11 +179,7 @@ fn want(given: &Given) -> String {
 #[track_caller]
 fn check(end: &Ended, [always, on_failure, never]: [&str; 3]) {
     for (policy, expect) in [(Always, always), (OnFailure, on_failure), (Never, never)] {
-        assert_eq!(
-            want(&given("a").policy(policy).last(end.clone())),
-            expect,
-            "{policy:?} after {end:?}"
-        );
+        assert_eq!(want(&given("a").policy(policy).last(end.clone())), expect, "{policy:?} after {end:?}");
     }
 }
 
@@ -300,13 +192,7 @@ fn what_follows_an_end_by_itself_is_the_policys() {
     check(&not_started(missing()), ["Run", "Run", "Failed"]);
     check(&not_started(host_error(false)), ["Run", "Run", "Failed"]);
     check(&interrupted(), ["Run", "Run", "Failed"]);
-    check(
-        &Ended {
-            exit: None,
-            ..ended()
-        },
-        ["Run", "Run", "Failed"],
-    );
+    check(&Ended { exit: None, ..ended() }, ["Run", "Run", "Failed"]);
 }
 
 #[test]
@@ -341,26 +227,16 @@ fn what_follows_a_stop_is_its_causes() {
 
 #[test]
 fn what_a_person_or_the_file_forbids_comes_before_everything() {
-    let asked = |text| {
-        given(text)
-            .last(exited(1))
-            .history(|history| history.start_requested = true)
-    };
+    let asked = |text| given(text).last(exited(1)).history(|history| history.start_requested = true);
     assert_eq!(
-        want(&asked("a").will(Will::Stopped {
-            by: PERSON,
-            now: false
-        })),
+        want(&asked("a").will(Will::Stopped { by: PERSON, now: false })),
         format!("Stopped({PERSON:?})")
     );
     assert_eq!(
         want(&asked("a").will(Will::Suspended { by: PERSON })),
         format!("Suspended(Some({PERSON:?}))")
     );
-    let both = asked("a").spec(|spec| spec.suspend = true).will(Will::Stopped {
-        by: PERSON,
-        now: true,
-    });
+    let both = asked("a").spec(|spec| spec.suspend = true).will(Will::Stopped { by: PERSON, now: true });
     assert_eq!(want(&both), "Suspended(None)");
 }
 
@@ -368,47 +244,29 @@ fn what_a_person_or_the_file_forbids_comes_before_everything() {
 fn a_person_or_a_changed_spec_brings_back_what_was_over() {
     let over = || given("a").policy(Never).last(stopped(StopReason::IdleTimeout));
     assert_eq!(want(&over()), "Evicted IdleTimeout");
-    assert_eq!(
-        want(&over().history(|history| history.start_requested = true)),
-        "Run"
-    );
+    assert_eq!(want(&over().history(|history| history.start_requested = true)), "Run");
     assert_eq!(want(&over().edited("launch 1")), "Run");
     let succeeded = || given("a").policy(Never).last(exited(0));
     assert_eq!(want(&succeeded().edited("launch 1")), "Run");
     // Its keeper learned the new generation, but it went on running the old command.
-    let updated = Ended {
-        generation: 2,
-        ..exited(0)
-    };
+    let updated = Ended { generation: 2, ..exited(0) };
     assert_eq!(want(&given("a").edited("launch 2").last(updated.clone())), "Run");
     assert_eq!(want(&given("a").edited("launch 1").last(updated)), "Succeeded");
 }
 
 #[test]
 fn a_run_that_ended_before_its_restart_was_carried_out_is_restarted_still() {
-    let over = |run| {
-        given("a").restart_requested().last(Ended {
-            run_id: run_id(run),
-            ..exited(0)
-        })
-    };
+    let over = |run| given("a").restart_requested().last(Ended { run_id: run_id(run), ..exited(0) });
     assert_eq!(want(&over(2)), "Run");
     assert_eq!(want(&over(3)), "Succeeded", "a later run has met the request");
 }
 
 #[test]
 fn a_backoff_holds_until_its_very_moment_and_not_for_a_person_or_a_changed_spec() {
-    let failed = |wait| {
-        given("a")
-            .last(exited(1))
-            .history(|history| history.not_before = Some(wait))
-    };
+    let failed = |wait| given("a").last(exited(1)).history(|history| history.not_before = Some(wait));
     assert_eq!(want(&failed(seconds(1_000_007))), "BackOff 7s");
     assert_eq!(want(&failed(NOW)), "Run");
-    assert_eq!(
-        want(&failed(seconds(1_000_007)).history(|h| h.start_requested = true)),
-        "Run"
-    );
+    assert_eq!(want(&failed(seconds(1_000_007)).history(|h| h.start_requested = true)), "Run");
     assert_eq!(want(&failed(seconds(1_000_007)).edited("launch 2")), "Run");
     let clean = failed(seconds(1_000_007)).policy(Always).last(exited(0));
     assert_eq!(want(&clean), "BackOff 7s");
@@ -416,11 +274,8 @@ fn a_backoff_holds_until_its_very_moment_and_not_for_a_person_or_a_changed_spec(
 
 #[test]
 fn a_wait_that_nobody_could_have_set_is_another_boots_and_over() {
-    let failed = |wait| {
-        given("a")
-            .last(exited(1))
-            .history(|history| history.not_before = Some(seconds(wait)))
-    };
+    let failed =
+        |wait| given("a").last(exited(1)).history(|history| history.not_before = Some(seconds(wait)));
     assert_eq!(want(&failed(1_000_000 + 330)), "BackOff 330s");
     assert_eq!(want(&failed(1_000_000 + 331)), "Run");
 }

@@ -9,16 +9,10 @@ use crate::{
     },
 };
 
-const RUN: Verdict = Verdict::Run(Grant {
-    after: None,
-    generation: 1,
-});
+const RUN: Verdict = Verdict::Run(Grant { after: None, generation: 1 });
 
 fn after(run: u64) -> Verdict {
-    Verdict::Run(Grant {
-        after: Some(run_id(run)),
-        generation: 1,
-    })
+    Verdict::Run(Grant { after: Some(run_id(run)), generation: 1 })
 }
 
 fn word(step: &Step) -> String {
@@ -47,14 +41,8 @@ fn every_pair_of_verdict_and_observation_has_its_step() {
     ];
     for (session, expect) in [
         (given("a"), ["start", "rest", "rest", "rest"]),
-        (
-            given("a").starting(),
-            ["rest", "terminate Shutdown", "rest", "rest"],
-        ),
-        (
-            given("a").running(),
-            ["rest", "terminate Shutdown", "rest", "rest"],
-        ),
+        (given("a").starting(), ["rest", "terminate Shutdown", "rest", "rest"]),
+        (given("a").running(), ["rest", "terminate Shutdown", "rest", "rest"]),
         (given("a").stopping(StopReason::Suspended), ["rest 15s"; 4]),
         (given("a").unknown(), ["rest"; 4]),
     ] {
@@ -66,27 +54,14 @@ fn every_pair_of_verdict_and_observation_has_its_step() {
 
 #[test]
 fn a_kill_is_a_stop_without_grace() {
-    check(
-        &given("a").running(),
-        &Verdict::Stop(cause(StopReason::ClientKill)),
-        "kill ClientKill",
-    );
-    check(
-        &given("a").running(),
-        &Verdict::Stop(cause(StopReason::ClientStop)),
-        "terminate ClientStop",
-    );
+    check(&given("a").running(), &Verdict::Stop(cause(StopReason::ClientKill)), "kill ClientKill");
+    check(&given("a").running(), &Verdict::Stop(cause(StopReason::ClientStop)), "terminate ClientStop");
 }
 
 #[test]
 fn a_kill_cuts_a_stop_in_progress_short_once() {
     let verdict = Verdict::Stop(cause(StopReason::ClientStop));
-    let stopping = |reason| {
-        given("a").stopping(reason).will(Will::Stopped {
-            by: PERSON,
-            now: true,
-        })
-    };
+    let stopping = |reason| given("a").stopping(reason).will(Will::Stopped { by: PERSON, now: true });
     check(&stopping(StopReason::ClientStop), &verdict, "kill ClientKill");
     check(&stopping(StopReason::SpecChanged), &verdict, "kill ClientKill");
     check(&stopping(StopReason::ClientKill), &verdict, "rest 15s");
@@ -95,10 +70,7 @@ fn a_kill_cuts_a_stop_in_progress_short_once() {
         *kill_at = NOW;
     }
     check(&shortened, &verdict, "rest 5s");
-    let polite = given("a").stopping(StopReason::SpecChanged).will(Will::Stopped {
-        by: PERSON,
-        now: false,
-    });
+    let polite = given("a").stopping(StopReason::SpecChanged).will(Will::Stopped { by: PERSON, now: false });
     check(&polite, &verdict, "rest 15s");
 }
 
@@ -131,14 +103,7 @@ fn a_slot_given_for_an_earlier_spec_starts_no_other() {
 
 #[test]
 fn what_changed_its_mind_since_the_verdict_is_not_started() {
-    check(
-        &given("a").will(Will::Stopped {
-            by: PERSON,
-            now: false,
-        }),
-        &RUN,
-        "rest",
-    );
+    check(&given("a").will(Will::Stopped { by: PERSON, now: false }), &RUN, "rest");
     check(&given("a").spec(|spec| spec.suspend = true), &RUN, "rest");
     check(&given("a").desired(Desired::Gone), &RUN, "rest");
     check(&given("a").desired(Desired::NeverGood), &RUN, "rest");
@@ -154,15 +119,9 @@ fn a_change_that_applies_live_is_told_to_the_keeper() {
 
 #[test]
 fn a_stop_for_a_changed_command_comes_after_the_changed_grace() {
-    let edited = given("a")
-        .edited("launch 2")
-        .spec(|spec| spec.on_change = OnChange::Restart);
+    let edited = given("a").edited("launch 2").spec(|spec| spec.on_change = OnChange::Restart);
     check(&edited.clone().running(), &RUN, "update");
-    check(
-        &edited.run(|run| run.generation = 2),
-        &RUN,
-        "terminate SpecChanged",
-    );
+    check(&edited.run(|run| run.generation = 2), &RUN, "terminate SpecChanged");
 }
 
 #[test]
@@ -204,9 +163,7 @@ fn unknown_activity_is_quiet_after_ten_seconds_without_evidence() {
 fn a_requested_restart_is_done_at_once_whatever_it_does() {
     let busy = given("a").doing(Activity::Busy).restart_requested();
     check(&busy, &RUN, "terminate ClientRestart");
-    let manual = given("a")
-        .spec(|spec| spec.on_change = OnChange::Manual)
-        .restart_requested();
+    let manual = given("a").spec(|spec| spec.on_change = OnChange::Manual).restart_requested();
     let manual = manual.run(|run| run.launch = digest("launch 0"));
     check(&manual, &RUN, "terminate ClientRestart");
 }

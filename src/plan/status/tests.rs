@@ -16,10 +16,7 @@ use crate::{
     },
 };
 
-const RUN: Verdict = Verdict::Run(Grant {
-    after: None,
-    generation: 1,
-});
+const RUN: Verdict = Verdict::Run(Grant { after: None, generation: 1 });
 
 #[track_caller]
 fn check<'a>(given: &Given, verdict: impl Into<Option<&'a Verdict>>, expect: &str) {
@@ -37,11 +34,7 @@ fn a_session_that_runs_needs_no_words() {
 fn one_on_its_way_up_says_so() {
     check(&given("a"), &RUN, "Pending/Starting: is about to start");
     check(&given("a"), None, "Pending/Starting: is about to start");
-    check(
-        &given("a").starting(),
-        &RUN,
-        "Pending/Starting: its process is being made",
-    );
+    check(&given("a").starting(), &RUN, "Pending/Starting: its process is being made");
 }
 
 #[test]
@@ -53,10 +46,7 @@ fn a_full_house_is_told_in_the_promised_words() {
 
 #[test]
 fn a_taken_identity_names_who_has_it() {
-    let taken = Verdict::Wait(Wait::IdentityTaken {
-        by: name("b"),
-        identity: "x\u{1b}[2J".to_owned(),
-    });
+    let taken = Verdict::Wait(Wait::IdentityTaken { by: name("b"), identity: "x\u{1b}[2J".to_owned() });
     let expect = "Pending/IdentityTaken: identity `x\\u{1b}[2J` is taken by session `b`";
     check(&given("a"), &taken, expect);
 }
@@ -79,19 +69,14 @@ fn a_backoff_names_the_failures_and_the_last_end() {
         None,
         "Pending/BackOff: failed 4 times in a row, last: ended by SIGKILL; waits before the next try",
     );
-    let missing = StartError::NoSuchFile {
-        program: "nope".to_owned(),
-        search_path: Some("/bin".to_owned()),
-    };
+    let missing = StartError::NoSuchFile { program: "nope".to_owned(), search_path: Some("/bin".to_owned()) };
     check(
         &failed(not_started(missing), 2),
         None,
         "Pending/BackOff: failed 2 times in a row, last: no such file: `nope` was not found in PATH=/bin; \
          waits before the next try",
     );
-    let quick = failed(exited(0), 0)
-        .policy(RestartPolicy::Always)
-        .history(|history| history.ends = 3);
+    let quick = failed(exited(0), 0).policy(RestartPolicy::Always).history(|history| history.ends = 3);
     check(
         &quick,
         None,
@@ -103,11 +88,7 @@ fn a_backoff_names_the_failures_and_the_last_end() {
 fn a_short_machine_is_no_failure() {
     let short = given("a").last(not_started(host_error(true)));
     let short = short.history(|history| history.not_before = Some(seconds(1_000_001)));
-    check(
-        &short,
-        None,
-        "Pending/HostError: cannot fork: try again; tried again soon",
-    );
+    check(&short, None, "Pending/HostError: cannot fork: try again; tried again soon");
 }
 
 #[test]
@@ -118,11 +99,7 @@ fn a_spec_that_was_never_good_and_a_shutdown_say_so() {
         "Pending/InvalidSpec: its spec was never good; `atm validate` says what is wrong",
     );
     let shutdown = Verdict::Wait(Wait::Shutdown);
-    check(
-        &given("a"),
-        &shutdown,
-        "Pending/Shutdown: the daemon is ending its sessions",
-    );
+    check(&given("a"), &shutdown, "Pending/Shutdown: the daemon is ending its sessions");
 }
 
 #[test]
@@ -132,10 +109,7 @@ fn an_end_shows_at_once_also_where_the_verdict_is_of_before() {
     for verdict in [None, Some(&RUN), Some(&stop)] {
         check(&never(exited(0)), verdict, "Succeeded/Completed: exit status 0");
         check(
-            &given("a").will(Will::Stopped {
-                by: PERSON,
-                now: false,
-            }),
+            &given("a").will(Will::Stopped { by: PERSON, now: false }),
             verdict,
             "Suspended/Stopped: stopped by user id 1000; `atm start` starts it again",
         );
@@ -146,37 +120,19 @@ fn an_end_shows_at_once_also_where_the_verdict_is_of_before() {
 fn a_failure_says_how_and_that_nothing_follows() {
     let never = |end| given("a").policy(RestartPolicy::Never).last(end);
     let rest = "`restartPolicy: Never` does not start it again";
-    let missing = StartError::NoSuchUser {
-        user: "a\nb".to_owned(),
-    };
+    let missing = StartError::NoSuchUser { user: "a\nb".to_owned() };
     for (end, expect) in [
         (exited(3), "Error: exit status 3"),
         (signaled(11), "Signaled: ended by SIGSEGV"),
         (signaled(40), "Signaled: ended by signal 40"),
         (not_started(missing), "CannotStart: no such user: `a\\nb`"),
         (
-            Ended {
-                exit: None,
-                interrupted: true,
-                ..ended()
-            },
+            Ended { exit: None, interrupted: true, ..ended() },
             "Interrupted: the machine went down while it ran",
         ),
-        (
-            Ended {
-                exit: None,
-                ..ended()
-            },
-            "Error: its end was not seen",
-        ),
-        (
-            stopped(StopReason::KeeperLost),
-            "KeeperLost: because of KeeperLost",
-        ),
-        (
-            stopped(StopReason::ProcessLimit),
-            "ProcessLimit: because of ProcessLimit",
-        ),
+        (Ended { exit: None, ..ended() }, "Error: its end was not seen"),
+        (stopped(StopReason::KeeperLost), "KeeperLost: because of KeeperLost"),
+        (stopped(StopReason::ProcessLimit), "ProcessLimit: because of ProcessLimit"),
     ] {
         check(&never(end), None, &format!("Failed/{expect}; {rest}"));
     }
@@ -195,16 +151,8 @@ fn the_other_ways_of_being_over_say_what_lifts_them() {
         "Suspended/Suspended: suspended by user id 1000; `atm resume` lifts it",
     );
     let suspended = given("a").spec(|spec| spec.suspend = true);
-    check(
-        &suspended,
-        None,
-        "Suspended/Suspended: its spec says `suspend: true`",
-    );
-    check(
-        &given("a").desired(Desired::Gone),
-        None,
-        "Suspended/SpecRemoved: its spec file was removed",
-    );
+    check(&suspended, None, "Suspended/Suspended: its spec says `suspend: true`");
+    check(&given("a").desired(Desired::Gone), None, "Suspended/SpecRemoved: its spec file was removed");
 }
 
 #[test]
@@ -221,11 +169,7 @@ fn a_stop_shows_its_cause_from_the_moment_it_is_decided() {
     if let Observed::Stopping { unkillable, .. } = &mut stuck.session.observed {
         *unkillable = true;
     }
-    check(
-        &stuck,
-        &RUN,
-        "Stopping/Unkillable: because of MaxSessions, but outlives SIGKILL",
-    );
+    check(&stuck, &RUN, "Stopping/Unkillable: because of MaxSessions, but outlives SIGKILL");
 }
 
 #[test]
@@ -262,17 +206,9 @@ fn a_changed_spec_says_what_it_waits_for() {
             OnChange::Manual,
             "its spec changed, and says `onChange: Manual`; restarts by `atm restart`",
         ),
-        (
-            Activity::Busy,
-            OnChange::Restart,
-            "what it runs was changed in its spec",
-        ),
+        (Activity::Busy, OnChange::Restart, "what it runs was changed in its spec"),
     ] {
-        check(
-            &changed(activity, on_change),
-            &RUN,
-            &format!("Running/RestartPending: {expect}"),
-        );
+        check(&changed(activity, on_change), &RUN, &format!("Running/RestartPending: {expect}"));
     }
 }
 
@@ -287,24 +223,11 @@ fn check_plan(given: &Given, verdict: &Verdict, expect: &str) {
 #[test]
 fn the_plan_says_what_would_be_done_and_why() {
     check_plan(&given("a"), &RUN, "Start: it was not started yet");
-    let again = Verdict::Run(Grant {
-        after: Some(run_id(1)),
-        generation: 1,
-    });
-    check_plan(
-        &given("a").last(exited(3)),
-        &again,
-        "Start: its last run is over: exit status 3",
-    );
+    let again = Verdict::Run(Grant { after: Some(run_id(1)), generation: 1 });
+    check_plan(&given("a").last(exited(3)), &again, "Start: its last run is over: exit status 3");
     let edited = given("a").last(exited(0)).edited("launch 2");
-    check_plan(
-        &edited,
-        &Verdict::Run(Grant::of(&edited.session)),
-        "Start: its spec changed",
-    );
-    let asked = given("a")
-        .last(exited(0))
-        .history(|history| history.start_requested = true);
+    check_plan(&edited, &Verdict::Run(Grant::of(&edited.session)), "Start: its spec changed");
+    let asked = given("a").last(exited(0)).history(|history| history.start_requested = true);
     check_plan(&asked, &again, "Start: a person asked for it");
 
     check_plan(&given("a").running(), &RUN, "None: runs as its spec says");
@@ -318,18 +241,9 @@ fn the_plan_says_what_would_be_done_and_why() {
         &Verdict::Stop(cause(StopReason::MaxSessions)),
         "Stop: because of MaxSessions",
     );
-    let request = RestartRequest {
-        run_id: run_id(2),
-        by: PERSON,
-    };
-    let restart = given("a")
-        .history(|history| history.restart_requested = Some(request))
-        .running();
-    check_plan(
-        &restart,
-        &RUN,
-        "Restart: restarted by `atm restart`, asked for by user id 1000",
-    );
+    let request = RestartRequest { run_id: run_id(2), by: PERSON };
+    let restart = given("a").history(|history| history.restart_requested = Some(request)).running();
+    check_plan(&restart, &RUN, "Restart: restarted by `atm restart`, asked for by user id 1000");
     let succeeded = Verdict::Done(Done::Succeeded);
     check_plan(&given("a").last(exited(0)), &succeeded, "None: exit status 0");
 }

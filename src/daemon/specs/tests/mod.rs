@@ -1,11 +1,12 @@
 //! The rules in a simulated directory under simulated time (`rules`, `places`, `properties`), and the thread
-//! with real directories and a real inotify (`real`, `system`).
+//! with real directories and a real inotify (`real`, `system`, `namespaces`).
 
 use std::path::Path;
 
 use super::Document;
 use crate::api::{diagnose::Diagnostics, name::SessionName, spec::Digest};
 
+mod namespaces;
 mod places;
 mod properties;
 mod real;
@@ -23,7 +24,9 @@ impl Document for Toy {
         let meant: Vec<&str> = text.lines().map(|line| line.split('#').next().unwrap_or("").trim()).collect();
         match meant.concat().strip_prefix("ok ") {
             Some(meaning) => Ok(Self(meaning.to_owned())),
-            None => Err(Diagnostics::whole(file.display().to_string(), format!("expected `ok`, found {text:?}"))),
+            None => {
+                Err(Diagnostics::whole(file.display().to_string(), format!("expected `ok`, found {text:?}")))
+            }
         }
     }
 

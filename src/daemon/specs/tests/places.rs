@@ -16,10 +16,10 @@ fn three() -> World {
 fn a_directory_that_is_gone_stops_nothing_and_is_found_again() {
     for gone in [Ok(None), Err("permission denied")] {
         let mut world = three();
-        let word = if gone.is_ok() { "missing" } else { "unreadable" };
+        let why = if gone.is_ok() { "missing" } else { "unreadable" };
         world.turn(gone);
         world.run(60_000);
-        assert_eq!(world.heard(), [format!("unavailable {word}")]);
+        assert_eq!(world.heard(), [format!("unavailable {why}")]);
         world.events = false;
         world.turn(Ok(Some(1)));
         world.run(1000);
@@ -30,6 +30,20 @@ fn a_directory_that_is_gone_stops_nothing_and_is_found_again() {
         world.run(1000);
         assert_eq!(world.heard(), ["removed b"]);
     }
+}
+
+#[test]
+fn what_was_missed_before_the_directory_went_is_missed_afresh_when_it_is_back() {
+    let mut world = three();
+    world.remove("b.yaml");
+    world.run(200);
+    world.turn(Err("stale handle"));
+    world.run(10_000);
+    world.turn(Ok(Some(1)));
+    world.run(200);
+    assert_eq!(world.heard(), ["unavailable unreadable", "available 1"]);
+    world.run(200);
+    assert_eq!(world.heard(), ["removed b"]);
 }
 
 #[test]
@@ -73,7 +87,10 @@ fn removed_and_filled_again_is_nothing() {
         world.run(500);
     }
     let told = world.heard();
-    assert!(told.iter().all(|line| line.starts_with("unavailable") || line.starts_with("available")), "{told:?}");
+    assert!(
+        told.iter().all(|line| line.starts_with("unavailable") || line.starts_with("available")),
+        "{told:?}"
+    );
     assert_eq!(told.last().map(String::as_str), Some("available 209"));
 }
 

@@ -77,10 +77,10 @@ impl World {
             }
             Act::Remove(file) if self.has(FILES[*file]) => self.remove(FILES[*file]),
             Act::Switch(name) => {
-                let (yaml, yml) = (FILES[*name], FILES[*name + NAMES.len()]);
-                match (self.has(yaml), self.has(yml)) {
-                    (true, false) => self.rename(yaml, yml),
-                    (false, true) => self.rename(yml, yaml),
+                let (one, other) = (FILES[*name], FILES[*name + NAMES.len()]);
+                match (self.has(one), self.has(other)) {
+                    (true, false) => self.rename(one, other),
+                    (false, true) => self.rename(other, one),
                     _ => {}
                 }
             }

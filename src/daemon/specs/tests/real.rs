@@ -34,6 +34,8 @@ pub struct Rig {
     pub handle: Handle,
     updates: UnboundedReceiver<Update<Toy, String>>,
     pub told: Vec<String>,
+    /// What `told` leaves in force.
+    pub force: BTreeMap<String, String>,
     pub configs: Vec<ConfigChange<String>>,
     /// What was told last of the directory's identity.
     pub identity: Option<DirId>,
@@ -89,6 +91,7 @@ impl Rig {
             handle,
             updates,
             told: Vec::new(),
+            force: BTreeMap::new(),
             configs: Vec::new(),
             identity: None,
             errors: Vec::new(),
@@ -106,6 +109,13 @@ impl Rig {
         fs::rename(beside, self.at(file)).unwrap();
     }
 
+    /// The same, where the directory is on another file system.
+    pub fn rename_in_by_copy(&self, file: &str, text: &str) {
+        let beside = self.at(".new");
+        fs::write(&beside, text).unwrap();
+        fs::rename(beside, self.at(file)).unwrap();
+    }
+
     fn take(&mut self, update: Update<Toy, String>) {
         match update {
             Update::Config(change) => self.configs.push(change),
@@ -116,7 +126,9 @@ impl Rig {
                 if let Change::Bad { error, .. } = &change {
                     self.errors.push(error.clone());
                 }
-                self.told.push(line(&change));
+                let line = line(&change);
+                World::add_to_force(&mut self.force, &line);
+                self.told.push(line);
             }
         }
     }
@@ -128,7 +140,9 @@ impl Rig {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         while !done(self) {
             let left = LIMIT.checked_sub(clock::monotonic().since(start));
-            let Some(left) = left else { panic!("not in time: {what}; told: {:?} {:?}", self.told, self.configs) };
+            let Some(left) = left else {
+                panic!("not in time: {what}; told: {:?} {:?}", self.told, self.configs)
+            };
             let next = runtime.block_on(async { tokio::time::timeout(left, self.updates.recv()).await });
             match next {
                 Ok(Some(update)) => self.take(update),
@@ -151,14 +165,10 @@ impl Rig {
         self.wait_for(&format!("good {mark} mark {mark}.yaml"));
     }
 
-    pub fn in_force(&self) -> BTreeMap<String, String> {
-        World::in_force(&self.told)
-    }
-
     #[track_caller]
     pub fn wait_in_force(&mut self, name: &str, meaning: &str) {
         self.wait(&format!("{name} {meaning}"), |rig| {
-            rig.in_force().get(name).map(String::as_str) == Some(meaning)
+            rig.force.get(name).map(String::as_str) == Some(meaning)
         });
     }
 }
@@ -182,7 +192,11 @@ fn dropped_changed_and_removed_within_a_second() {
     fs::remove_file(rig.at("a.yaml")).unwrap();
     rig.wait_for("removed a");
     assert!(changed < Duration::from_secs(1), "{changed:?}");
-    assert!((Duration::from_millis(300)..Duration::from_secs(1)).contains(&since(start)), "{:?}", since(start));
+    assert!(
+        (Duration::from_millis(300)..Duration::from_secs(1)).contains(&since(start)),
+        "{:?}",
+        since(start)
+    );
     rig.handle.shutdown();
 }
 
@@ -272,8 +286,13 @@ fn a_slow_writer_is_never_read_half() {
     });
     rig.wait_in_force("a", "whole-199.");
     writer.join().unwrap();
+    // A file system that hangs in a truncation shows an empty file for as long. That is an error to tell, and
+    // not half a spec.
+    let empty = |error: &Diagnostics| error.to_string().ends_with("found \"\"");
+    assert!(rig.errors.iter().all(empty), "{:?}", rig.errors);
+    rig.told.retain(|line| !line.starts_with("bad") && !line.starts_with("cleared"));
     for line in &rig.told[2..] {
-        assert!(line.starts_with("good a whole-") && line.ends_with(". a.yaml"), "{line}");
+        assert!(line.starts_with("good a whole-") && line.ends_with(". a.yaml"), "{line}: {:?}", rig.errors);
     }
     rig.handle.shutdown();
 }
@@ -296,7 +315,17 @@ fn what_is_no_file_blocks_nothing_and_is_said() {
         rig.wait_for(&format!("bad {name} invalid"));
     }
     let said: Vec<String> = rig.errors.iter().map(ToString::to_string).collect();
-    for wanted in ["a FIFO", "a directory", "a socket", "a character device", "does not exist", "leads to itself", "longer than 65536 bytes", "offset 3", "UTF-16"] {
+    for wanted in [
+        "a FIFO",
+        "a directory",
+        "a socket",
+        "a character device",
+        "does not exist",
+        "leads to itself",
+        "longer than 65536 bytes",
+        "offset 3",
+        "UTF-16",
+    ] {
         assert!(said.iter().any(|text| text.contains(wanted)), "{wanted}: {said:?}");
     }
     rig.handle.shutdown();
@@ -341,7 +370,12 @@ fn old_times_do_not_hide_other_content() {
     let times = fs::metadata(rig.at("a.yaml")).unwrap();
     // As `cp -p` or `rsync -t` would: same size, same mtime, in place, and no event believed.
     fs::write(rig.at("a.yaml"), "ok B").unwrap();
-    fs::File::options().write(true).open(rig.at("a.yaml")).unwrap().set_modified(times.modified().unwrap()).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(rig.at("a.yaml"))
+        .unwrap()
+        .set_modified(times.modified().unwrap())
+        .unwrap();
     rig.wait_in_force("a", "B");
     rig.handle.shutdown();
 }
@@ -378,8 +412,14 @@ fn a_directory_that_is_removed_moved_or_replaced_stops_nothing_and_is_followed()
     // A new one in its place, by exchange.
     fs::write(moved.join("a.yaml"), "ok 4").unwrap();
     fs::write(moved.join("b.yaml"), "ok 4").unwrap();
-    rustix::fs::renameat_with(rustix::fs::CWD, &moved, rustix::fs::CWD, &rig.dir, rustix::fs::RenameFlags::EXCHANGE)
-        .unwrap();
+    rustix::fs::renameat_with(
+        rustix::fs::CWD,
+        &moved,
+        rustix::fs::CWD,
+        &rig.dir,
+        rustix::fs::RenameFlags::EXCHANGE,
+    )
+    .unwrap();
     rig.wait_in_force("a", "4");
     rig.wait_in_force("b", "4");
     // And it is watched: an event is enough.
@@ -444,10 +484,9 @@ fn a_storm_that_overflows_the_queue_ends_with_what_is_there() {
         }
     }
     rig.wait("all that stay, with their last meaning, and none that went", |rig| {
-        let force = rig.in_force();
-        force.len() == 2000 && force.values().all(|meaning| meaning == "2")
+        rig.force.len() == 2000 && rig.force.values().all(|meaning| meaning == "2")
     });
-    assert!(rig.in_force().contains_key("s3999"));
+    assert!(rig.force.contains_key("s3999"));
     rig.handle.shutdown();
 }
 
@@ -463,7 +502,7 @@ fn ten_thousand_files_are_listed_in_a_second_and_delay_no_event() {
     let start = clock::monotonic();
     rig.wait("all", |rig| rig.told.last().is_some_and(|line| line == "first"));
     eprintln!("10,000 specs, first listing: {:?}", since(start));
-    assert_eq!(rig.in_force().len(), 10_000);
+    assert_eq!(rig.force.len(), 10_000);
     rig.handle.resync();
     rig.rename_in("a.yaml", "ok A");
     rig.wait_in_force("a", "A");
@@ -497,7 +536,7 @@ fn a_restart_takes_up_where_state_left() {
     let mut rig = Rig::start(root, start);
     rig.wait_for("first");
     rig.wait_for("bad a invalid");
-    assert_eq!(rig.in_force().get("a").map(String::as_str), Some("A"), "{:?}", rig.told);
+    assert_eq!(rig.force.get("a").map(String::as_str), Some("A"), "{:?}", rig.told);
     let Rig { root, handle, dir, .. } = rig;
     handle.shutdown();
     // State knows a session, so a missing directory is not made.

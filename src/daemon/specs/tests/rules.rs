@@ -4,10 +4,7 @@ use super::{
     name,
     world::{RULES, SYSTEM, World, known},
 };
-use crate::{
-    daemon::specs::looks::What,
-    host::specfile::Obstacle,
-};
+use crate::{daemon::specs::looks::What, host::specfile::Obstacle};
 
 const NOTHING: [&str; 0] = [];
 
@@ -127,7 +124,8 @@ fn a_write_that_overtakes_the_look_spoils_it() {
     // Read is begun after the close; the next writer has truncated the file by then.
     assert!(matches!(world.ledger.next(world.now), Step::Read { hear_first: true, .. }));
     world.write("a.yaml", "ok");
-    let half = crate::host::specfile::Sight::Present { stamp: None, bytes: Ok(b"ok Half".to_vec()), torn: false };
+    let half =
+        crate::host::specfile::Sight::Present { stamp: None, bytes: Ok(b"ok Half".to_vec()), torn: false };
     world.ledger.read(&crate::daemon::specs::names::FileKey::parse("a.yaml").unwrap(), half, world.now);
     assert_eq!(world.heard(), NOTHING);
     world.write("a.yaml", "ok C");
@@ -145,8 +143,21 @@ fn a_link_is_read_at_once_and_a_new_empty_file_waits_for_its_writer() {
     world.open("b.yaml");
     world.run(0);
     assert_eq!(world.heard(), ["good a A a.yaml"]);
-    world.run(900);
+    world.run(490);
     assert_eq!(world.heard(), NOTHING);
+}
+
+#[test]
+fn two_looks_that_events_bring_close_together_prove_no_more_than_one() {
+    let mut world = World::started(&[]);
+    world.put("a.yaml", "ok A");
+    world.hint("a.yaml", What::Created);
+    world.run(30);
+    world.hint("a.yaml", What::Created);
+    world.run(60);
+    assert_eq!(world.heard(), NOTHING);
+    world.run(100);
+    assert_eq!(world.heard(), ["good a A a.yaml"]);
 }
 
 #[test]
@@ -181,7 +192,9 @@ fn a_resync_reads_what_no_stamp_tells() {
 fn a_bad_file_leaves_the_last_good_spec() {
     let mut world = World::started(&[("a.yaml", "ok A")]);
     world.save("a.yaml", "");
-    world.run(1000);
+    world.run(490);
+    assert_eq!(world.heard(), NOTHING, "an empty file may be the next writer's beginning");
+    world.run(20);
     assert_eq!(world.heard(), ["bad a invalid"]);
     world.save("a.yaml", "");
     world.run(1000);
@@ -368,12 +381,16 @@ fn state_decides_between_two_files_after_a_restart() {
 
 #[test]
 fn after_a_restart_the_last_good_spec_stands_in_for_a_broken_file() {
-    let mut world = World::with(RULES, Some(1), vec![known("a.yaml", "ok A", false), known("b.yaml", "ok B", true)]);
+    let mut world =
+        World::with(RULES, Some(1), vec![known("a.yaml", "ok A", false), known("b.yaml", "ok B", true)]);
     world.put("a.yaml", "no");
     world.now = world.now.checked_add(std::time::Duration::from_secs(1)).unwrap();
     world.run(100);
     // b lives and its file is gone: it is told, and removed by the rule; a is told although it does not live.
-    assert_eq!(world.heard(), ["available 1", "remembered a A a.yaml", "bad a invalid", "remembered b B b.yaml", "first"]);
+    assert_eq!(
+        world.heard(),
+        ["available 1", "remembered a A a.yaml", "bad a invalid", "remembered b B b.yaml", "first"]
+    );
     world.run(1000);
     assert_eq!(world.heard(), ["removed b"]);
     world.save("a.yaml", "ok A");

@@ -62,7 +62,10 @@ fn a_file_counts_only_if_nobody_else_could_have_written_it() {
         rig.wait_for(&format!("bad {bad} invalid"));
     }
     let said: Vec<String> = rig.errors.iter().map(ToString::to_string).collect();
-    assert!(said.iter().all(|text| !text.contains("ok A")), "no content of a refused file is shown: {said:?}");
+    assert!(
+        said.iter().all(|text| !text.contains("ok A")),
+        "no content of a refused file is shown: {said:?}"
+    );
     // Mended, it counts.
     fs::set_permissions(rig.at("group.yaml"), fs::Permissions::from_mode(0o644)).unwrap();
     rig.wait_for("good group A group.yaml");

@@ -7,7 +7,7 @@ use std::{
 
 use super::{Toy, name};
 use crate::{
-    api::{spec::Digest, time::Moment},
+    api::{name::SessionName, spec::Digest, time::Moment},
     daemon::specs::{
         Change, Known, Notice, Unavailable,
         judge::Rules,
@@ -48,7 +48,15 @@ pub const RULES: Rules = Rules { system: false, uid: 1000 };
 pub const SYSTEM: Rules = Rules { system: true, uid: 0 };
 
 fn directory(ino: u64, mode: u32) -> Inode {
-    Inode { id: DirId { dev: 1, ino }, size: 0, modified: (0, 0), changed: (0, 0), mode: 0o040_000 | mode, uid: 0, links: 2 }
+    Inode {
+        id: DirId { dev: 1, ino },
+        size: 0,
+        modified: (0, 0),
+        changed: (0, 0),
+        mode: 0o040_000 | mode,
+        uid: 0,
+        links: 2,
+    }
 }
 
 pub fn known(file: &str, text: &str, live: bool) -> Known {
@@ -125,8 +133,15 @@ impl World {
     pub fn put(&mut self, file: &str, text: &str) {
         self.next_inode += 1;
         let id = DirId { dev: 1, ino: self.next_inode };
-        let inode =
-            Inode { id, size: 0, modified: (0, 0), changed: (0, 0), mode: 0o100_644, uid: self.uid, links: 1 };
+        let inode = Inode {
+            id,
+            size: 0,
+            modified: (0, 0),
+            changed: (0, 0),
+            mode: 0o100_644,
+            uid: self.uid,
+            links: 1,
+        };
         self.dir().insert(file.to_owned(), Node { text: Ok(text.to_owned()), inode });
         self.touch(file);
     }
@@ -253,7 +268,9 @@ impl World {
 
     fn read(&mut self, key: &FileKey, expected: DirId) {
         self.reads += 1;
-        let Ok(Some(ino)) = self.path else { return self.ledger.elsewhere(key, self.now) };
+        let Ok(Some(ino)) = self.path else {
+            return self.ledger.elsewhere(key, self.now);
+        };
         if ino != expected.ino {
             return self.ledger.elsewhere(key, self.now);
         }
@@ -281,22 +298,27 @@ impl World {
         std::mem::take(&mut self.told)
     }
 
-    /// The names that the ledger told good and not removed, with their meanings, from `told`.
+    /// The names that were told good and not removed, with their meanings.
     pub fn in_force(told: &[String]) -> BTreeMap<String, String> {
         let mut force = BTreeMap::new();
         for line in told {
-            let words: Vec<&str> = line.split(' ').collect();
-            match words[..] {
-                ["good" | "remembered", name, meaning, ..] => {
-                    force.insert(name.to_owned(), meaning.to_owned());
-                }
-                ["removed", name] => {
-                    force.remove(name);
-                }
-                _ => {}
-            }
+            Self::add_to_force(&mut force, line);
         }
         force
+    }
+
+    /// What one more line does to the names in force.
+    pub fn add_to_force(force: &mut BTreeMap<String, String>, line: &str) {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["good" | "remembered", name, meaning, ..] => {
+                force.insert(name.to_owned(), meaning.to_owned());
+            }
+            ["removed", name] => {
+                force.remove(name);
+            }
+            _ => {}
+        }
     }
 
     /// The names with an error in force.
@@ -351,7 +373,7 @@ pub fn line(change: &Change<Toy>) -> String {
         Change::Unavailable(Unavailable::Unreadable(_)) => "unavailable unreadable".to_owned(),
         Change::Unavailable(Unavailable::Refused(_)) => "unavailable refused".to_owned(),
         Change::Unavailable(Unavailable::Other { absent }) => {
-            let absent: Vec<&str> = absent.iter().map(|name| name.as_str()).collect();
+            let absent: Vec<&str> = absent.iter().map(SessionName::as_str).collect();
             format!("unavailable other {}", absent.join(","))
         }
         Change::Available { identity } => format!("available {}", identity.ino),
