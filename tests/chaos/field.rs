@@ -22,15 +22,18 @@ impl Kind {
         [Self::Writer, Self::Flood, Self::Slow, Self::Deaf, Self::Once(0), Self::Once(7), Self::Once(3)];
 
     fn script(self) -> String {
-        // An empty line first: should a keeper have been killed in the middle of a line, ours begins anew.
-        let head = "echo; echo \"run $ATM_RUN_ID $0\"; i=0; line() { i=$((i+1)); echo \"$0 $i\"; }; ";
+        // An empty line first: should a keeper have been killed in the middle of a line, ours begins anew. A shell
+        // says on stderr what its children were killed by.
+        let head = "exec 2>/dev/null; echo; echo \"run $ATM_RUN_ID $0\"; i=0; line() { i=$((i+1)); echo \"$0 $i\"; }; ";
         let body = match self {
             Self::Writer => "while :; do line; sleep 0.05; done",
             Self::Flood => {
                 "while :; do j=0; while [ $j -lt 40 ]; do line; j=$((j+1)); done; sleep 0.05; done"
             }
+            // What the trap runs is not to be ended by the very signal.
             Self::Slow => {
-                "trap 'sleep 0.2; echo \"bye $0\"; exit 0' TERM; while :; do line; sleep 0.05; done"
+                "trap '' HUP; trap 'trap \"\" TERM; sleep 0.2; echo \"bye $0\"; exit 0' TERM; \
+                 while :; do line; sleep 0.05; done"
             }
             Self::Deaf => "trap '' TERM HUP; while :; do line; sleep 0.05; done",
             Self::Once(_) => "while [ $i -lt 20 ]; do line; done; sleep 0.$1; echo \"end $0\"; exit $2",
@@ -75,14 +78,13 @@ impl Declared {
         lines.push("backoff: {initial: 0s, max: 1ms}".to_owned());
         lines.push(format!("terminal: {terminal}"));
         lines.push(format!("priority: {priority}"));
-        let (policy, grace) = match self.kind {
-            Kind::Once(_) => ("Never", "2s"),
-            Kind::Deaf => ("Always", "100ms"),
-            Kind::Writer | Kind::Flood => ("OnFailure", "5s"),
-            Kind::Slow => ("Always", "5s"),
+        let policy = match self.kind {
+            Kind::Once(_) => "Never",
+            Kind::Writer | Kind::Flood => "OnFailure",
+            Kind::Slow | Kind::Deaf => "Always",
         };
         lines.push(format!("restartPolicy: {policy}"));
-        lines.push(format!("terminationGracePeriod: {grace}"));
+        lines.push("terminationGracePeriod: 1500ms".to_owned()); // of a deaf one, whatever follows it
         let turn = usize::try_from(*style).unwrap() % lines.len();
         lines.rotate_left(turn);
         let mut text = format!("# {style}\n");

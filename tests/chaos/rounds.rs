@@ -99,13 +99,14 @@ impl Chaos {
         let Some(mut declared) = self.declared.get(name).cloned() else { return self.declare(name) };
         match self.dice.below(10) {
             0..=1 => self.declare(name),
-            2..=3 => {
+            // A changed spec, whatever changed, lets what runs once run once more.
+            2..=3 if !declared.kind.is_once() => {
                 declared.priority = (declared.priority + 1) % 1000;
                 self.note(format!("priority of {name}"));
                 self.declared.insert(name.to_owned(), declared);
                 self.write(name);
             }
-            4..=5 => {
+            2..=5 => {
                 declared.style += 1;
                 self.note(format!("reformat {name}"));
                 self.declared.insert(name.to_owned(), declared);
@@ -228,6 +229,11 @@ impl Chaos {
             let kept = declared.shaken || before.is_none_or(|before| before == process);
             assert!(kept, "{name} was {before:?} and is {process:?}: it was restarted without a reason");
         }
+        let listed: BTreeSet<String> =
+            self.atm.list().iter().filter_map(|s| Some(s["name"].as_str()?.to_owned())).collect();
+        if !listed.iter().eq(self.declared.keys()) {
+            return Some(format!("atm knows {listed:?}, declared are {:?}", self.declared.keys()));
+        }
         for declared in self.declared.values_mut() {
             declared.shaken = false;
         }
@@ -289,7 +295,10 @@ fn once(atm: &Atm, name: &str, declared: &Declared, sessions: &[serde_json::Valu
     let found = sessions.iter().find(|session| session["name"] == name);
     let status = &found.unwrap_or(&serde_json::Value::Null)["status"];
     let phase = if code == 0 { "Succeeded" } else { "Failed" };
-    let runs = read_log(&atm.whole_log(name)).unwrap_or_default();
+    let runs = match read_log(&atm.whole_log(name)) {
+        Ok(runs) => runs,
+        Err(why) => return Some(format!("the log of {name}: {why}")),
+    };
     let times = runs.iter().filter(|run| run.token == declared.token).count();
     if declared.bereft {
         // How it ended is lost with its keeper; that it does not run a second time is not.
