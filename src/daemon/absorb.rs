@@ -6,13 +6,13 @@ use super::{
     config_file,
     core::{Daemon, Key},
     keepers::{Keepers, Report},
-    memory::GoodSpec,
     specs::{self, Notice},
     store::SpecError,
 };
 use crate::{
     api::{
-        diagnose::Diagnostics, event::EventKind, keeper::StartReport, name::SessionName, spec::WrittenSpec,
+        diagnose::Diagnostics, event::EventKind, keeper::StartReport, name::SessionName, record::GoodSpec,
+        spec::WrittenSpec,
     },
     controller::{Reason, Trigger},
     plan::{Desired, Observed, Session, Wanted, Will},

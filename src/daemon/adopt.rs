@@ -175,6 +175,11 @@ pub fn classify_one(paths: &Paths, here: &Here, name: &SessionName, damaged: &mu
     }
 }
 
+/// What the last start of `name` was to run; `None` where that cannot be read.
+pub fn intent_of(paths: &Paths, name: &SessionName) -> Option<Box<Intent>> {
+    read_versioned(&paths.run(name).intent(), RECORD_VERSION).ok().flatten()
+}
+
 fn classify_held(here: &Here, record: Option<Box<Record>>) -> Found {
     let Some(record) = record else { return Found::Settling { keeper: None } };
     if record.intent.instance != here.instance {

@@ -80,6 +80,8 @@ pub struct Daemon<K> {
     pub base_env: std::collections::BTreeMap<String, String>,
     /// The daemon's own user.
     pub uid: u32,
+    /// Whether sessions belong to several users.
+    pub system: bool,
     /// The cgroup directory below which sessions get groups of their own.
     pub cgroup: Option<std::path::PathBuf>,
     /// Wakes the loop.

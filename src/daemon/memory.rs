@@ -12,7 +12,7 @@ use crate::{
     api::{
         cause::{Actor, Cause},
         name::{InstanceId, RunId, SessionName},
-        record::{Exit, StartError},
+        record::{Exit, GoodSpec, StartError},
         spec::Digest,
         time::{BootId, Moment, Timestamp},
     },
@@ -73,22 +73,6 @@ pub struct Memory {
     /// A person asked for another run in place of this one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub restart_requested: Option<StoredRestart>,
-}
-
-/// The last good spec, as it was written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct GoodSpec {
-    /// The file's path.
-    pub file: PathBuf,
-    /// Uid of the file's owner.
-    pub owner: u32,
-    /// Its text.
-    pub text: String,
-    /// Of its meaning.
-    pub digest: Digest,
-    /// Counts changes of its meaning.
-    pub generation: u64,
 }
 
 /// A point on the monotonic clock of one boot.

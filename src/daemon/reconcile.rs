@@ -224,14 +224,12 @@ impl<K: Keepers> Daemon<K> {
 
     fn intent(&self, name: &SessionName, run_id: RunId, wanted: &Wanted) -> Intent {
         let world = self.store.look();
-        let owner =
-            world.sessions.get(name).and_then(|entry| entry.memory.spec.as_ref()).map(|spec| spec.owner);
-        let user = match &wanted.spec.user {
-            Some(user) => RunAs::Name(user.clone()),
-            // In user mode every session is the daemon's own user's, whoever owns the file.
-            None if self.uid == 0 => RunAs::Uid(owner.unwrap_or(self.uid)),
-            None => RunAs::Uid(self.uid),
-        };
+        let source = world.sessions.get(name).and_then(|entry| entry.memory.spec.clone());
+        // In user mode every session is the daemon's own user's, whoever owns the file.
+        let owner = source.as_ref().map(|spec| spec.owner).filter(|_| self.system).unwrap_or(self.uid);
+        let user = wanted.spec.user.clone().map_or(RunAs::Uid(owner), RunAs::Name);
+        // Only root may name somebody else: a spec is as mighty as whoever could have written it.
+        let only_uid = (self.system && owner != 0).then_some(owner);
         let mut base_env = self.base_env.clone();
         base_env.extend(world.config.env.clone());
         Intent {
@@ -244,6 +242,7 @@ impl<K: Keepers> Daemon<K> {
             generation: wanted.generation,
             launch: wanted.launch.clone(),
             spec: (*wanted.spec).clone(),
+            source,
             user,
             base_env,
             log_file: self.paths.log(name),

@@ -27,7 +27,7 @@ use super::{
     events::Events,
     keepers::{LinuxKeepers, Report},
     logging,
-    memory::{self, Instance, Loaded, STATE_VERSION, Writer},
+    memory::{self, Instance, Loaded, Memory, STATE_VERSION, Writer},
     paths::Paths,
     server, shutdown,
     shutdown::Signals,
@@ -159,7 +159,7 @@ async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result
     let clock = Clock::start();
     let signals = Signals::listen().map_err(host("listen for signals in", &paths.directories.runtime))?;
     let (instance, damaged_instance) = load_instance(&paths)?;
-    let loaded = memory::load(&paths.memories()).map_err(host("read", &paths.memories()))?;
+    let mut loaded = memory::load(&paths.memories()).map_err(host("read", &paths.memories()))?;
     let here = Here {
         instance: instance.instance,
         boot: clock.boot().clone(),
@@ -173,6 +173,7 @@ async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result
     for problem in damaged.chain(findings.damaged.iter().cloned()) {
         daemon.tell_all(EventKind::RecordDamaged, format!("{}: {}", problem.what, problem.message));
     }
+    recover(&daemon, &mut loaded, &findings);
     remember(&daemon, loaded, &findings);
     take_over_all(&daemon, findings, runs_are_kept);
     let known = known_specs(&daemon);
@@ -227,6 +228,7 @@ fn make_daemon(
         machine,
         base_env: base_env(paths),
         uid: machine::uid(),
+        system: options.system,
         cgroup,
         inputs: inputs.clone(),
         specs: None.into(),
@@ -273,9 +275,29 @@ fn remember(daemon: &Daemon<LinuxKeepers>, loaded: Loaded, findings: &Findings) 
         entry.written = written;
         daemon.store.insert(&name, entry);
     }
-    for name in findings.names.keys() {
-        if !daemon.store.look().sessions.contains_key(name) {
+    for (name, found) in &findings.names {
+        if found.may_live() && !daemon.store.look().sessions.contains_key(name) {
             daemon.store.insert(name, daemon.new_entry(Session::unknown()));
+        }
+    }
+}
+
+/// Takes over from the runs' own files what state does not know: it is written by a thread of its own, and a
+/// daemon that is killed early leaves a run that state never heard of.
+fn recover(daemon: &Daemon<LinuxKeepers>, loaded: &mut Loaded, findings: &Findings) {
+    for (name, found) in &findings.names {
+        let told = match found {
+            Found::Live { record, .. } | Found::Lost { record } | Found::Interrupted { record } => {
+                record.intent.source.clone()
+            }
+            Found::Ended { record, .. } => record.as_ref().and_then(|record| record.intent.source.clone()),
+            Found::Settling { .. } => adopt::intent_of(&daemon.paths, name).and_then(|intent| intent.source),
+            Found::Foreign { .. } | Found::NeverStarted | Found::Nothing => None,
+        };
+        let Some(told) = told else { continue };
+        let memory = loaded.memories.entry(name.clone()).or_insert_with(|| Memory::new(daemon.clock.wall()));
+        if memory.spec.as_ref().is_none_or(|known| known.generation < told.generation) {
+            memory.spec = Some(told);
         }
     }
 }

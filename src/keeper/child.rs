@@ -132,6 +132,10 @@ fn resolve(intent: &Intent) -> Result<Account, StartError> {
     };
     let found = found.map_err(|error| host(&format!("look up user `{}`", clip(&shown)), &error))?;
     match (found, user) {
+        (Some(account), _) if intent.only_uid.is_some_and(|only| only != account.uid) => {
+            let reason = "only a spec that root owns may name another user than its owner".to_owned();
+            Err(StartError::SwitchUser { user: clip(&shown), reason })
+        }
         (Some(account), _) => Ok(account),
         // A container often runs as a number without a name. It is who we are, so nothing has to be known.
         (None, RunAs::Uid(uid)) if *uid == users::own().0 => Ok(Account {
