@@ -244,6 +244,7 @@ impl<K: Keepers> Daemon<K> {
             spec: (*wanted.spec).clone(),
             source,
             user,
+            only_uid,
             base_env,
             log_file: self.paths.log(name),
             logs: world.config.logs,
