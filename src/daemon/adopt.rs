@@ -220,11 +220,8 @@ fn find_strays(here: &Here, findings: &mut Findings) {
     for stray in scan.keepers() {
         let Marked { id, run_id, session, .. } = stray;
         let Ok(name) = SessionName::new(session) else { continue };
-        let known = matches!(
-            findings.names.get(&name),
-            Some(Found::Live { record, .. }) if record.keeper == *id
-        );
-        if known {
+        // Whoever lives by lock and record is the keeper of that name; nobody else is signalled as such.
+        if matches!(findings.names.get(&name), Some(Found::Live { .. })) {
             continue;
         }
         if let Ok(Some(keeper)) = Process::find(*id) {

@@ -50,8 +50,8 @@ pub enum Input {
     SourceEnded,
     /// A keeper has news.
     Keeper(Report),
-    /// Look at this again.
-    Look(Key),
+    /// Look at this again, for a reason of our own or of a person's.
+    Look(Key, Reason),
     /// Look at everything again.
     Resync,
     /// State cannot be written, and why; or it can again.
@@ -94,8 +94,8 @@ pub struct Daemon<K> {
 
 impl<K: Keepers> Daemon<K> {
     /// Asks for `key` to be looked at.
-    pub fn look_at(&self, key: Key) {
-        let _ = self.inputs.send(Input::Look(key)); // the loop has ended: nothing more is wanted
+    pub fn look_at(&self, key: Key, reason: Reason) {
+        let _ = self.inputs.send(Input::Look(key, reason)); // the loop has ended: nothing more is wanted
     }
 
     /// Records something that happened to a session.
@@ -187,7 +187,7 @@ impl<K: Keepers> Daemon<K> {
                 Vec::new()
             }
             Input::Keeper(report) => self.absorb_report(report),
-            Input::Look(key) => vec![trigger(key, Reason::Requested)],
+            Input::Look(key, reason) => vec![trigger(key, reason)],
             Input::Resync => {
                 self.resync_specs();
                 vec![trigger(Key::Fleet, Reason::Resync)]

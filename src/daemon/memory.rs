@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::{
     api::{
         cause::{Actor, Cause},
+        config::Config,
         name::{InstanceId, RunId, SessionName},
         record::{Exit, GoodSpec, StartError},
         spec::Digest,
@@ -95,6 +96,9 @@ pub struct Begun {
     pub boot_id: BootId,
     /// Which generation of the spec.
     pub generation: u64,
+    /// A person asked for it: should it never come to a process, they still do.
+    #[serde(default)]
+    pub requested: bool,
     /// When.
     pub at: Timestamp,
 }
@@ -270,6 +274,15 @@ pub struct Instance {
     pub specs: Option<DirId>,
 }
 
+/// The config that was in force last: effective, so it holds whatever the file says now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastConfig {
+    /// [`STATE_VERSION`] of the writer.
+    pub version: u32,
+    /// What was in force.
+    pub config: Config,
+}
+
 /// One file that could not be read and was set aside.
 #[derive(Debug, Clone)]
 pub struct Damaged {
@@ -366,9 +379,9 @@ pub fn load(directory: &std::path::Path) -> io::Result<Loaded> {
 
 enum Job {
     Write { path: PathBuf, bytes: Vec<u8>, durability: Durability, done: Option<Done> },
-    Remove { path: PathBuf },
+    Retire { path: PathBuf, aside: PathBuf },
     Append { path: PathBuf, line: Vec<u8> },
-    Flush { done: Done },
+    Flush { path: PathBuf, done: Done },
     Finish { done: Done },
 }
 
@@ -404,9 +417,9 @@ impl Writer {
         answer.await.unwrap_or_else(|_| Err(io::Error::other("the state thread has ended")))
     }
 
-    /// Removes `path` after all earlier jobs.
-    pub fn remove(&self, path: PathBuf) {
-        self.send(Job::Remove { path });
+    /// Moves `path` to `aside` after all earlier jobs.
+    pub fn retire(&self, path: PathBuf, aside: PathBuf) {
+        self.send(Job::Retire { path, aside });
     }
 
     /// Appends a line to `path` some time soon.
@@ -414,13 +427,12 @@ impl Writer {
         self.send(Job::Append { path, line });
     }
 
-    /// Waits until all that was to be written before is written, but for appended lines, which nothing waits for;
-    /// an error where one since the last flush failed.
-    pub async fn flush(&self) -> io::Result<()> {
-        self.ask(|done| Job::Flush { done }).await
+    /// Waits until what was to be written to `path` before is written. Nobody waits for another's file.
+    pub async fn flush(&self, path: PathBuf) -> io::Result<()> {
+        self.ask(|done| Job::Flush { path, done }).await
     }
 
-    /// The same, with the lines.
+    /// Waits until all that was to be written before is written.
     pub async fn finish(&self) -> io::Result<()> {
         self.ask(|done| Job::Finish { done }).await
     }
@@ -476,12 +488,15 @@ fn write_all(inbox: &mpsc::Receiver<Job>, trouble: &OnTrouble) {
                     let _ = done.send(outcome); // whoever asked may have gone
                 }
             }
-            Job::Remove { path } => {
-                desk.pending.remove(&path);
-                desk.report(files::remove_if_there(&path).err().as_ref(), &path);
+            Job::Retire { path, aside } => {
+                // Written first: what was remembered last is what is kept.
+                let _ = desk.clear_one(&path);
+                let outcome = std::fs::rename(&path, &aside);
+                let failure = outcome.err().filter(|error| error.kind() != io::ErrorKind::NotFound);
+                desk.report(failure.as_ref(), &path);
             }
             Job::Append { path, line } => desk.append(path, &line),
-            Job::Flush { done } => drop(done.send(desk.clear())),
+            Job::Flush { path, done } => drop(done.send(desk.clear_one(&path))),
             Job::Finish { done } => {
                 desk.clear_lines();
                 let _ = done.send(desk.clear()); // whoever asked may have gone
@@ -512,6 +527,17 @@ impl Desk<'_> {
             }
         }
         first
+    }
+
+    /// Writes what is pending for `path`; what fails stays.
+    fn clear_one(&mut self, path: &std::path::Path) -> io::Result<()> {
+        let Some(bytes) = self.pending.remove(path) else { return Ok(()) };
+        let outcome = files::replace(path, &bytes, Durability::Atomic);
+        self.report(outcome.as_ref().err(), path);
+        if outcome.is_err() {
+            self.pending.insert(path.to_owned(), bytes);
+        }
+        outcome
     }
 
     fn append(&mut self, path: PathBuf, line: &[u8]) {
@@ -584,13 +610,14 @@ mod tests {
         for n in 0..100 {
             writer.write(path.clone(), n.to_string().into_bytes());
         }
-        writer.flush().await.unwrap();
+        writer.flush(path.clone()).await.unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"99");
         writer.write_durably(path.clone(), b"x".to_vec()).await.unwrap();
         writer.write(path.clone(), b"y".to_vec());
-        writer.remove(path.clone());
+        writer.retire(path.clone(), dir.path().join("aside"));
         drop(writer);
         thread.join().unwrap();
         assert!(!path.exists());
+        assert_eq!(std::fs::read(dir.path().join("aside")).unwrap(), b"y", "what was last is what is kept");
     }
 }

@@ -33,6 +33,7 @@ pub mod specs;
 mod startup;
 pub mod store;
 mod systemd;
+mod takeover;
 pub mod view;
 pub mod wills;
 

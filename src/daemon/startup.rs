@@ -115,6 +115,7 @@ fn make_directories(paths: &Paths, system: bool) -> Result<(), StartupError> {
         (paths.runs(), if system { 0o711 } else { 0o700 }),
         (directories.state.clone(), 0o700),
         (paths.memories(), 0o700),
+        (paths.retired_memories(), 0o700),
         (directories.log.clone(), open),
     ] {
         files::make_directory(&directory, mode).map_err(host("make", &directory))?;
