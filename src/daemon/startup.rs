@@ -51,6 +51,9 @@ use crate::{
 /// Reconciles at once. They wait for keepers, not for each other: a keeper that hangs holds one of these.
 const CONCURRENCY: usize = 1024;
 
+/// How long a lock whose holder is dead is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Why the daemon could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartupError {
@@ -124,17 +127,31 @@ fn make_directories(paths: &Paths, system: bool) -> Result<(), StartupError> {
 }
 
 fn take_lock(path: &Path, directory: &Path) -> Result<File, StartupError> {
-    if let Some(mut held) = lock::try_take(path).map_err(host("lock", path))? {
-        // For whoever meets the lock: who has it. Never read by a daemon to decide anything.
-        let pid = std::process::id();
-        let written = held.set_len(0).and_then(|()| writeln!(held, "{pid}"));
-        written.map_err(host("write", path))?;
-        return Ok(held);
+    let begun = clock::monotonic();
+    loop {
+        if let Some(mut held) = lock::try_take(path).map_err(host("lock", path))? {
+            // For whoever meets the lock: who has it.
+            let pid = std::process::id();
+            let written = held.set_len(0).and_then(|()| writeln!(held, "{pid}"));
+            written.map_err(host("write", path))?;
+            return Ok(held);
+        }
+        let pid = lock_holder(path);
+        let lives = pid.is_some_and(|pid| Process::open(pid).is_ok_and(|p| !p.has_ended().unwrap_or(false)));
+        // A daemon that was killed while it started a keeper leaves a copy of its lock to that child, until the
+        // child executes: an instant.
+        if lives || clock::monotonic().since(begun) > LOCK_PATIENCE {
+            return Err(StartupError::AlreadyRunning { pid, directory: directory.to_owned() });
+        }
+        poll::wait(&[], Some(Duration::from_millis(5))).map_err(host("lock", path))?;
     }
+}
+
+/// Who says to have the lock.
+fn lock_holder(path: &Path) -> Option<i32> {
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(32).read_to_string(&mut text));
-    let pid = read.ok().and_then(|_| text.trim().parse().ok());
-    Err(StartupError::AlreadyRunning { pid, directory: directory.to_owned() })
+    File::open(path).ok()?.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
 }
 
 /// Reads or makes the instance; a damaged one is set aside, and then no keeper of before is ours any more.

@@ -227,7 +227,11 @@ impl Chaos {
             let process = (only.pid, only.born);
             let before = declared.process.replace(process);
             let kept = declared.shaken || before.is_none_or(|before| before == process);
-            assert!(kept, "{name} was {before:?} and is {process:?}: it was restarted without a reason");
+            assert!(
+                kept,
+                "{name} was {before:?} and is {process:?}: it was restarted without a reason\n{}",
+                self.atm.ok(&["events", name])
+            );
         }
         let listed: BTreeSet<String> =
             self.atm.list().iter().filter_map(|s| Some(s["name"].as_str()?.to_owned())).collect();
