@@ -13,7 +13,7 @@ use super::{
     clock::Clock,
     events::{Events, News},
     keepers::{Keepers, Report},
-    memory::{Instance, Memory, Writer},
+    memory::{Begun, Instance, Memory, Writer},
     paths::Paths,
     specs,
     store::{Entry, Store},
@@ -27,6 +27,7 @@ use crate::{
     },
     controller::{Reason, Trigger},
     host::specfile::DirId,
+    plan::restart,
 };
 
 /// A file system that takes longer is worth a word.
@@ -116,19 +117,24 @@ impl<K: Keepers> Daemon<K> {
     }
 
     /// What is remembered of `name` now, as the bytes of its file.
-    fn remembered(&self, name: &SessionName) -> Option<Vec<u8>> {
+    pub(super) fn remembered(&self, name: &SessionName) -> Option<Vec<u8>> {
         self.store
             .edit(name, |entry| {
-                let will = match &entry.plan.desired {
-                    crate::plan::Desired::Spec(wanted) => wanted.will,
-                    crate::plan::Desired::Gone
-                    | crate::plan::Desired::NeverGood
-                    | crate::plan::Desired::Unseen => entry.memory.will.into(),
-                };
+                let will = entry.will();
                 entry.memory.remember(&entry.plan.history, will, self.clock.boot());
                 serde_json::to_vec(&entry.memory).ok()
             })
             .flatten()
+    }
+
+    /// The same, as it will be when the run `begun` has begun.
+    pub(super) fn remembered_as_begun(&self, name: &SessionName, begun: &Begun) -> Option<Vec<u8>> {
+        let world = self.store.look();
+        let entry = world.sessions.get(name)?;
+        let mut memory = entry.memory.clone();
+        memory.remember(&restart::begun(&entry.plan.history), entry.will(), self.clock.boot());
+        memory.begun = Some(begun.clone());
+        serde_json::to_vec(&memory).ok()
     }
 
     /// Has what is remembered of `name` written some time soon.

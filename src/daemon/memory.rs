@@ -385,7 +385,6 @@ enum Job {
     Remove { path: PathBuf },
     Append { path: PathBuf, line: Vec<u8> },
     Flush { done: Done },
-    Finish { done: Done },
 }
 
 type Done = oneshot::Sender<io::Result<()>>;
@@ -413,11 +412,14 @@ impl Writer {
         self.send(Job::Write { path, bytes, durability: Durability::Atomic, done: None });
     }
 
+    /// Writes `bytes` to `path` now; the answer says when it is there for the next daemon.
+    pub async fn write_now(&self, path: PathBuf, bytes: Vec<u8>) -> io::Result<()> {
+        self.ask(|done| Job::Write { path, bytes, durability: Durability::Atomic, done: Some(done) }).await
+    }
+
     /// Writes `bytes` to `path` and to the disk; the answer says when it is there.
     pub async fn write_durably(&self, path: PathBuf, bytes: Vec<u8>) -> io::Result<()> {
-        let (done, answer) = oneshot::channel();
-        self.send(Job::Write { path, bytes, durability: Durability::Synced, done: Some(done) });
-        answer.await.unwrap_or_else(|_| Err(io::Error::other("the state thread has ended")))
+        self.ask(|done| Job::Write { path, bytes, durability: Durability::Synced, done: Some(done) }).await
     }
 
     /// Removes `path` after all earlier jobs.
@@ -430,15 +432,9 @@ impl Writer {
         self.send(Job::Append { path, line });
     }
 
-    /// Waits until all that was to be written before is written, but for appended lines, which nothing waits for;
-    /// an error where one since the last flush failed.
+    /// Waits until all earlier jobs are done; an error where something cannot be written.
     pub async fn flush(&self) -> io::Result<()> {
         self.ask(|done| Job::Flush { done }).await
-    }
-
-    /// The same, with the lines.
-    pub async fn finish(&self) -> io::Result<()> {
-        self.ask(|done| Job::Finish { done }).await
     }
 
     async fn ask(&self, job: impl FnOnce(Done) -> Job) -> io::Result<()> {
@@ -457,53 +453,26 @@ impl Writer {
 /// The event log is begun anew beyond this; one older file is kept.
 const MAX_EVENT_LOG: u64 = 4 << 20;
 
-/// Bytes of lines that may wait while there is always something else to do.
+/// What may be written some time soon waits so long for a newer version of itself. Nothing may be lost by it that
+/// a killed daemon must know: that is waited for, or told anew by spec files and keepers' records.
+const GATHER: Duration = Duration::from_millis(10);
+/// So many files or bytes of lines are written even where there is always a next job.
+const MOST_FILES: usize = 1024;
 const MOST_LINES: usize = 64 << 10;
 
 fn write_all(inbox: &mpsc::Receiver<Job>, trouble: &OnTrouble) {
     let mut desk = Desk { pending: BTreeMap::new(), lines: BTreeMap::new(), failing: false, trouble };
-    loop {
-        // What waits behind is taken first: of several versions of one file only the newest is written.
-        let job = if let Ok(job) = inbox.try_recv() {
-            job
-        } else {
-            // A failure is kept for the next round, and told to whoever asks by `flush`.
-            let _ = desk.clear();
-            // Whoever waits for state is not kept waiting for history.
-            if let Ok(job) = inbox.try_recv() {
-                job
-            } else {
-                desk.clear_lines();
-                match inbox.recv() {
-                    Ok(job) => job,
-                    Err(mpsc::RecvError) => return drop(desk.clear()),
-                }
-            }
-        };
-        match job {
-            Job::Write { path, bytes, durability: Durability::Atomic, done: None } => {
-                desk.pending.insert(path, bytes);
-            }
-            Job::Write { path, bytes, durability, done } => {
-                desk.pending.remove(&path);
-                let outcome = files::replace(&path, &bytes, durability);
-                desk.report(outcome.as_ref().err(), &path);
-                if let Some(done) = done {
-                    let _ = done.send(outcome); // whoever asked may have gone
-                }
-            }
-            Job::Remove { path } => {
-                desk.pending.remove(&path);
-                desk.report(files::remove_if_there(&path).err().as_ref(), &path);
-            }
-            Job::Append { path, line } => desk.append(path, &line),
-            Job::Flush { done } => drop(done.send(desk.clear())),
-            Job::Finish { done } => {
-                desk.clear_lines();
-                let _ = done.send(desk.clear()); // whoever asked may have gone
-            }
+    while let Ok(job) = inbox.recv() {
+        desk.take(job);
+        while desk.may_wait()
+            && let Ok(job) = inbox.recv_timeout(GATHER)
+        {
+            desk.take(job);
         }
+        // A failure is kept for the next round, and told to whoever asks by `flush`.
+        let _ = desk.clear();
     }
+    let _ = desk.clear();
 }
 
 /// What is still to be written, and how the writing goes.
@@ -516,8 +485,41 @@ struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    /// Writes what is pending; what fails stays, and the first failure is the answer.
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Write { path, bytes, durability: Durability::Atomic, done: None } => {
+                self.pending.insert(path, bytes);
+            }
+            Job::Write { path, bytes, durability, done } => {
+                self.pending.remove(&path);
+                let outcome = files::replace(&path, &bytes, durability);
+                self.report(outcome.as_ref().err(), &path);
+                if let Some(done) = done {
+                    let _ = done.send(outcome); // whoever asked may have gone
+                }
+            }
+            Job::Remove { path } => {
+                self.pending.remove(&path);
+                self.report(files::remove_if_there(&path).err().as_ref(), &path);
+            }
+            Job::Append { path, line } => self.lines.entry(path).or_default().extend(line),
+            Job::Flush { done } => drop(done.send(self.clear())),
+        }
+    }
+
+    /// Whether there is something to write, and not too much of it.
+    fn may_wait(&self) -> bool {
+        let lines: usize = self.lines.values().map(Vec::len).sum();
+        (!self.pending.is_empty() || lines > 0) && self.pending.len() < MOST_FILES && lines < MOST_LINES
+    }
+
+    /// Writes what is pending; what fails stays, and the first failure is the answer. Lines that cannot be written
+    /// are lost: they are history, not state.
     fn clear(&mut self) -> io::Result<()> {
+        for (path, lines) in std::mem::take(&mut self.lines) {
+            let outcome = append(&path, &lines);
+            self.report(outcome.as_ref().err(), &path);
+        }
         let mut first = Ok(());
         for (path, bytes) in std::mem::take(&mut self.pending) {
             let outcome = files::replace(&path, &bytes, Durability::Atomic);
@@ -528,22 +530,6 @@ impl Desk<'_> {
             }
         }
         first
-    }
-
-    fn append(&mut self, path: PathBuf, line: &[u8]) {
-        let lines = self.lines.entry(path).or_default();
-        lines.extend(line);
-        if lines.len() >= MOST_LINES {
-            self.clear_lines();
-        }
-    }
-
-    /// Lines that cannot be written are lost: they are history, not state.
-    fn clear_lines(&mut self) {
-        for (path, lines) in std::mem::take(&mut self.lines) {
-            let outcome = append(&path, &lines);
-            self.report(outcome.as_ref().err(), &path);
-        }
     }
 
     fn report(&mut self, failure: Option<&io::Error>, path: &std::path::Path) {

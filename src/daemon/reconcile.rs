@@ -142,27 +142,39 @@ impl<K: Keepers> Daemon<K> {
 
     /// Starts a run: the protocol of [`crate::keeper`], up to the keeper's own part of it.
     async fn launch(&self, name: &SessionName) -> Result<Action, ReconcileError> {
-        // The end of the run before must be counted on disk before its files are emptied.
         let state = |source| ReconcileError::State { name: name.clone(), source };
-        self.writer.flush().await.map_err(state)?;
         let Some(wanted) = self.still_wanted(name) else { return Ok(Action::await_change()) };
         let run_id = RunId::generate();
+        let begun = Begun {
+            run_id,
+            boot_id: self.clock.boot().clone(),
+            generation: wanted.generation,
+            at: self.clock.wall(),
+        };
+        // The end of the run before must be counted on disk before its files are emptied. One write tells both: that
+        // nothing was begun after all shows by the missing intent.
+        let mut written = None;
+        if wanted.spec.restart_policy != RestartPolicy::Never {
+            written = self.remembered_as_begun(name, &begun);
+            if let Some(bytes) = written.clone() {
+                self.writer.write_now(self.paths.memory(name), bytes).await.map_err(state)?;
+            }
+            if self.still_wanted(name).as_ref() != Some(&wanted) {
+                self.save(name);
+                return Ok(Action::requeue(Duration::ZERO)); // it came otherwise meanwhile: look again
+            }
+        }
         // It counts as live from here on, so that a slot or an identity is not given twice during the wait below.
-        let (since, started_at) = (self.clock.now(), self.clock.wall());
+        let since = self.clock.now();
         self.store.edit(name, |entry| {
             // A request asks for one start, also where that fails.
             entry.plan.history = restart::begun(&entry.plan.history);
             entry.plan.identity = Some(wanted.spec.identity.as_str().into());
             entry.plan.observed = Observed::Starting { run_id, since };
-            entry.memory.begun = Some(Begun {
-                run_id,
-                boot_id: self.clock.boot().clone(),
-                generation: wanted.generation,
-                at: started_at,
-            });
+            entry.run = Some(RunFacts { keeper: None, child: None, uid: None, started_at: begun.at });
+            entry.memory.begun = Some(begun);
             entry.launched = Some(wanted.launch.clone());
             entry.adopted = false;
-            entry.run = Some(RunFacts { keeper: None, child: None, uid: None, started_at });
         });
         if wanted.spec.restart_policy == RestartPolicy::Never {
             // What runs once must be known to have begun even after a power cut.
@@ -175,8 +187,8 @@ impl<K: Keepers> Daemon<K> {
                 saved.map_err(state)?;
                 return Ok(Action::await_change());
             }
-        } else {
-            self.save(name);
+        } else if self.remembered(name) != written {
+            self.save(name); // something else changed meanwhile, and may have been written without this run
         }
         let intent = self.intent(name, run_id, &wanted);
         match self.keepers.start(&intent) {

@@ -186,7 +186,7 @@ async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result
 
     turn(&daemon, inbox, signals).await;
     // What is still to be written is written before the end.
-    if let Err(error) = daemon.writer.finish().await {
+    if let Err(error) = daemon.writer.flush().await {
         tracing::error!(%error, "the last state could not be written");
     }
     let _ = std::fs::remove_file(&daemon.paths.socket); // a client is then told at once that nobody is there
