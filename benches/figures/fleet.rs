@@ -32,6 +32,8 @@ impl<'a> Fleet<'a> {
         for number in 0..size {
             fleet.declare(&format!("e{number:04}"), &["hold"], "");
         }
+        // A file that was just written is looked at twice; those that a machine boots with are older.
+        Self::doze(Duration::from_secs(1));
         fleet
     }
 

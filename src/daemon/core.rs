@@ -13,10 +13,11 @@ use super::{
     clock::Clock,
     events::{Events, News},
     keepers::{Keepers, Report},
-    memory::{Instance, Memory, Writer},
+    memory::{Instance, Memory},
     paths::Paths,
     specs,
     store::{Entry, Store},
+    writer::Writer,
 };
 use crate::{
     api::{
@@ -121,12 +122,7 @@ impl<K: Keepers> Daemon<K> {
     fn remembered(&self, name: &SessionName) -> Option<Vec<u8>> {
         self.store
             .edit(name, |entry| {
-                let will = match &entry.plan.desired {
-                    crate::plan::Desired::Spec(wanted) => wanted.will,
-                    crate::plan::Desired::Gone
-                    | crate::plan::Desired::NeverGood
-                    | crate::plan::Desired::Unseen => entry.memory.will.into(),
-                };
+                let will = entry.will();
                 entry.memory.remember(&entry.plan.history, will, self.clock.boot());
                 serde_json::to_vec(&entry.memory).ok()
             })
@@ -137,6 +133,14 @@ impl<K: Keepers> Daemon<K> {
     pub fn save(&self, name: &SessionName) {
         if let Some(bytes) = self.remembered(name) {
             self.writer.write(self.paths.memory(name), bytes);
+        }
+    }
+
+    /// Has what is remembered of `name` written, and waits until the next daemon would read it.
+    pub async fn save_now(&self, name: &SessionName) -> std::io::Result<()> {
+        match self.remembered(name) {
+            Some(bytes) => self.writer.write_now(self.paths.memory(name), bytes).await,
+            None => Ok(()),
         }
     }
 

@@ -1,12 +1,10 @@
 //! What outlives a session's runs and the daemon: the last good spec, wills, results, restart counts.
 //!
-//! One file per session below the state directory, written whole by a thread of its own: a slow disk delays
-//! what must be durable and nothing else.
+//! One file per session below the state directory, written whole (see [`super::writer`]).
 
-use std::{collections::BTreeMap, io, path::PathBuf, sync::mpsc, thread, time::Duration};
+use std::{collections::BTreeMap, io, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
 
 use crate::{
     api::{
@@ -17,10 +15,7 @@ use crate::{
         spec::Digest,
         time::{BootId, Moment, Timestamp},
     },
-    host::{
-        files::{self, Durability},
-        specfile::DirId,
-    },
+    host::{files, specfile::DirId},
     plan::{Ended, History, RestartRequest, Will},
 };
 
@@ -377,212 +372,6 @@ pub fn load(directory: &std::path::Path) -> io::Result<Loaded> {
     Ok(loaded)
 }
 
-enum Job {
-    Write { path: PathBuf, bytes: Vec<u8>, durability: Durability, done: Option<Done> },
-    Retire { path: PathBuf, aside: PathBuf },
-    Append { path: PathBuf, line: Vec<u8> },
-    Flush { path: PathBuf, done: Done },
-    Finish { done: Done },
-}
-
-type Done = oneshot::Sender<io::Result<()>>;
-
-/// The thread that writes state. Jobs are done in order; dropping it lets the rest be written.
-#[derive(Debug)]
-pub struct Writer {
-    jobs: mpsc::Sender<Job>,
-}
-
-/// Told when writing begins or ceases to fail.
-pub type OnTrouble = Box<dyn Fn(Option<String>) + Send>;
-
-impl Writer {
-    /// Starts the thread. `trouble` hears the first failure after a success, and the first success after it.
-    pub fn start(trouble: OnTrouble) -> io::Result<(Self, thread::JoinHandle<()>)> {
-        let (jobs, inbox) = mpsc::channel();
-        let handle =
-            thread::Builder::new().name("state".into()).spawn(move || write_all(&inbox, &trouble))?;
-        Ok((Self { jobs }, handle))
-    }
-
-    /// Writes `bytes` to `path` some time soon, after all earlier jobs.
-    pub fn write(&self, path: PathBuf, bytes: Vec<u8>) {
-        self.send(Job::Write { path, bytes, durability: Durability::Atomic, done: None });
-    }
-
-    /// Writes `bytes` to `path` and to the disk; the answer says when it is there.
-    pub async fn write_durably(&self, path: PathBuf, bytes: Vec<u8>) -> io::Result<()> {
-        let (done, answer) = oneshot::channel();
-        self.send(Job::Write { path, bytes, durability: Durability::Synced, done: Some(done) });
-        answer.await.unwrap_or_else(|_| Err(io::Error::other("the state thread has ended")))
-    }
-
-    /// Moves `path` to `aside` after all earlier jobs.
-    pub fn retire(&self, path: PathBuf, aside: PathBuf) {
-        self.send(Job::Retire { path, aside });
-    }
-
-    /// Appends a line to `path` some time soon.
-    pub fn append(&self, path: PathBuf, line: Vec<u8>) {
-        self.send(Job::Append { path, line });
-    }
-
-    /// Waits until what was to be written to `path` before is written. Nobody waits for another's file.
-    pub async fn flush(&self, path: PathBuf) -> io::Result<()> {
-        self.ask(|done| Job::Flush { path, done }).await
-    }
-
-    /// Waits until all that was to be written before is written.
-    pub async fn finish(&self) -> io::Result<()> {
-        self.ask(|done| Job::Finish { done }).await
-    }
-
-    async fn ask(&self, job: impl FnOnce(Done) -> Job) -> io::Result<()> {
-        let (done, answer) = oneshot::channel();
-        self.send(job(done));
-        answer.await.unwrap_or_else(|_| Err(io::Error::other("the state thread has ended")))
-    }
-
-    fn send(&self, job: Job) {
-        // The thread ends only with this sender; a failure would mean that it panicked, and then the next
-        // flush says so.
-        let _ = self.jobs.send(job);
-    }
-}
-
-/// The event log is begun anew beyond this; one older file is kept.
-const MAX_EVENT_LOG: u64 = 4 << 20;
-
-/// Bytes of lines that may wait while there is always something else to do.
-const MOST_LINES: usize = 64 << 10;
-
-fn write_all(inbox: &mpsc::Receiver<Job>, trouble: &OnTrouble) {
-    let mut desk = Desk { pending: BTreeMap::new(), lines: BTreeMap::new(), failing: false, trouble };
-    loop {
-        // What waits behind is taken first: of several versions of one file only the newest is written.
-        let job = if let Ok(job) = inbox.try_recv() {
-            job
-        } else {
-            // A failure is kept for the next round, and told to whoever asks by `flush`.
-            let _ = desk.clear();
-            // Whoever waits for state is not kept waiting for history.
-            if let Ok(job) = inbox.try_recv() {
-                job
-            } else {
-                desk.clear_lines();
-                match inbox.recv() {
-                    Ok(job) => job,
-                    Err(mpsc::RecvError) => return drop(desk.clear()),
-                }
-            }
-        };
-        match job {
-            Job::Write { path, bytes, durability: Durability::Atomic, done: None } => {
-                desk.pending.insert(path, bytes);
-            }
-            Job::Write { path, bytes, durability, done } => {
-                desk.pending.remove(&path);
-                let outcome = files::replace(&path, &bytes, durability);
-                desk.report(outcome.as_ref().err(), &path);
-                if let Some(done) = done {
-                    let _ = done.send(outcome); // whoever asked may have gone
-                }
-            }
-            Job::Retire { path, aside } => {
-                // Written first: what was remembered last is what is kept.
-                let _ = desk.clear_one(&path);
-                let outcome = std::fs::rename(&path, &aside);
-                let failure = outcome.err().filter(|error| error.kind() != io::ErrorKind::NotFound);
-                desk.report(failure.as_ref(), &path);
-            }
-            Job::Append { path, line } => desk.append(path, &line),
-            Job::Flush { path, done } => drop(done.send(desk.clear_one(&path))),
-            Job::Finish { done } => {
-                desk.clear_lines();
-                let _ = done.send(desk.clear()); // whoever asked may have gone
-            }
-        }
-    }
-}
-
-/// What is still to be written, and how the writing goes.
-struct Desk<'a> {
-    pending: BTreeMap<PathBuf, Vec<u8>>,
-    /// Lines by file: many are one write.
-    lines: BTreeMap<PathBuf, Vec<u8>>,
-    failing: bool,
-    trouble: &'a OnTrouble,
-}
-
-impl Desk<'_> {
-    /// Writes what is pending; what fails stays, and the first failure is the answer.
-    fn clear(&mut self) -> io::Result<()> {
-        let mut first = Ok(());
-        for (path, bytes) in std::mem::take(&mut self.pending) {
-            let outcome = files::replace(&path, &bytes, Durability::Atomic);
-            self.report(outcome.as_ref().err(), &path);
-            if let Err(error) = outcome {
-                self.pending.insert(path, bytes);
-                first = first.and(Err(error));
-            }
-        }
-        first
-    }
-
-    /// Writes what is pending for `path`; what fails stays.
-    fn clear_one(&mut self, path: &std::path::Path) -> io::Result<()> {
-        let Some(bytes) = self.pending.remove(path) else { return Ok(()) };
-        let outcome = files::replace(path, &bytes, Durability::Atomic);
-        self.report(outcome.as_ref().err(), path);
-        if outcome.is_err() {
-            self.pending.insert(path.to_owned(), bytes);
-        }
-        outcome
-    }
-
-    fn append(&mut self, path: PathBuf, line: &[u8]) {
-        let lines = self.lines.entry(path).or_default();
-        lines.extend(line);
-        if lines.len() >= MOST_LINES {
-            self.clear_lines();
-        }
-    }
-
-    /// Lines that cannot be written are lost: they are history, not state.
-    fn clear_lines(&mut self) {
-        for (path, lines) in std::mem::take(&mut self.lines) {
-            let outcome = append(&path, &lines);
-            self.report(outcome.as_ref().err(), &path);
-        }
-    }
-
-    fn report(&mut self, failure: Option<&io::Error>, path: &std::path::Path) {
-        match failure {
-            None if self.failing => {
-                self.failing = false;
-                (self.trouble)(None);
-            }
-            Some(error) if !self.failing => {
-                self.failing = true;
-                (self.trouble)(Some(format!("cannot write {}: {error}", path.display())));
-            }
-            None | Some(_) => {}
-        }
-    }
-}
-
-fn append(path: &std::path::Path, lines: &[u8]) -> io::Result<()> {
-    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
-    let mut options = std::fs::OpenOptions::new();
-    options.append(true).create(true).mode(0o600);
-    let mut file = options.open(path)?;
-    if file.metadata()?.len() > MAX_EVENT_LOG {
-        std::fs::rename(path, path.with_extension("jsonl.1"))?;
-        file = options.open(path)?;
-    }
-    file.write_all(lines)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -600,24 +389,5 @@ mod tests {
             assert!(dir.path().join(format!("a.json.corrupt-{number}")).exists());
         }
         assert!(read_versioned::<Memory>(&path, STATE_VERSION).unwrap().is_none());
-    }
-
-    #[tokio::test]
-    async fn the_newest_version_is_what_is_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let (writer, thread) = Writer::start(Box::new(|_| {})).unwrap();
-        let path = dir.path().join("a");
-        for n in 0..100 {
-            writer.write(path.clone(), n.to_string().into_bytes());
-        }
-        writer.flush(path.clone()).await.unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"99");
-        writer.write_durably(path.clone(), b"x".to_vec()).await.unwrap();
-        writer.write(path.clone(), b"y".to_vec());
-        writer.retire(path.clone(), dir.path().join("aside"));
-        drop(writer);
-        thread.join().unwrap();
-        assert!(!path.exists());
-        assert_eq!(std::fs::read(dir.path().join("aside")).unwrap(), b"y", "what was last is what is kept");
     }
 }

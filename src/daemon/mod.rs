@@ -36,6 +36,7 @@ mod systemd;
 mod takeover;
 pub mod view;
 pub mod wills;
+pub mod writer;
 
 use std::path::PathBuf;
 

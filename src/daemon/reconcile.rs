@@ -153,9 +153,7 @@ impl<K: Keepers> Daemon<K> {
 
     /// Starts a run: the protocol of [`crate::keeper`], up to the keeper's own part of it.
     async fn launch(&self, name: &SessionName) -> Result<Action, ReconcileError> {
-        // The end of the run before must be counted on disk before its files are emptied.
         let state = |source| ReconcileError::State { name: name.clone(), source };
-        self.writer.flush(self.paths.memory(name)).await.map_err(state)?;
         let Some(wanted) = self.still_wanted(name) else { return Ok(Action::await_change()) };
         let run_id = RunId::generate();
         // It counts as live from here on, so that a slot or an identity is not given twice during the wait below.
@@ -177,18 +175,18 @@ impl<K: Keepers> Daemon<K> {
             entry.adopted = false;
             entry.run = Some(RunFacts { keeper: None, child: None, uid: None, started_at });
         });
-        if wanted.spec.restart_policy == RestartPolicy::Never {
-            // What runs once must be known to have begun even after a power cut.
-            let saved = self.save_durably(name).await;
-            if saved.is_err() || !self.is_granted(name) {
-                self.take_back(name);
-                self.name_is_free(name);
-                self.save(name);
-                saved.map_err(state)?;
-                return Ok(Action::await_change());
-            }
-        } else {
+        // One write tells the next daemon of the end before this run, whose files are emptied below, and of the run
+        // that begins. What runs once must be known to have begun even after a power cut.
+        let saved = match wanted.spec.restart_policy {
+            RestartPolicy::Never => self.save_durably(name).await,
+            RestartPolicy::Always | RestartPolicy::OnFailure => self.save_now(name).await,
+        };
+        if saved.is_err() || !self.is_granted(name) {
+            self.take_back(name);
+            self.name_is_free(name);
             self.save(name);
+            saved.map_err(state)?;
+            return Ok(Action::await_change());
         }
         let intent = self.intent(name, run_id, &wanted);
         match self.keepers.start(&intent) {

@@ -27,13 +27,14 @@ use super::{
     events::Events,
     keepers::{LinuxKeepers, Report},
     logging,
-    memory::{self, Instance, Loaded, Memory, STATE_VERSION, Writer},
+    memory::{self, Instance, Loaded, Memory, STATE_VERSION},
     paths::Paths,
     server, shutdown,
     shutdown::Signals,
     specs,
     store::{Entry, Store},
     systemd,
+    writer::Writer,
 };
 use crate::{
     api::{
@@ -44,7 +45,7 @@ use crate::{
         spec::WrittenSpec,
     },
     controller::{self, Heartbeat},
-    host::{delegation, files, lock, machine, reaper},
+    host::{clock, delegation, files, lock, machine, poll, process::Process, reaper},
     plan::{Desired, Session, Wanted},
 };
 
@@ -205,7 +206,7 @@ async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result
 
     turn(&daemon, inbox, signals).await;
     // What is still to be written is written before the end.
-    if let Err(error) = daemon.writer.finish().await {
+    if let Err(error) = daemon.writer.flush().await {
         tracing::error!(%error, "the last state could not be written");
     }
     let _ = std::fs::remove_file(&daemon.paths.socket); // a client is then told at once that nobody is there

@@ -26,7 +26,7 @@ use crate::{
         status::{Activity, Phase, Reason},
         time::{Moment, Timestamp},
     },
-    plan::{Observed, Run, Session, Verdict, fleet::Mode, status},
+    plan::{Desired, Observed, Run, Session, Verdict, Will, fleet::Mode, status},
 };
 
 /// Everything the daemon knows, as of one moment.
@@ -182,6 +182,14 @@ impl Entry {
             activity: Activity::Unknown,
             quiet_since: since,
             attached: 0,
+        }
+    }
+
+    /// What a person asked for.
+    pub fn will(&self) -> Will {
+        match &self.plan.desired {
+            Desired::Spec(wanted) => wanted.will,
+            Desired::Gone | Desired::NeverGood | Desired::Unseen => self.memory.will.into(),
         }
     }
 
