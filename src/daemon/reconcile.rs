@@ -83,12 +83,12 @@ impl<K: Keepers> Daemon<K> {
             let world = self.store.look();
             let plans = world.sessions.iter().map(|(name, entry)| (name, &entry.plan));
             let decisions = fleet::decide(plans, &world.config, &world.mode, now);
-            let changed: Vec<(SessionName, Verdict)> = decisions
-                .verdicts
-                .into_iter()
-                .filter(|(name, verdict)| {
-                    world.sessions.get(name).is_some_and(|entry| entry.verdict.as_ref() != Some(verdict))
-                })
+            // Verdicts come in the order of the sessions: a thousand look-ups by name would cost more than deciding.
+            let changed: Vec<(SessionName, Verdict)> = world
+                .sessions
+                .values()
+                .zip(decisions.verdicts)
+                .filter_map(|(entry, named)| (entry.verdict.as_ref() != Some(&named.1)).then_some(named))
                 .collect();
             (changed, decisions.next)
         };
