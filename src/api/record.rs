@@ -93,8 +93,16 @@ pub struct Intent {
 pub enum RunAs {
     /// A user id: the owner of the spec file, or the daemon's own.
     Uid(u32),
-    /// A user's name, as the spec asks for.
+    /// A user's name, as a spec of root's asks for.
     Name(String),
+    /// A user's name in a spec that is not root's: it has to be the file's owner. Who may write a spec would
+    /// else be whoever it names.
+    OwnersName {
+        /// As the spec asks for.
+        name: String,
+        /// The file's owner.
+        uid: u32,
+    },
 }
 
 /// A run that has a process.

@@ -227,7 +227,10 @@ impl<K: Keepers> Daemon<K> {
         let owner =
             world.sessions.get(name).and_then(|entry| entry.memory.spec.as_ref()).map(|spec| spec.owner);
         let user = match &wanted.spec.user {
-            Some(user) => RunAs::Name(user.clone()),
+            Some(name) => match owner {
+                Some(uid) if self.uid == 0 && uid != 0 => RunAs::OwnersName { name: name.clone(), uid },
+                Some(_) | None => RunAs::Name(name.clone()),
+            },
             // In user mode every session is the daemon's own user's, whoever owns the file.
             None if self.uid == 0 => RunAs::Uid(owner.unwrap_or(self.uid)),
             None => RunAs::Uid(self.uid),

@@ -128,10 +128,15 @@ fn resolve(intent: &Intent) -> Result<Account, StartError> {
     let _ = failpoint::hit("resolve-user");
     let (shown, found) = match user {
         RunAs::Uid(uid) => (uid.to_string(), users::by_uid(*uid)),
-        RunAs::Name(name) => (name.clone(), users::by_name(name)),
+        RunAs::Name(name) | RunAs::OwnersName { name, .. } => (name.clone(), users::by_name(name)),
     };
     let found = found.map_err(|error| host(&format!("look up user `{}`", clip(&shown)), &error))?;
     match (found, user) {
+        (Some(account), RunAs::OwnersName { uid, .. }) if account.uid != *uid => {
+            let reason =
+                format!("its spec file is owned by user {uid}, and only one of root's may name others");
+            Err(StartError::SwitchUser { user: clip(&shown), reason })
+        }
         (Some(account), _) => Ok(account),
         // A container often runs as a number without a name. It is who we are, so nothing has to be known.
         (None, RunAs::Uid(uid)) if *uid == users::own().0 => Ok(Account {
