@@ -134,6 +134,7 @@ fn a_fault_that_is_mended_is_found_at_the_next_try() {
 
 /// What the daemon has open.
 fn descriptors(atm: &Atm) -> Vec<PathBuf> {
+    atm.drain_notices();
     let open = fs::read_dir(format!("/proc/{}/fd", atm.daemon_pid())).unwrap().flatten();
     open.filter_map(|fd| fs::read_link(fd.path()).ok()).collect()
 }
