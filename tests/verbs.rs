@@ -8,11 +8,11 @@
     reason = "a test fails by panicking, and waits on the real clock"
 )]
 
-mod harness;
 #[path = "verbs/down.rs"]
 mod down;
 #[path = "verbs/files.rs"]
 mod files;
+mod harness;
 #[path = "verbs/output.rs"]
 mod output;
 #[path = "verbs/reading.rs"]

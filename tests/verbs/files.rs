@@ -58,7 +58,8 @@ fn edit_puts_a_valid_copy_into_force_and_keeps_a_bad_one() {
     let (code, _, err) = edit(&editor("echo 'nonsense: 6' >> \"$1\""));
     assert_eq!(code, Some(4));
     assert!(err.contains("unknown key `nonsense`") && err.contains("your copy is kept"), "{err}");
-    let kept = err.split('`').find(|word| word.starts_with("/tmp/atm-edit") || word.contains("atm-edit-")).unwrap();
+    let (_, kept) = err.split_once("your copy is kept: `").unwrap();
+    let (kept, _) = kept.split_once('`').unwrap();
     assert!(fs::read_to_string(kept).unwrap().contains("nonsense"));
     fs::remove_dir_all(std::path::Path::new(kept).parent().unwrap()).unwrap();
     assert_eq!(edit(&editor("exit 1")).0, Some(1));
@@ -88,7 +89,20 @@ fn delete_ends_a_session_and_keeps_its_output() {
 #[test]
 fn run_makes_a_session_without_yaml() {
     let atm = Atm::start();
-    let out = atm.ok(&["run", "--name", "job", "--dir", "/", "--env", "A=b c", "--no-terminal", "--", "sh", "-c", "pwd; echo $A; exec sleep 1000"]);
+    let out = atm.ok(&[
+        "run",
+        "--name",
+        "job",
+        "--dir",
+        "/",
+        "--env",
+        "A=b c",
+        "--no-terminal",
+        "--",
+        "sh",
+        "-c",
+        "pwd; echo $A; exec sleep 1000",
+    ]);
     assert!(out.contains("job"), "{out}");
     let pid = atm.wait_pid("job");
     atm.wait_output("job", "/\nb c\n");
@@ -104,11 +118,15 @@ fn run_makes_a_session_without_yaml() {
     let second = atm.ok(&["run", "--", "sleep", "1000"]);
     assert!(first.contains("sleep") && second.contains("sleep") && first != second, "{first}{second}");
     // What cannot run is told.
-    let (code, _, err) = told(&atm.atm(&["run", "--name", "nope", "--restart", "never", "--", "no-such-program"]));
+    let (code, _, err) =
+        told(&atm.atm(&["run", "--name", "nope", "--restart", "never", "--", "no-such-program"]));
     assert_eq!(code, Some(1));
     assert!(err.contains("no such file: `no-such-program`"), "{err}");
     // What is done at once is done.
-    assert_eq!(atm.atm(&["run", "--name", "quick", "--restart", "never", "--", "true"]).status.code(), Some(0));
+    assert_eq!(
+        atm.atm(&["run", "--name", "quick", "--restart", "never", "--", "true"]).status.code(),
+        Some(0)
+    );
     atm.wait_phase("quick", "Succeeded");
     assert_eq!(atm.atm(&["run"]).status.code(), Some(2));
 }

@@ -37,8 +37,15 @@ fn get_lists_in_every_form() {
     assert_eq!(atm.ok(&["get", "-l", "team=none", "-o", "name"]), "");
     // One name: an object. None or several: an array.
     let one = json(&atm.ok(&["get", "web", "-o", "json"]));
-    assert_eq!((&one["name"], &one["origin"], &one["generation"]), (&"web".into(), &"Declared".into(), &1.into()));
-    assert!(one["runId"].is_string() && one["spec"]["command"].is_array() && one["status"]["startedAt"].is_string());
+    assert_eq!(
+        (&one["name"], &one["origin"], &one["generation"]),
+        (&"web".into(), &"Declared".into(), &1.into())
+    );
+    assert!(
+        one["runId"].is_string()
+            && one["spec"]["command"].is_array()
+            && one["status"]["startedAt"].is_string()
+    );
     assert_eq!(json(&atm.ok(&["get", "-o", "json"])).as_array().unwrap().len(), 2);
     assert_eq!(json(&atm.ok(&["get", "web", "api", "-o", "json"])).as_array().unwrap().len(), 2);
     assert!(atm.ok(&["get", "web", "-o", "yaml"]).contains("name: web"));
@@ -79,7 +86,17 @@ fn describe_tells_everything_and_why_it_does_not_run() {
     let pid = atm.wait_pid("a");
     atm.wait_output("a", "first line");
     let page = atm.ok(&["describe", "a"]);
-    for words in ["Name:", "a", "Running", &pid.to_string(), "a.yaml", "Generation:", "first line", "Started", "restartPolicy"] {
+    for words in [
+        "Name:",
+        "a",
+        "Running",
+        &pid.to_string(),
+        "a.yaml",
+        "Generation:",
+        "first line",
+        "Started",
+        "restartPolicy",
+    ] {
         assert!(page.contains(words), "no {words:?} in {page}");
     }
     atm.drop_spec("b", SLEEPER);
@@ -128,7 +145,8 @@ fn plan_tells_what_would_be_done_and_why() {
     atm.wait("b", "waiting", |s| s["status"]["reason"] == "MaxSessions");
     atm.wait_phase("c", "Suspended");
     let plan = json(&atm.ok(&["plan", "-o", "json"]));
-    let step = |name: &str| plan["steps"].as_array().unwrap().iter().find(|s| s["name"] == name).unwrap().clone();
+    let step =
+        |name: &str| plan["steps"].as_array().unwrap().iter().find(|s| s["name"] == name).unwrap().clone();
     assert_eq!((step("a")["action"].as_str(), step("b")["action"].as_str()), (Some("None"), Some("Wait")));
     assert!(step("b")["why"].as_str().unwrap().contains("Maximum 1 sessions"), "{plan:#}");
     assert_eq!(step("c")["action"], "None");
@@ -147,7 +165,7 @@ fn events_tell_what_happened_and_what_happens() {
     };
     assert_eq!(kinds(&atm), ["SpecChanged", "Started", "Exited"]);
     let table = atm.ok(&["events", "a"]);
-    assert!(table.contains("Exited") && table.contains("exit status 4"), "{table}");
+    assert!(table.contains("Exited") && table.contains("status 4"), "{table}");
     let ids: Vec<u64> = watch.said().lines().map(|line| json(line)["id"].as_u64().unwrap()).collect();
     assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
     // The daemon's own are told where no name is given. Another daemon counts on.
@@ -173,7 +191,10 @@ fn config_and_schemas_are_told() {
     atm.wait_health("in error", |h| !h["configError"].is_null());
     let (code, out, err) = told(&atm.atm(&["config"]));
     assert_eq!(code, Some(4));
-    assert!(out.contains("maxSessions: 7") && err.contains("atm.yaml:1:14") && err.contains("last good"), "{out}{err}");
+    assert!(
+        out.contains("maxSessions: 7") && err.contains("atm.yaml:1:14") && err.contains("last good"),
+        "{out}{err}"
+    );
     for of in ["session", "config"] {
         let schema = json(&atm.ok(&["schema", of]));
         assert!(schema["properties"].is_object(), "{of}");
@@ -197,7 +218,10 @@ fn validate_needs_no_daemon_and_tells_each_mistake() {
     std::fs::write(atm.path("atm.yaml"), "maxSessions: 3\n").unwrap();
     let (code, out, err) = told(&atm.atm_with_flags(&["validate"]));
     assert_eq!(code, Some(4));
-    assert!(out.contains("atm.yaml: valid") && out.contains("good.yaml: valid") && err.contains("bad.yaml:2:1"), "{out}{err}");
+    assert!(
+        out.contains("atm.yaml: valid") && out.contains("good.yaml: valid") && err.contains("bad.yaml:2:1"),
+        "{out}{err}"
+    );
     assert_ne!(atm.atm(&["validate", "/nowhere/at.yaml"]).status.code(), Some(0));
 }
 
@@ -219,7 +243,7 @@ fn wait_waits_for_a_phase() {
     assert_eq!(atm.ok(&["wait", "a", "--for", "running"]), "a Running\n");
     let (code, _, err) = told(&atm.atm(&["wait", "a", "--for", "Succeeded", "--timeout", "200ms"]));
     assert_eq!(code, Some(1));
-    assert!(err.contains("Running") && err.contains("200ms"), "{err}");
+    assert!(err.contains("`a` is Running"), "{err}");
     let mut waiting = atm.follow(&["wait", "a", "--for", "Succeeded", "--timeout", "1m"]);
     std::fs::write(&go, "").unwrap();
     assert_eq!(waiting.end(), Some(0));

@@ -19,7 +19,10 @@ fn stop_and_start_wait_for_their_outcome() {
     // The will survives the daemon.
     atm.restart_daemon();
     let session = atm.wait_phase("a", "Suspended");
-    assert_eq!((&session["status"]["reason"], &session["status"]["cause"]["reason"]), (&"Stopped".into(), &"ClientStop".into()));
+    assert_eq!(
+        (&session["status"]["reason"], &session["status"]["cause"]["reason"]),
+        (&"Stopped".into(), &"ClientStop".into())
+    );
     assert_eq!(session["status"]["cause"]["by"]["uid"], rustix::process::geteuid().as_raw());
     let page = atm.ok(&["describe", "a"]);
     assert!(page.contains("Not running:") && page.contains("atm start"), "{page}");
@@ -97,7 +100,7 @@ fn a_stop_that_takes_longer_than_one_waits_says_so_and_stands() {
     let deaf = "trap '' TERM HUP; echo deaf; while :; do sleep 0.05; done";
     atm.drop_spec("a", &format!("command: [sh, -c, {deaf:?}]\nterminationGracePeriod: 2s\n"));
     atm.wait_output("a", "deaf");
-    let (code, _, err) = told(&atm.atm(&["stop", "a", "--timeout", "100ms"]));
+    let (code, _, err) = told(&atm.atm(&["stop", "a", "--timeout", "1s"]));
     assert_eq!(code, Some(1));
     assert!(err.contains("Stopping") && err.contains("the request stands"), "{err}");
     atm.wait_phase("a", "Suspended");

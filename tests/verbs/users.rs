@@ -19,7 +19,10 @@ fn open_to_all(atm: &Atm) {
     for path in [atm.path(""), atm.path("run")] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
-    assert!(fs::metadata(atm.path("run/atm.sock")).unwrap().permissions().mode() & 0o006 == 0o006, "a closed socket");
+    assert!(
+        fs::metadata(atm.path("run/atm.sock")).unwrap().permissions().mode() & 0o006 == 0o006,
+        "a closed socket"
+    );
 }
 
 #[test]
@@ -99,7 +102,11 @@ fn output_and_state_are_closed_to_others() {
                 waiting.push(entry.path());
             } else if meta.is_file() && meta.permissions().mode() & 0o004 != 0 {
                 let text = fs::read(entry.path()).unwrap();
-                assert!(!text.windows(6).any(|w| w == b"canary"), "{} is open to all", entry.path().display());
+                assert!(
+                    !text.windows(6).any(|w| w == b"canary"),
+                    "{} is open to all",
+                    entry.path().display()
+                );
             }
         }
     }
