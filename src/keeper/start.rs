@@ -208,7 +208,7 @@ impl Starting<'_> {
         let page = self.files.activity(self.intent).ok();
         let user = match &self.intent.user {
             RunAs::Uid(uid) => uid.to_string(),
-            RunAs::Name(name) => name.clone(),
+            RunAs::Name(name) | RunAs::OwnersName { name, .. } => name.clone(),
         };
         let (uid, gid) = match hear(line, PATIENCE, &format!("look up user `{}`", user.escape_debug()))? {
             Some(Word::Resolved { uid, gid }) => (uid, gid),

@@ -268,3 +268,22 @@ fn files_are_opened_and_directories_entered_as_the_user() {
     let error = fails(&bench, intent);
     assert!(error.to_string().ends_with("Permission denied"), "{error}");
 }
+
+#[test]
+fn a_spec_that_is_not_roots_names_its_owner_or_nobody() {
+    if !is_root("switching users") {
+        return;
+    }
+    let bench = Bench::new();
+    let mut intent = bench.intent("a", &["id", "-u"]);
+    intent.user = RunAs::OwnersName { name: "root".to_owned(), uid: 65534 };
+    let error = fails(&bench, intent).to_string();
+    assert!(error.starts_with("cannot run as `root`: its spec file is owned by user 65534"), "{error}");
+    let mut intent = bench.intent("b", &["id", "-u"]);
+    intent.user = RunAs::OwnersName { name: "nobody".to_owned(), uid: 65534 };
+    intent.spec.working_dir = "/".to_owned();
+    let mut keeper = bench.start(intent);
+    keeper.running();
+    assert_eq!(keeper.exit().exit, Some(Exit::Code(0)));
+    assert_eq!(keeper.log(), "65534\n");
+}

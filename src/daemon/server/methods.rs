@@ -53,6 +53,7 @@ impl From<VerbError> for Failure {
         let kind = match &error {
             VerbError::NoSuchSession(_) => ErrorKind::NoSuchSession,
             VerbError::Conflict(_) => ErrorKind::Conflict,
+            VerbError::InvalidSpec(_) => ErrorKind::InvalidSpec,
             VerbError::State { .. } | VerbError::Ask(_) => ErrorKind::Failed,
         };
         Self::new(kind, with_causes(&error))
