@@ -136,6 +136,13 @@ impl<K: Keepers> Daemon<K> {
         }
     }
 
+    /// Has what is remembered of `name` written as the next thing: an end that was counted.
+    pub fn save_next(&self, name: &SessionName) {
+        if let Some(bytes) = self.remembered(name) {
+            self.writer.write_next(self.paths.memory(name), bytes);
+        }
+    }
+
     /// Has what is remembered of `name` written, and waits until the next daemon would read it.
     pub async fn save_now(&self, name: &SessionName) -> std::io::Result<()> {
         match self.remembered(name) {
