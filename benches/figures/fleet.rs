@@ -25,13 +25,15 @@ pub struct Fleet<'a> {
 impl<'a> Fleet<'a> {
     /// Directories with a spec for each of `size` sessions, and no daemon yet.
     pub fn prepare(stamp: &'a Stamp, size: usize, terminal: bool) -> Self {
-        let atm = Atm::new();
+        let atm = crate::runtime_base().map_or_else(Atm::new, Atm::with_runtime_in);
         std::fs::write(atm.path("atm.yaml"), "maxSessions: 4000\n").unwrap();
         let stamps = Stamps::new(atm.path("stamps"));
         let fleet = Self { atm, stamps, stamp, terminal, size };
         for number in 0..size {
             fleet.declare(&format!("e{number:04}"), &["hold"], "");
         }
+        // A file that was just written is looked at twice; those that a machine boots with are older.
+        Self::doze(Duration::from_secs(1));
         fleet
     }
 

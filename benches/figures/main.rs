@@ -17,6 +17,7 @@ mod stamp;
 mod table;
 
 use std::{
+    path::Path,
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -130,7 +131,7 @@ fn measure(stamp: &Stamp, size: usize, terminal: bool, plan: &Plan, table: &mut 
 
 /// What the machine takes to start the command without anybody between: nothing can be faster, and a budget
 /// that this is near to is the machine's to miss.
-fn machine(stamp: &Stamp, directory: &std::path::Path, plan: &Plan, table: &mut Table) {
+fn machine(stamp: &Stamp, directory: &Path, plan: &Plan, table: &mut Table) {
     let stamps = Stamps::new(directory.join("stamps"));
     let mut took = Vec::new();
     for _ in 0..=plan.declares {
@@ -146,7 +147,7 @@ fn machine(stamp: &Stamp, directory: &std::path::Path, plan: &Plan, table: &mut 
     table.row("the machine itself: spawn → first instruction, p50 / p99", Unit::Millis, &values);
 }
 
-fn conditions(stamp: &Stamp, directory: &std::path::Path, descriptors: u64) -> Vec<String> {
+fn conditions(stamp: &Stamp, directory: &Path, descriptors: u64) -> Vec<String> {
     let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let load = text("/proc/loadavg");
     let load = load.split(' ').next().unwrap_or_default();
@@ -159,12 +160,19 @@ fn conditions(stamp: &Stamp, directory: &std::path::Path, descriptors: u64) -> V
             if rustix::process::geteuid().is_root() { "root" } else { "a user" },
         ),
         format!(
-            "specs, runtime, state and logs below {} ({}), no cgroup; command: {}",
-            std::env::temp_dir().display(),
+            "specs, state and logs on {} ({}), runtime on {}, no cgroup; command: {}",
             processes::file_system(directory),
+            std::env::temp_dir().display(),
+            processes::file_system(runtime_base().unwrap_or(directory)),
             stamp.kind,
         ),
     ]
+}
+
+/// Where runtime directories go: to memory, as `/run` is, where the machine has such a place.
+pub fn runtime_base() -> Option<&'static Path> {
+    let shared = Path::new("/dev/shm");
+    (processes::file_system(shared) == "tmpfs").then_some(shared)
 }
 
 /// A thousand sessions are more than a thousand descriptors.

@@ -30,7 +30,7 @@ pub fn keepers(pids: &[i32]) -> Vec<i32> {
 
 /// Name of the file system that `path` is on.
 pub fn file_system(path: &std::path::Path) -> String {
-    let path = path.canonicalize().unwrap();
+    let Ok(path) = path.canonicalize() else { return "?".into() };
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let mounts = mounts.lines().filter_map(|line| {
         let mut words = line.split(' ').skip(1);

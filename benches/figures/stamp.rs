@@ -32,10 +32,13 @@ impl Stamp {
     pub fn build(directory: &Path) -> Self {
         let (source, program) = (directory.join("stamp.c"), directory.join("stamp"));
         std::fs::write(&source, include_str!("stamp.c")).unwrap();
-        for (flags, kind) in
-            [(&["-static", "-no-pie"][..], "static C program"), (&[][..], "dynamically linked C program")]
-        {
-            let mut compiler = Command::new("cc");
+        // A small C library first: what a large one does before `main` is no instruction of the command's.
+        for (compiler, flags, kind) in [
+            ("musl-gcc", &["-static", "-no-pie"][..], "static C program (musl)"),
+            ("cc", &["-static", "-no-pie"][..], "static C program"),
+            ("cc", &[][..], "dynamically linked C program"),
+        ] {
+            let mut compiler = Command::new(compiler);
             compiler.arg("-O2").args(flags).arg("-o").arg(&program).arg(&source);
             if compiler.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success()) {
                 return Self { words: vec![program.display().to_string()], kind };

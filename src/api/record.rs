@@ -52,6 +52,22 @@ pub struct ProcessId {
     pub start_time: u64,
 }
 
+/// The last good spec, as it was written: what makes a running session known to a daemon whose state is lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GoodSpec {
+    /// The file's path.
+    pub file: PathBuf,
+    /// Uid of the file's owner.
+    pub owner: u32,
+    /// Its text.
+    pub text: String,
+    /// Of its meaning.
+    pub digest: Digest,
+    /// Counts changes of its meaning.
+    pub generation: u64,
+}
+
 /// All that a keeper needs to run one session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -74,6 +90,9 @@ pub struct Intent {
     pub launch: Digest,
     /// What to run.
     pub spec: SessionSpec,
+    /// Where that was written; absent where nobody needs to know.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub source: Option<GoodSpec>,
     /// Whom it runs as.
     pub user: RunAs,
     /// Environment below the spec's own: PATH, LANG, TERM, ATM_SOCKET and the config's `env`.

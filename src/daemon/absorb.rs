@@ -6,13 +6,14 @@ use super::{
     config_file,
     core::{Daemon, Key},
     keepers::{Keepers, Report},
-    memory::GoodSpec,
+    memory::{self, LastConfig, STATE_VERSION},
     specs::{self, Notice},
     store::SpecError,
 };
 use crate::{
     api::{
-        diagnose::Diagnostics, event::EventKind, keeper::StartReport, name::SessionName, spec::WrittenSpec,
+        config::Config, diagnose::Diagnostics, event::EventKind, keeper::StartReport, name::SessionName,
+        record::GoodSpec, spec::WrittenSpec,
     },
     controller::{Reason, Trigger},
     plan::{Desired, Observed, Session, Wanted, Will},
@@ -162,15 +163,20 @@ impl<K: Keepers> Daemon<K> {
                     world.config_file = Some(file.clone());
                     world.config_error = None;
                 });
+                self.keep_config(&config);
                 self.apply_config(*config)
             }
             config_file::ConfigChange::Bad(error) => {
                 self.tell_all(EventKind::InvalidConfig, format!("{error}; the last good one stays in force"));
+                let first = !self.store.look().sources.config;
                 self.store.edit_world(|world| {
                     world.sources.config = true;
                     world.config_error = Some(error);
                 });
-                vec![fleet(Reason::Desired)]
+                match self.last_config().filter(|_| first) {
+                    Some(config) => self.apply_config(config),
+                    None => vec![fleet(Reason::Desired)],
+                }
             }
             config_file::ConfigChange::Cleared => {
                 self.store.edit_world(|world| {
@@ -192,7 +198,20 @@ impl<K: Keepers> Daemon<K> {
         }
     }
 
-    fn apply_config(&self, config: crate::api::config::Config) -> Vec<Trigger<Key>> {
+    /// The config that was in force last, should the file be wrong when the daemon starts.
+    fn last_config(&self) -> Option<Config> {
+        let kept = memory::read_versioned::<LastConfig>(&self.paths.last_config(), STATE_VERSION);
+        kept.ok().flatten().map(|kept| kept.config)
+    }
+
+    fn keep_config(&self, config: &Config) {
+        let kept = LastConfig { version: STATE_VERSION, config: config.clone() };
+        if let Ok(bytes) = serde_json::to_vec(&kept) {
+            self.writer.write(self.paths.last_config(), bytes);
+        }
+    }
+
+    fn apply_config(&self, config: Config) -> Vec<Trigger<Key>> {
         let config = Arc::new(config);
         let same = self.store.edit_world(|world| {
             world.warnings.remove("config");
@@ -230,6 +249,9 @@ impl<K: Keepers> Daemon<K> {
     pub(super) fn absorb_report(&self, report: Report) -> Vec<Trigger<Key>> {
         match report {
             Report::Started { name, run_id, outcome } => {
+                if let StartReport::Failed { error } = &outcome {
+                    self.store.edit(&name, |entry| entry.start_error = Some(error.clone()));
+                }
                 if let StartReport::Running { keeper, child, uid, started } = outcome {
                     let this_run = self.store.edit(&name, |entry| {
                         if entry.plan.observed.run_id() != Some(run_id) {
@@ -252,7 +274,7 @@ impl<K: Keepers> Daemon<K> {
                         self.store.touch(&name);
                     }
                 }
-                // A failure is in the exit record too, and counts when the keeper is gone.
+                // A failure is in the exit record too, if that could be written, and counts when the keeper is gone.
                 vec![session(&name, Reason::Observed), fleet(Reason::Observed)]
             }
             Report::Gone { name, run_id } => {

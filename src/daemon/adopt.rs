@@ -175,6 +175,11 @@ pub fn classify_one(paths: &Paths, here: &Here, name: &SessionName, damaged: &mu
     }
 }
 
+/// What the last start of `name` was to run; `None` where that cannot be read.
+pub fn intent_of(paths: &Paths, name: &SessionName) -> Option<Box<Intent>> {
+    read_versioned(&paths.run(name).intent(), RECORD_VERSION).ok().flatten()
+}
+
 fn classify_held(here: &Here, record: Option<Box<Record>>) -> Found {
     let Some(record) = record else { return Found::Settling { keeper: None } };
     if record.intent.instance != here.instance {
@@ -215,11 +220,8 @@ fn find_strays(here: &Here, findings: &mut Findings) {
     for stray in scan.keepers() {
         let Marked { id, run_id, session, .. } = stray;
         let Ok(name) = SessionName::new(session) else { continue };
-        let known = matches!(
-            findings.names.get(&name),
-            Some(Found::Live { record, .. }) if record.keeper == *id
-        );
-        if known {
+        // Whoever lives by lock and record is the keeper of that name; nobody else is signalled as such.
+        if matches!(findings.names.get(&name), Some(Found::Live { .. })) {
             continue;
         }
         if let Ok(Some(keeper)) = Process::find(*id) {

@@ -13,10 +13,11 @@ use super::{
     clock::Clock,
     events::{Events, News},
     keepers::{Keepers, Report},
-    memory::{Instance, Memory, Writer},
+    memory::{Instance, Memory},
     paths::Paths,
     specs,
     store::{Entry, Store},
+    writer::Writer,
 };
 use crate::{
     api::{
@@ -50,8 +51,8 @@ pub enum Input {
     SourceEnded,
     /// A keeper has news.
     Keeper(Report),
-    /// Look at this again.
-    Look(Key),
+    /// Look at this again, for a reason of our own or of a person's.
+    Look(Key, Reason),
     /// Look at everything again.
     Resync,
     /// State cannot be written, and why; or it can again.
@@ -80,6 +81,8 @@ pub struct Daemon<K> {
     pub base_env: std::collections::BTreeMap<String, String>,
     /// The daemon's own user.
     pub uid: u32,
+    /// Whether sessions belong to several users.
+    pub system: bool,
     /// The cgroup directory below which sessions get groups of their own.
     pub cgroup: Option<std::path::PathBuf>,
     /// Wakes the loop.
@@ -92,8 +95,8 @@ pub struct Daemon<K> {
 
 impl<K: Keepers> Daemon<K> {
     /// Asks for `key` to be looked at.
-    pub fn look_at(&self, key: Key) {
-        let _ = self.inputs.send(Input::Look(key)); // the loop has ended: nothing more is wanted
+    pub fn look_at(&self, key: Key, reason: Reason) {
+        let _ = self.inputs.send(Input::Look(key, reason)); // the loop has ended: nothing more is wanted
     }
 
     /// Records something that happened to a session.
@@ -119,12 +122,7 @@ impl<K: Keepers> Daemon<K> {
     fn remembered(&self, name: &SessionName) -> Option<Vec<u8>> {
         self.store
             .edit(name, |entry| {
-                let will = match &entry.plan.desired {
-                    crate::plan::Desired::Spec(wanted) => wanted.will,
-                    crate::plan::Desired::Gone
-                    | crate::plan::Desired::NeverGood
-                    | crate::plan::Desired::Unseen => entry.memory.will.into(),
-                };
+                let will = entry.will();
                 entry.memory.remember(&entry.plan.history, will, self.clock.boot());
                 serde_json::to_vec(&entry.memory).ok()
             })
@@ -135,6 +133,14 @@ impl<K: Keepers> Daemon<K> {
     pub fn save(&self, name: &SessionName) {
         if let Some(bytes) = self.remembered(name) {
             self.writer.write(self.paths.memory(name), bytes);
+        }
+    }
+
+    /// Has what is remembered of `name` written, and waits until the next daemon would read it.
+    pub async fn save_now(&self, name: &SessionName) -> std::io::Result<()> {
+        match self.remembered(name) {
+            Some(bytes) => self.writer.write_now(self.paths.memory(name), bytes).await,
+            None => Ok(()),
         }
     }
 
@@ -185,7 +191,7 @@ impl<K: Keepers> Daemon<K> {
                 Vec::new()
             }
             Input::Keeper(report) => self.absorb_report(report),
-            Input::Look(key) => vec![trigger(key, Reason::Requested)],
+            Input::Look(key, reason) => vec![trigger(key, reason)],
             Input::Resync => {
                 self.resync_specs();
                 vec![trigger(Key::Fleet, Reason::Resync)]

@@ -7,12 +7,8 @@ use std::{
 };
 
 use super::{
-    adopt::{self, Found},
     core::{Daemon, Key},
     keepers::Keepers,
-    loss::Loss,
-    reconcile::ReconcileError,
-    store::RunFacts,
 };
 use crate::{
     api::{
@@ -22,180 +18,15 @@ use crate::{
         quantity::Dur,
         record::{Exit, ExitRecord, Record, StartError},
         spec::{Backoff, RestartPolicy, WrittenSpec},
-        status::Activity,
-        time::Moment,
     },
-    host::{process::Process, signals as signal},
-    plan::{Desired, Ended, Observed, Run, Will, restart},
+    controller::Reason,
+    host::signals as signal,
+    plan::{Desired, Ended, Observed, Will, restart},
 };
 
-/// How long a held lock may be without a record before its keeper counts as one that does not answer.
-const SETTLES_WITHIN: Duration = Duration::from_secs(5);
-
 impl<K: Keepers> Daemon<K> {
-    /// Looks at what the host shows of `name` and brings the store up to it. `false`: no such session.
-    pub(super) async fn take_stock(&self, name: &SessionName) -> Result<bool, ReconcileError> {
-        let (gone, unknown) = {
-            let world = self.store.look();
-            let Some(entry) = world.sessions.get(name) else { return Ok(false) };
-            (entry.run_gone, matches!(entry.plan.observed, Observed::Unknown { .. }))
-        };
-        if gone || unknown {
-            let mut damaged = Vec::new();
-            let found = adopt::classify_one(&self.paths, &self.here, name, &mut damaged);
-            for problem in damaged {
-                self.tell(EventKind::RecordDamaged, name, None, None, problem.message);
-            }
-            self.take_over(name, found).await?;
-        }
-        self.read_activity(name);
-        Ok(true)
-    }
-
-    /// When a session whose keeper has not settled is to be looked at again.
-    pub(super) fn settling(&self, name: &SessionName, now: Moment) -> Option<Moment> {
-        let world = self.store.look();
-        let entry = world.sessions.get(name)?;
-        let (since, slow) = match &entry.plan.observed {
-            Observed::Unknown { since, .. } => (*since, Duration::from_secs(1)),
-            Observed::Starting { since, .. } if entry.adopted => (*since, Duration::from_millis(200)),
-            Observed::Starting { .. }
-            | Observed::Absent
-            | Observed::Running(_)
-            | Observed::Stopping { .. } => {
-                return None;
-            }
-        };
-        now.checked_add(if now - since < SETTLES_WITHIN { Duration::from_millis(20) } else { slow })
-    }
-
-    /// Acts on what was found of a name.
-    pub(super) async fn take_over(&self, name: &SessionName, found: Found) -> Result<(), ReconcileError> {
-        match found {
-            Found::Live { record, keeper } => self.adopt(name, *record, keeper),
-            Found::Settling { keeper } => self.settle(name, keeper.map(|(_, keeper)| keeper)),
-            Found::Foreign { why } => self.unknown(name, &why),
-            Found::Ended { record, exit } => self.count_exit(name, record.as_deref(), *exit),
-            Found::Lost { record } => self.clean_up(name, Loss::of_record(*record)).await?,
-            Found::NeverStarted | Found::Nothing => match self.loss_without_record(name) {
-                Some(loss) => self.clean_up(name, loss).await?,
-                None => self.count_nothing(name),
-            },
-            Found::Interrupted { record } => self.count_interrupted(name, record.intent.run_id),
-        }
-        Ok(())
-    }
-
-    /// Acts on what an earlier daemon left of a name. What takes time is left to the loop.
-    pub(super) fn take_over_at_start(&self, name: &SessionName, found: Found, runs_are_kept: bool) {
-        match found {
-            Found::Live { record, keeper } => self.adopt(name, *record, keeper),
-            Found::Settling { keeper } => self.settle(name, keeper.map(|(_, keeper)| keeper)),
-            Found::Foreign { why } => self.unknown(name, &why),
-            Found::Ended { record, exit } => self.count_exit(name, record.as_deref(), *exit),
-            Found::Interrupted { record } => self.count_interrupted(name, record.intent.run_id),
-            Found::Lost { .. } => {
-                self.store.edit(name, |entry| entry.run_gone = true);
-                self.unknown(name, "its keeper died while no daemon looked");
-            }
-            Found::NeverStarted | Found::Nothing => {
-                let begun = self.store.edit(name, |entry| entry.memory.begun.clone()).flatten();
-                match begun {
-                    // An intent is written before a keeper is started: where the directory for it stood all
-                    // the time and has none, there was no start.
-                    Some(begun) if !(runs_are_kept && begun.boot_id == *self.clock.boot()) => {
-                        self.count_interrupted(name, begun.run_id);
-                    }
-                    Some(_) | None => {}
-                }
-            }
-        }
-    }
-
-    fn settle(&self, name: &SessionName, keeper: Option<Process>) {
-        // A keeper whose files are not where they belong makes them anew, and the next look finds them.
-        if let Some(Err(error)) = keeper.map(|keeper| keeper.signal(signal::REMAKE)) {
-            tracing::warn!(%name, %error, "cannot ask a keeper to make its files anew");
-        }
-        self.unknown(name, "its keeper holds the name and has no record that can be read");
-    }
-
-    fn unknown(&self, name: &SessionName, why: &str) {
-        let now = self.clock.now();
-        self.store.edit(name, |entry| {
-            entry.run_gone = false;
-            if !matches!(entry.plan.observed, Observed::Unknown { .. }) {
-                entry.plan.observed = Observed::Unknown { since: now, why: why.to_owned() };
-            }
-        });
-        self.tell_live(name, true);
-        self.look_at(Key::Session(name.clone()));
-    }
-
-    fn adopt(&self, name: &SessionName, record: Record, keeper: Process) {
-        let run_id = record.intent.run_id;
-        let since = record.started;
-        let run = Run {
-            run_id,
-            generation: record.intent.generation,
-            launch: record.intent.launch.clone(),
-            since,
-            activity: Activity::Unknown,
-            quiet_since: since,
-            attached: 0,
-        };
-        let launch = record.intent.launch.clone();
-        let identity: std::sync::Arc<str> = record.intent.spec.identity.as_str().into();
-        let observed = match record.stopping {
-            Some(stopping) => Observed::Stopping {
-                run,
-                cause: stopping.cause,
-                since: stopping.since,
-                kill_at: stopping.kill_at,
-                unkillable: stopping.unkillable,
-            },
-            None if record.executed => Observed::Running(run),
-            None => Observed::Starting { run_id, since },
-        };
-        let settled = !matches!(observed, Observed::Starting { .. });
-        let first = self
-            .store
-            .edit(name, |entry| {
-                let first = entry.run.and_then(|run| run.keeper) != Some(record.keeper);
-                entry.run_gone = false;
-                entry.adopted = true;
-                entry.launched = Some(launch);
-                entry.plan.identity = Some(identity);
-                if !matches!(observed, Observed::Stopping { .. }) {
-                    // What was asked for is met by this run; a start asked for during a stop is not yet.
-                    entry.plan.history.start_requested = false;
-                }
-                entry.plan.observed = observed;
-                entry.run = Some(RunFacts {
-                    keeper: Some(record.keeper),
-                    child: Some(record.child),
-                    uid: Some(record.uid),
-                    started_at: record.started_at,
-                });
-                first
-            })
-            .unwrap_or(false);
-        if first {
-            if let Err(error) = self.keepers.adopt(name.clone(), run_id, keeper) {
-                tracing::error!(%name, %error, "cannot watch a keeper");
-            }
-            self.tell_live(name, true);
-            let message = format!("found running, pid {}", record.child.pid);
-            self.tell(EventKind::Adopted, name, Some(run_id), None, message);
-            self.look_at(Key::Fleet);
-        }
-        if !settled {
-            self.look_at(Key::Session(name.clone()));
-        }
-    }
-
     /// Counts an exit that a keeper recorded; one that was counted before only frees the name.
-    fn count_exit(&self, name: &SessionName, record: Option<&Record>, exit: ExitRecord) {
+    pub(super) fn count_exit(&self, name: &SessionName, record: Option<&Record>, exit: ExitRecord) {
         if self.is_counted(name, exit.run_id) {
             return self.name_is_free(name);
         }
@@ -228,7 +59,7 @@ impl<K: Keepers> Daemon<K> {
         };
         self.store.edit(name, |entry| {
             // One that the daemon knew of has set the will already, and a later `start` may have lifted it.
-            let known = matches!(entry.plan.observed, Observed::Stopping { .. }) && !entry.adopted;
+            let known = entry.stop_asked == Some(exit.run_id);
             if known || entry.plan.history.start_requested {
                 return;
             }
@@ -243,7 +74,7 @@ impl<K: Keepers> Daemon<K> {
     }
 
     /// A keeper that ended before it had a record.
-    fn count_nothing(&self, name: &SessionName) {
+    pub(super) fn count_nothing(&self, name: &SessionName) {
         let begun = {
             let world = self.store.look();
             world.sessions.get(name).and_then(|entry| {
@@ -254,11 +85,12 @@ impl<K: Keepers> Daemon<K> {
         match begun {
             // This daemon started it, and it came to nothing: the machine's doing, tried again soon.
             Some(begun) => {
-                let error = StartError::Host {
+                let said = self.store.edit(name, |entry| entry.start_error.take()).flatten();
+                let error = said.unwrap_or_else(|| StartError::Host {
                     action: "start the keeper".into(),
                     reason: "it ended before it reported".into(),
                     transient: true,
-                };
+                });
                 self.count_failed_start(name, begun.run_id, begun.generation, error);
             }
             None => self.name_is_free(name),
@@ -324,11 +156,15 @@ impl<K: Keepers> Daemon<K> {
             entry.run_gone = false;
             entry.adopted = false;
             entry.losing = false;
+            entry.stray = None;
+            entry.stop_asked = None;
+            entry.start_error = None;
             entry.launched = None;
             entry.plan.identity = None;
         });
         self.tell_live(name, false);
-        self.look_at(Key::Fleet);
+        self.look_at(Key::Fleet, Reason::Observed);
+        self.look_at(Key::Session(name.clone()), Reason::Observed);
     }
 
     /// Counts the end of a run: once, and before anything follows from it.
@@ -388,7 +224,7 @@ impl<K: Keepers> Daemon<K> {
         let (inputs, key) = (self.inputs.clone(), Key::Session(name.clone()));
         tokio::task::spawn_local(async move {
             tokio::time::sleep(after).await;
-            let _ = inputs.send(super::core::Input::Look(key)); // the loop may have ended
+            let _ = inputs.send(super::core::Input::Look(key, Reason::Observed)); // the loop may have ended
         });
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::broadcast;
 use tracing::{error, info, warn};
 
-use super::{clock::Clock, memory::Writer};
+use super::{clock::Clock, writer::Writer};
 use crate::api::{
     event::{Event, EventKind},
     name::{RunId, SessionName},

@@ -25,7 +25,7 @@ use crate::{
         exit::ExitWatch,
         files::{self, Durability},
         lock,
-        process::Process,
+        process::{Process, identify},
         reaper, tree,
     },
     keeper::client::{self, ClientError},
@@ -63,6 +63,14 @@ pub enum LaunchError {
     NameTaken {
         /// The lock.
         path: PathBuf,
+    },
+    /// It was started, and cannot be watched: it is to be found by its files.
+    #[error("cannot watch the keeper (pid {pid})")]
+    Unwatched {
+        /// The keeper.
+        pid: i32,
+        /// The system's words.
+        source: io::Error,
     },
     /// The machine said no.
     #[error("cannot {action} {}", path.display())]
@@ -108,9 +116,15 @@ pub trait Keepers {
     /// Signals the keeper itself: to wake one that was stopped, or to end one that does not answer.
     fn signal_keeper(&self, name: &SessionName, signal: i32) -> io::Result<()>;
 
+    /// Removes the files of the last run of a session that is forgotten.
+    fn clear(&self, name: &SessionName);
+
     /// What came to the daemon from keepers that died: the daemon is a subreaper, so this finds also what hid its
     /// environment. Must be asked on the loop's thread, where no start is under way.
     fn orphans(&self) -> Vec<ProcessId>;
+
+    /// Never takes these for orphans again: they do not end, and nobody else is to wait for them.
+    fn give_up_on(&self, orphans: &[ProcessId]);
 
     /// Asks the keeper of `name`.
     fn ask(&self, name: &SessionName, request: Request) -> impl Future<Output = Result<(), AskError>>;
@@ -126,12 +140,24 @@ pub struct LinuxKeepers {
     children: Rc<RefCell<BTreeSet<i32>>>,
     /// Keepers by session, to be signalled when they do not answer.
     held: Rc<RefCell<BTreeMap<SessionName, ProcessId>>>,
+    /// Children that are none of ours to end: what this process had before it became a daemon, and orphans
+    /// that did not end.
+    foreign: Rc<RefCell<BTreeSet<ProcessId>>>,
 }
 
 impl LinuxKeepers {
     /// `program` is the file that keepers execute.
     pub fn new(paths: Rc<Paths>, program: PathBuf, reports: UnboundedSender<Report>) -> Self {
-        Self { paths, program, reports, children: Rc::default(), held: Rc::default() }
+        let before = tree::own_children().unwrap_or_default();
+        let foreign = before.into_iter().filter_map(|pid| identify(pid).ok()).collect();
+        Self {
+            paths,
+            program,
+            reports,
+            children: Rc::default(),
+            held: Rc::default(),
+            foreign: Rc::new(RefCell::new(foreign)),
+        }
     }
 
     /// Reaps what came to the daemon from keepers that died. To be called at each SIGCHLD.
@@ -233,7 +259,8 @@ impl Keepers for LinuxKeepers {
             let outcome = pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?;
             Ok((outcome, exit))
         };
-        let (outcome, exit) = watch().map_err(host("watch the keeper of", at()))?;
+        // From here on a keeper lives, whatever else fails: it is not a failed start.
+        let (outcome, exit) = watch().map_err(|source| LaunchError::Unwatched { pid, source })?;
         self.held.borrow_mut().insert(intent.name.clone(), exit.process().id());
         self.spawn_watch(intent.name.clone(), intent.run_id, Some(outcome), exit);
         Ok(())
@@ -254,12 +281,26 @@ impl Keepers for LinuxKeepers {
         }
     }
 
+    fn clear(&self, name: &SessionName) {
+        // A name that somebody holds again is not cleared under them.
+        if let Ok(Some(_held)) = lock::try_take(&self.paths.lock(name)) {
+            let _ = std::fs::remove_dir_all(self.paths.run(name).directory()); // the next start empties it too
+        }
+    }
+
     fn orphans(&self) -> Vec<ProcessId> {
         let keepers = self.children.borrow();
         let children = tree::own_children().unwrap_or_default();
         let orphans = children.into_iter().filter(|pid| !keepers.contains(pid));
         let held = orphans.filter_map(|pid| Process::open(pid).ok());
-        held.filter(|process| !process.has_ended().unwrap_or(false)).map(|process| process.id()).collect()
+        let living = held.filter(|process| !process.has_ended().unwrap_or(false)).map(|process| process.id());
+        let foreign = self.foreign.borrow();
+        // The init of a pid namespace is everybody's parent in the end: there, being its child says nothing.
+        living.filter(|id| std::process::id() != 1 && !foreign.contains(id)).collect()
+    }
+
+    fn give_up_on(&self, orphans: &[ProcessId]) {
+        self.foreign.borrow_mut().extend(orphans);
     }
 
     async fn ask(&self, name: &SessionName, request: Request) -> Result<(), AskError> {

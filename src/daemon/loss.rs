@@ -89,7 +89,9 @@ impl<K: Keepers> Daemon<K> {
         let left = ended.map_err(|source| ReconcileError::Leftovers { name: name.clone(), source })?;
         if !left.is_empty() {
             let pids: Vec<String> = left.iter().map(|id| id.pid.to_string()).collect();
-            self.tell_unkillable(name, &pids.join(", "));
+            self.tell_unkillable(name, &format!("pid {}", pids.join(", ")));
+            // Whoever they belong to, no other clean-up is to wait for them.
+            self.keepers.give_up_on(&left);
             // Others go on; this name stays taken and is tried again.
             self.look_again(name, Duration::from_secs(1));
             return Ok(());
@@ -134,7 +136,7 @@ impl<K: Keepers> Daemon<K> {
         }
     }
 
-    fn tell_unkillable(&self, name: &SessionName, pids: &str) {
+    pub(super) fn tell_unkillable(&self, name: &SessionName, which: &str) {
         let was = self.store.edit(name, |entry| match &mut entry.plan.observed {
             Observed::Stopping { run, unkillable, .. } => {
                 (!std::mem::replace(unkillable, true)).then_some(run.run_id)
@@ -145,7 +147,7 @@ impl<K: Keepers> Daemon<K> {
             | Observed::Unknown { .. } => None,
         });
         if let Some(run_id) = was.flatten() {
-            let message = format!("does not end after SIGKILL: pid {pids}");
+            let message = format!("does not end after SIGKILL: {which}");
             self.tell(EventKind::Unkillable, name, Some(run_id), None, message);
         }
     }

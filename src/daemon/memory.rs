@@ -1,25 +1,21 @@
 //! What outlives a session's runs and the daemon: the last good spec, wills, results, restart counts.
 //!
-//! One file per session below the state directory, written whole by a thread of its own: a slow disk delays
-//! what must be durable and nothing else.
+//! One file per session below the state directory, written whole (see [`super::writer`]).
 
-use std::{collections::BTreeMap, io, path::PathBuf, sync::mpsc, thread, time::Duration};
+use std::{collections::BTreeMap, io, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
 
 use crate::{
     api::{
         cause::{Actor, Cause},
+        config::Config,
         name::{InstanceId, RunId, SessionName},
-        record::{Exit, StartError},
+        record::{Exit, GoodSpec, StartError},
         spec::Digest,
         time::{BootId, Moment, Timestamp},
     },
-    host::{
-        files::{self, Durability},
-        specfile::DirId,
-    },
+    host::{files, specfile::DirId},
     plan::{Ended, History, RestartRequest, Will},
 };
 
@@ -75,22 +71,6 @@ pub struct Memory {
     pub restart_requested: Option<StoredRestart>,
 }
 
-/// The last good spec, as it was written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct GoodSpec {
-    /// The file's path.
-    pub file: PathBuf,
-    /// Uid of the file's owner.
-    pub owner: u32,
-    /// Its text.
-    pub text: String,
-    /// Of its meaning.
-    pub digest: Digest,
-    /// Counts changes of its meaning.
-    pub generation: u64,
-}
-
 /// A point on the monotonic clock of one boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -111,6 +91,9 @@ pub struct Begun {
     pub boot_id: BootId,
     /// Which generation of the spec.
     pub generation: u64,
+    /// A person asked for it: should it never come to a process, they still do.
+    #[serde(default)]
+    pub requested: bool,
     /// When.
     pub at: Timestamp,
 }
@@ -286,6 +269,15 @@ pub struct Instance {
     pub specs: Option<DirId>,
 }
 
+/// The config that was in force last: effective, so it holds whatever the file says now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastConfig {
+    /// [`STATE_VERSION`] of the writer.
+    pub version: u32,
+    /// What was in force.
+    pub config: Config,
+}
+
 /// One file that could not be read and was set aside.
 #[derive(Debug, Clone)]
 pub struct Damaged {
@@ -380,199 +372,6 @@ pub fn load(directory: &std::path::Path) -> io::Result<Loaded> {
     Ok(loaded)
 }
 
-enum Job {
-    Write { path: PathBuf, bytes: Vec<u8>, durability: Durability, done: Option<Done> },
-    Remove { path: PathBuf },
-    Append { path: PathBuf, line: Vec<u8> },
-    Flush { done: Done },
-    Finish { done: Done },
-}
-
-type Done = oneshot::Sender<io::Result<()>>;
-
-/// The thread that writes state. Jobs are done in order; dropping it lets the rest be written.
-#[derive(Debug)]
-pub struct Writer {
-    jobs: mpsc::Sender<Job>,
-}
-
-/// Told when writing begins or ceases to fail.
-pub type OnTrouble = Box<dyn Fn(Option<String>) + Send>;
-
-impl Writer {
-    /// Starts the thread. `trouble` hears the first failure after a success, and the first success after it.
-    pub fn start(trouble: OnTrouble) -> io::Result<(Self, thread::JoinHandle<()>)> {
-        let (jobs, inbox) = mpsc::channel();
-        let handle =
-            thread::Builder::new().name("state".into()).spawn(move || write_all(&inbox, &trouble))?;
-        Ok((Self { jobs }, handle))
-    }
-
-    /// Writes `bytes` to `path` some time soon, after all earlier jobs.
-    pub fn write(&self, path: PathBuf, bytes: Vec<u8>) {
-        self.send(Job::Write { path, bytes, durability: Durability::Atomic, done: None });
-    }
-
-    /// Writes `bytes` to `path` and to the disk; the answer says when it is there.
-    pub async fn write_durably(&self, path: PathBuf, bytes: Vec<u8>) -> io::Result<()> {
-        let (done, answer) = oneshot::channel();
-        self.send(Job::Write { path, bytes, durability: Durability::Synced, done: Some(done) });
-        answer.await.unwrap_or_else(|_| Err(io::Error::other("the state thread has ended")))
-    }
-
-    /// Removes `path` after all earlier jobs.
-    pub fn remove(&self, path: PathBuf) {
-        self.send(Job::Remove { path });
-    }
-
-    /// Appends a line to `path` some time soon.
-    pub fn append(&self, path: PathBuf, line: Vec<u8>) {
-        self.send(Job::Append { path, line });
-    }
-
-    /// Waits until all that was to be written before is written, but for appended lines, which nothing waits for;
-    /// an error where one since the last flush failed.
-    pub async fn flush(&self) -> io::Result<()> {
-        self.ask(|done| Job::Flush { done }).await
-    }
-
-    /// The same, with the lines.
-    pub async fn finish(&self) -> io::Result<()> {
-        self.ask(|done| Job::Finish { done }).await
-    }
-
-    async fn ask(&self, job: impl FnOnce(Done) -> Job) -> io::Result<()> {
-        let (done, answer) = oneshot::channel();
-        self.send(job(done));
-        answer.await.unwrap_or_else(|_| Err(io::Error::other("the state thread has ended")))
-    }
-
-    fn send(&self, job: Job) {
-        // The thread ends only with this sender; a failure would mean that it panicked, and then the next
-        // flush says so.
-        let _ = self.jobs.send(job);
-    }
-}
-
-/// The event log is begun anew beyond this; one older file is kept.
-const MAX_EVENT_LOG: u64 = 4 << 20;
-
-/// Bytes of lines that may wait while there is always something else to do.
-const MOST_LINES: usize = 64 << 10;
-
-fn write_all(inbox: &mpsc::Receiver<Job>, trouble: &OnTrouble) {
-    let mut desk = Desk { pending: BTreeMap::new(), lines: BTreeMap::new(), failing: false, trouble };
-    loop {
-        // What waits behind is taken first: of several versions of one file only the newest is written.
-        let job = if let Ok(job) = inbox.try_recv() {
-            job
-        } else {
-            // A failure is kept for the next round, and told to whoever asks by `flush`.
-            let _ = desk.clear();
-            // Whoever waits for state is not kept waiting for history.
-            if let Ok(job) = inbox.try_recv() {
-                job
-            } else {
-                desk.clear_lines();
-                match inbox.recv() {
-                    Ok(job) => job,
-                    Err(mpsc::RecvError) => return drop(desk.clear()),
-                }
-            }
-        };
-        match job {
-            Job::Write { path, bytes, durability: Durability::Atomic, done: None } => {
-                desk.pending.insert(path, bytes);
-            }
-            Job::Write { path, bytes, durability, done } => {
-                desk.pending.remove(&path);
-                let outcome = files::replace(&path, &bytes, durability);
-                desk.report(outcome.as_ref().err(), &path);
-                if let Some(done) = done {
-                    let _ = done.send(outcome); // whoever asked may have gone
-                }
-            }
-            Job::Remove { path } => {
-                desk.pending.remove(&path);
-                desk.report(files::remove_if_there(&path).err().as_ref(), &path);
-            }
-            Job::Append { path, line } => desk.append(path, &line),
-            Job::Flush { done } => drop(done.send(desk.clear())),
-            Job::Finish { done } => {
-                desk.clear_lines();
-                let _ = done.send(desk.clear()); // whoever asked may have gone
-            }
-        }
-    }
-}
-
-/// What is still to be written, and how the writing goes.
-struct Desk<'a> {
-    pending: BTreeMap<PathBuf, Vec<u8>>,
-    /// Lines by file: many are one write.
-    lines: BTreeMap<PathBuf, Vec<u8>>,
-    failing: bool,
-    trouble: &'a OnTrouble,
-}
-
-impl Desk<'_> {
-    /// Writes what is pending; what fails stays, and the first failure is the answer.
-    fn clear(&mut self) -> io::Result<()> {
-        let mut first = Ok(());
-        for (path, bytes) in std::mem::take(&mut self.pending) {
-            let outcome = files::replace(&path, &bytes, Durability::Atomic);
-            self.report(outcome.as_ref().err(), &path);
-            if let Err(error) = outcome {
-                self.pending.insert(path, bytes);
-                first = first.and(Err(error));
-            }
-        }
-        first
-    }
-
-    fn append(&mut self, path: PathBuf, line: &[u8]) {
-        let lines = self.lines.entry(path).or_default();
-        lines.extend(line);
-        if lines.len() >= MOST_LINES {
-            self.clear_lines();
-        }
-    }
-
-    /// Lines that cannot be written are lost: they are history, not state.
-    fn clear_lines(&mut self) {
-        for (path, lines) in std::mem::take(&mut self.lines) {
-            let outcome = append(&path, &lines);
-            self.report(outcome.as_ref().err(), &path);
-        }
-    }
-
-    fn report(&mut self, failure: Option<&io::Error>, path: &std::path::Path) {
-        match failure {
-            None if self.failing => {
-                self.failing = false;
-                (self.trouble)(None);
-            }
-            Some(error) if !self.failing => {
-                self.failing = true;
-                (self.trouble)(Some(format!("cannot write {}: {error}", path.display())));
-            }
-            None | Some(_) => {}
-        }
-    }
-}
-
-fn append(path: &std::path::Path, lines: &[u8]) -> io::Result<()> {
-    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
-    let mut options = std::fs::OpenOptions::new();
-    options.append(true).create(true).mode(0o600);
-    let mut file = options.open(path)?;
-    if file.metadata()?.len() > MAX_EVENT_LOG {
-        std::fs::rename(path, path.with_extension("jsonl.1"))?;
-        file = options.open(path)?;
-    }
-    file.write_all(lines)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -590,23 +389,5 @@ mod tests {
             assert!(dir.path().join(format!("a.json.corrupt-{number}")).exists());
         }
         assert!(read_versioned::<Memory>(&path, STATE_VERSION).unwrap().is_none());
-    }
-
-    #[tokio::test]
-    async fn the_newest_version_is_what_is_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let (writer, thread) = Writer::start(Box::new(|_| {})).unwrap();
-        let path = dir.path().join("a");
-        for n in 0..100 {
-            writer.write(path.clone(), n.to_string().into_bytes());
-        }
-        writer.flush().await.unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"99");
-        writer.write_durably(path.clone(), b"x".to_vec()).await.unwrap();
-        writer.write(path.clone(), b"y".to_vec());
-        writer.remove(path.clone());
-        drop(writer);
-        thread.join().unwrap();
-        assert!(!path.exists());
     }
 }

@@ -33,8 +33,10 @@ pub mod specs;
 mod startup;
 pub mod store;
 mod systemd;
+mod takeover;
 pub mod view;
 pub mod wills;
+pub mod writer;
 
 use std::path::PathBuf;
 

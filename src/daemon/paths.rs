@@ -64,6 +64,21 @@ impl Paths {
         self.memories().join(format!("{name}.json"))
     }
 
+    /// What is left of sessions that are forgotten, for `logs.maxAge`.
+    pub fn retired_memories(&self) -> PathBuf {
+        self.directories.state.join("removed")
+    }
+
+    /// What outlives a session that is forgotten, for a while.
+    pub fn retired(&self, name: &SessionName) -> PathBuf {
+        self.retired_memories().join(format!("{name}.json"))
+    }
+
+    /// The config that was in force last.
+    pub fn last_config(&self) -> PathBuf {
+        self.directories.state.join("config.json")
+    }
+
     /// Whose state this is.
     pub fn instance(&self) -> PathBuf {
         self.directories.state.join("instance.json")

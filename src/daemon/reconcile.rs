@@ -18,9 +18,14 @@ use crate::{
         spec::RestartPolicy,
         time::Moment,
     },
-    controller::{Action, Reconciler},
+    controller::{Action, Reason, Reconciler},
     host::signals as signal,
-    plan::{Desired, Done, Grant, Observed, Verdict, Wait, Wanted, fleet, restart, session, session::Step},
+    plan::{
+        Desired, Done, Grant, Observed, Verdict, Wait, Wanted,
+        fleet::{self, Mode},
+        restart, session,
+        session::Step,
+    },
 };
 
 /// Why a reconcile could not do what the plan said. It is tried again.
@@ -66,7 +71,11 @@ impl<K: Keepers> Reconciler<Key> for Daemon<K> {
 impl<K: Keepers> Daemon<K> {
     /// Who may run: stores each changed verdict and has its session looked at.
     fn decide(&self) -> Action {
-        if !self.store.look().sources.all() {
+        let (known, mode_is_end) = {
+            let world = self.store.look();
+            (world.sources.all(), matches!(world.mode, Mode::EndAll(_)))
+        };
+        if !known && !mode_is_end {
             return Action::await_change(); // the last source to report asks again
         }
         let now = self.clock.now();
@@ -74,12 +83,12 @@ impl<K: Keepers> Daemon<K> {
             let world = self.store.look();
             let plans = world.sessions.iter().map(|(name, entry)| (name, &entry.plan));
             let decisions = fleet::decide(plans, &world.config, &world.mode, now);
-            let changed: Vec<(SessionName, Verdict)> = decisions
-                .verdicts
-                .into_iter()
-                .filter(|(name, verdict)| {
-                    world.sessions.get(name).is_some_and(|entry| entry.verdict.as_ref() != Some(verdict))
-                })
+            // Verdicts come in the order of the sessions: a thousand look-ups by name would cost more than deciding.
+            let changed: Vec<(SessionName, Verdict)> = world
+                .sessions
+                .values()
+                .zip(decisions.verdicts)
+                .filter_map(|(entry, named)| (entry.verdict.as_ref() != Some(&named.1)).then_some(named))
                 .collect();
             (changed, decisions.next)
         };
@@ -91,7 +100,7 @@ impl<K: Keepers> Daemon<K> {
             }
             self.tell_wait(&name, &verdict);
             self.store.edit(&name, |entry| entry.verdict = Some(verdict));
-            self.look_at(Key::Session(name));
+            self.look_at(Key::Session(name), Reason::Decided);
         }
         until(next, now)
     }
@@ -114,7 +123,8 @@ impl<K: Keepers> Daemon<K> {
 
     fn forget(&self, name: &SessionName) {
         self.store.remove(name);
-        self.writer.remove(self.paths.memory(name));
+        self.writer.retire(self.paths.memory(name), self.paths.retired(name));
+        self.keepers.clear(name);
         self.tell(EventKind::SpecRemoved, name, None, None, "its spec file is gone: forgotten");
     }
 
@@ -126,8 +136,9 @@ impl<K: Keepers> Daemon<K> {
         let step = {
             let world = self.store.look();
             let Some(entry) = world.sessions.get(name) else { return Ok(Action::await_change()) };
-            let Some(verdict) = &entry.verdict else { return Ok(Action::await_change()) };
-            session::step(&entry.plan, verdict, now)
+            // Before the first verdict there is nothing to do but to see how things stand.
+            let rest = Step::Rest { until: None };
+            entry.verdict.as_ref().map_or(rest, |verdict| session::step(&entry.plan, verdict, now))
         };
         match step {
             Step::Start => self.launch(name).await,
@@ -142,15 +153,14 @@ impl<K: Keepers> Daemon<K> {
 
     /// Starts a run: the protocol of [`crate::keeper`], up to the keeper's own part of it.
     async fn launch(&self, name: &SessionName) -> Result<Action, ReconcileError> {
-        // The end of the run before must be counted on disk before its files are emptied.
         let state = |source| ReconcileError::State { name: name.clone(), source };
-        self.writer.flush().await.map_err(state)?;
         let Some(wanted) = self.still_wanted(name) else { return Ok(Action::await_change()) };
         let run_id = RunId::generate();
         // It counts as live from here on, so that a slot or an identity is not given twice during the wait below.
         let (since, started_at) = (self.clock.now(), self.clock.wall());
         self.store.edit(name, |entry| {
             // A request asks for one start, also where that fails.
+            let requested = entry.plan.history.start_requested;
             entry.plan.history = restart::begun(&entry.plan.history);
             entry.plan.identity = Some(wanted.spec.identity.as_str().into());
             entry.plan.observed = Observed::Starting { run_id, since };
@@ -158,37 +168,37 @@ impl<K: Keepers> Daemon<K> {
                 run_id,
                 boot_id: self.clock.boot().clone(),
                 generation: wanted.generation,
+                requested,
                 at: started_at,
             });
             entry.launched = Some(wanted.launch.clone());
             entry.adopted = false;
             entry.run = Some(RunFacts { keeper: None, child: None, uid: None, started_at });
         });
-        if wanted.spec.restart_policy == RestartPolicy::Never {
-            // What runs once must be known to have begun even after a power cut.
-            let saved = self.save_durably(name).await;
-            if saved.is_err() || !self.is_granted(name) {
-                // It came otherwise meanwhile: what was begun is taken back, for it never was.
-                self.store.edit(name, |entry| entry.memory.begun = None);
-                self.name_is_free(name);
-                self.save(name);
-                saved.map_err(state)?;
-                return Ok(Action::await_change());
-            }
-        } else {
+        // One write tells the next daemon of the end before this run, whose files are emptied below, and of the run
+        // that begins. What runs once must be known to have begun even after a power cut.
+        let saved = match wanted.spec.restart_policy {
+            RestartPolicy::Never => self.save_durably(name).await,
+            RestartPolicy::Always | RestartPolicy::OnFailure => self.save_now(name).await,
+        };
+        if saved.is_err() || !self.is_granted(name) {
+            self.take_back(name);
+            self.name_is_free(name);
             self.save(name);
+            saved.map_err(state)?;
+            return Ok(Action::await_change());
         }
         let intent = self.intent(name, run_id, &wanted);
         match self.keepers.start(&intent) {
             Ok(()) => self.tell_live(name, true),
             Err(error @ LaunchError::NameTaken { .. }) => {
-                let since = self.clock.now();
-                let why = error.to_string();
-                self.store.edit(name, |entry| {
-                    entry.memory.begun = None;
-                    entry.plan.observed = Observed::Unknown { since, why };
-                });
-                return Ok(Action::requeue(Duration::ZERO));
+                // By a look at it, for an instant; or by a keeper that we do not know: the next look tells.
+                self.take_back(name);
+                self.unknown(name, &error.to_string());
+            }
+            Err(error @ LaunchError::Unwatched { .. }) => {
+                tracing::error!(%name, %error, "started a keeper that cannot be watched");
+                self.unknown(name, &error.to_string());
             }
             Err(LaunchError::Host { action, path, source }) => {
                 let error = StartError::Host {
@@ -216,6 +226,15 @@ impl<K: Keepers> Daemon<K> {
         }
     }
 
+    /// Takes back what was begun and never came to a process.
+    pub(super) fn take_back(&self, name: &SessionName) {
+        self.store.edit(name, |entry| {
+            if let Some(begun) = entry.memory.begun.take() {
+                entry.plan.history.start_requested |= begun.requested;
+            }
+        });
+    }
+
     /// Whether the fleet still lets it run.
     fn is_granted(&self, name: &SessionName) -> bool {
         let world = self.store.look();
@@ -224,16 +243,14 @@ impl<K: Keepers> Daemon<K> {
 
     fn intent(&self, name: &SessionName, run_id: RunId, wanted: &Wanted) -> Intent {
         let world = self.store.look();
-        let owner =
-            world.sessions.get(name).and_then(|entry| entry.memory.spec.as_ref()).map(|spec| spec.owner);
+        let source = world.sessions.get(name).and_then(|entry| entry.memory.spec.clone());
+        // In user mode every session is the daemon's own user's, whoever owns the file.
+        let owner = source.as_ref().map(|spec| spec.owner).filter(|_| self.system).unwrap_or(self.uid);
         let user = match &wanted.spec.user {
-            Some(name) => match owner {
-                Some(uid) if self.uid == 0 && uid != 0 => RunAs::OwnersName { name: name.clone(), uid },
-                Some(_) | None => RunAs::Name(name.clone()),
-            },
-            // In user mode every session is the daemon's own user's, whoever owns the file.
-            None if self.uid == 0 => RunAs::Uid(owner.unwrap_or(self.uid)),
-            None => RunAs::Uid(self.uid),
+            // Only root may name somebody else: a spec is as mighty as whoever could have written it.
+            Some(name) if self.system && owner != 0 => RunAs::OwnersName { name: name.clone(), uid: owner },
+            Some(name) => RunAs::Name(name.clone()),
+            None => RunAs::Uid(owner),
         };
         let mut base_env = self.base_env.clone();
         base_env.extend(world.config.env.clone());
@@ -247,6 +264,7 @@ impl<K: Keepers> Daemon<K> {
             generation: wanted.generation,
             launch: wanted.launch.clone(),
             spec: (*wanted.spec).clone(),
+            source,
             user,
             base_env,
             log_file: self.paths.log(name),
@@ -293,13 +311,14 @@ impl<K: Keepers> Daemon<K> {
                 };
                 let run_id = run.run_id;
                 let cause = cause.clone();
+                entry.stop_asked = Some(run_id);
                 entry.plan.observed = Observed::Stopping { run, cause, since, kill_at, unkillable: false };
                 Some(run_id)
             })
             .flatten();
         let kind = if is_eviction(cause.reason) { EventKind::Evicted } else { EventKind::Stopping };
         self.tell(kind, name, run_id, Some(cause.reason.to_string()), cause.message);
-        self.look_at(Key::Fleet);
+        self.look_at(Key::Fleet, Reason::Observed);
         Ok(Action::requeue(Duration::ZERO))
     }
 
@@ -313,9 +332,12 @@ impl<K: Keepers> Daemon<K> {
         error: AskError,
     ) -> Result<Action, ReconcileError> {
         let force = at_once && cause.reason == StopReason::ClientKill;
-        let what = if force { signal::KILL } else { signal::CONT };
-        if let Err(error) = self.keepers.signal_keeper(name, what) {
-            tracing::warn!(%name, %error, "cannot signal a keeper that does not answer");
+        // It may have been stopped, or have lost its socket with the directory it was in.
+        let what: &[i32] = if force { &[signal::KILL] } else { &[signal::CONT, signal::REMAKE] };
+        for signal in what {
+            if let Err(error) = self.keepers.signal_keeper(name, *signal) {
+                tracing::warn!(%name, %error, "cannot signal a keeper that does not answer");
+            }
         }
         Err(error.into())
     }

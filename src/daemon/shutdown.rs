@@ -17,7 +17,8 @@ use crate::{
         keeper::Request,
         name::SessionName,
     },
-    plan::fleet::Mode,
+    controller::Reason,
+    plan::{Observed, fleet::Mode},
 };
 
 /// The signals that end or reload the daemon.
@@ -62,7 +63,7 @@ pub async fn wait<K: Keepers>(daemon: Rc<Daemon<K>>, mut signals: Signals, reloa
     }
     end_all(&daemon);
     let reader = daemon.store.reader();
-    let all_gone = reader.wait_until(|world| world.sessions.values().all(|e| !e.plan.observed.is_live()));
+    let all_gone = reader.wait_until(|world| !world.sessions.values().any(|e| may_end(&e.plan.observed)));
     tokio::pin!(all_gone);
     tokio::select! {
         () = &mut all_gone => return,
@@ -70,8 +71,20 @@ pub async fn wait<K: Keepers>(daemon: Rc<Daemon<K>>, mut signals: Signals, reloa
         _ = signals.interrupt.recv() => {}
     }
     tracing::info!("asked again: sessions are killed");
-    kill_all(&daemon).await;
-    all_gone.await;
+    tokio::select! {
+        () = async { kill_all(&daemon).await; all_gone.await } => {}
+        _ = signals.terminate.recv() => tracing::warn!("asked a third time: what is left is left"),
+        _ = signals.interrupt.recv() => tracing::warn!("asked a third time: what is left is left"),
+    }
+}
+
+/// Whether its end is worth waiting for: what is unknown is not ended, and what outlives SIGKILL may never be.
+fn may_end(observed: &Observed) -> bool {
+    match observed {
+        Observed::Starting { .. } | Observed::Running(_) => true,
+        Observed::Stopping { unkillable, .. } => !unkillable,
+        Observed::Absent | Observed::Unknown { .. } => false,
+    }
 }
 
 fn ends_sessions(policy: OnShutdown) -> bool {
@@ -88,10 +101,10 @@ fn end_all<K: Keepers>(daemon: &Daemon<K>) {
     let cause = Cause::rule(StopReason::Shutdown, "the daemon ends");
     daemon.tell_all(EventKind::Stopping, "the daemon ends its sessions");
     daemon.store.edit_world(|world| world.mode = Mode::EndAll(cause));
-    daemon.look_at(Key::Fleet);
+    daemon.look_at(Key::Fleet, Reason::Requested);
 }
 
-/// Cuts every grace short. Each stop is under way by then, and its cause recorded.
+/// Cuts every grace short. A keeper records the first cause that it hears.
 async fn kill_all<K: Keepers>(daemon: &Daemon<K>) {
     let live: Vec<SessionName> = {
         let world = daemon.store.look();

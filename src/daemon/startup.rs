@@ -27,13 +27,14 @@ use super::{
     events::Events,
     keepers::{LinuxKeepers, Report},
     logging,
-    memory::{self, Instance, Loaded, STATE_VERSION, Writer},
+    memory::{self, Instance, Loaded, Memory, STATE_VERSION},
     paths::Paths,
     server, shutdown,
     shutdown::Signals,
     specs,
     store::{Entry, Store},
     systemd,
+    writer::Writer,
 };
 use crate::{
     api::{
@@ -44,12 +45,15 @@ use crate::{
         spec::WrittenSpec,
     },
     controller::{self, Heartbeat},
-    host::{delegation, files, lock, machine, reaper},
+    host::{clock, delegation, files, lock, machine, poll, process::Process, reaper},
     plan::{Desired, Session, Wanted},
 };
 
 /// Reconciles at once. They wait for keepers, not for each other: a keeper that hangs holds one of these.
 const CONCURRENCY: usize = 1024;
+
+/// How long a lock whose holder is dead is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why the daemon could not start.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +119,7 @@ fn make_directories(paths: &Paths, system: bool) -> Result<(), StartupError> {
         (paths.runs(), if system { 0o711 } else { 0o700 }),
         (directories.state.clone(), 0o700),
         (paths.memories(), 0o700),
+        (paths.retired_memories(), 0o700),
         (directories.log.clone(), open),
     ] {
         files::make_directory(&directory, mode).map_err(host("make", &directory))?;
@@ -123,17 +128,31 @@ fn make_directories(paths: &Paths, system: bool) -> Result<(), StartupError> {
 }
 
 fn take_lock(path: &Path, directory: &Path) -> Result<File, StartupError> {
-    if let Some(mut held) = lock::try_take(path).map_err(host("lock", path))? {
-        // For whoever meets the lock: who has it. Never read by a daemon to decide anything.
-        let pid = std::process::id();
-        let written = held.set_len(0).and_then(|()| writeln!(held, "{pid}"));
-        written.map_err(host("write", path))?;
-        return Ok(held);
+    let begun = clock::monotonic();
+    loop {
+        if let Some(mut held) = lock::try_take(path).map_err(host("lock", path))? {
+            // For whoever meets the lock: who has it.
+            let pid = std::process::id();
+            let written = held.set_len(0).and_then(|()| writeln!(held, "{pid}"));
+            written.map_err(host("write", path))?;
+            return Ok(held);
+        }
+        let pid = lock_holder(path);
+        let lives = pid.is_some_and(|pid| Process::open(pid).is_ok_and(|p| !p.has_ended().unwrap_or(false)));
+        // A daemon that was killed while it started a keeper leaves a copy of its lock to that child, until the
+        // child executes: an instant.
+        if lives || clock::monotonic().since(begun) > LOCK_PATIENCE {
+            return Err(StartupError::AlreadyRunning { pid, directory: directory.to_owned() });
+        }
+        poll::wait(&[], Some(Duration::from_millis(5))).map_err(host("lock", path))?;
     }
+}
+
+/// Who says to have the lock.
+fn lock_holder(path: &Path) -> Option<i32> {
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(32).read_to_string(&mut text));
-    let pid = read.ok().and_then(|_| text.trim().parse().ok());
-    Err(StartupError::AlreadyRunning { pid, directory: directory.to_owned() })
+    File::open(path).ok()?.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
 }
 
 /// Reads or makes the instance; a damaged one is set aside, and then no keeper of before is ours any more.
@@ -159,7 +178,7 @@ async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result
     let clock = Clock::start();
     let signals = Signals::listen().map_err(host("listen for signals in", &paths.directories.runtime))?;
     let (instance, damaged_instance) = load_instance(&paths)?;
-    let loaded = memory::load(&paths.memories()).map_err(host("read", &paths.memories()))?;
+    let mut loaded = memory::load(&paths.memories()).map_err(host("read", &paths.memories()))?;
     let here = Here {
         instance: instance.instance,
         boot: clock.boot().clone(),
@@ -173,6 +192,7 @@ async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result
     for problem in damaged.chain(findings.damaged.iter().cloned()) {
         daemon.tell_all(EventKind::RecordDamaged, format!("{}: {}", problem.what, problem.message));
     }
+    recover(&daemon, &mut loaded, &findings);
     remember(&daemon, loaded, &findings);
     take_over_all(&daemon, findings, runs_are_kept);
     let known = known_specs(&daemon);
@@ -186,7 +206,7 @@ async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result
 
     turn(&daemon, inbox, signals).await;
     // What is still to be written is written before the end.
-    if let Err(error) = daemon.writer.finish().await {
+    if let Err(error) = daemon.writer.flush().await {
         tracing::error!(%error, "the last state could not be written");
     }
     let _ = std::fs::remove_file(&daemon.paths.socket); // a client is then told at once that nobody is there
@@ -227,6 +247,7 @@ fn make_daemon(
         machine,
         base_env: base_env(paths),
         uid: machine::uid(),
+        system: options.system,
         cgroup,
         inputs: inputs.clone(),
         specs: None.into(),
@@ -273,9 +294,29 @@ fn remember(daemon: &Daemon<LinuxKeepers>, loaded: Loaded, findings: &Findings) 
         entry.written = written;
         daemon.store.insert(&name, entry);
     }
-    for name in findings.names.keys() {
-        if !daemon.store.look().sessions.contains_key(name) {
+    for (name, found) in &findings.names {
+        if found.may_live() && !daemon.store.look().sessions.contains_key(name) {
             daemon.store.insert(name, daemon.new_entry(Session::unknown()));
+        }
+    }
+}
+
+/// Takes over from the runs' own files what state does not know: it is written by a thread of its own, and a
+/// daemon that is killed early leaves a run that state never heard of.
+fn recover(daemon: &Daemon<LinuxKeepers>, loaded: &mut Loaded, findings: &Findings) {
+    for (name, found) in &findings.names {
+        let told = match found {
+            Found::Live { record, .. } | Found::Lost { record } | Found::Interrupted { record } => {
+                record.intent.source.clone()
+            }
+            Found::Ended { record, .. } => record.as_ref().and_then(|record| record.intent.source.clone()),
+            Found::Settling { .. } => adopt::intent_of(&daemon.paths, name).and_then(|intent| intent.source),
+            Found::Foreign { .. } | Found::NeverStarted | Found::Nothing => None,
+        };
+        let Some(told) = told else { continue };
+        let memory = loaded.memories.entry(name.clone()).or_insert_with(|| Memory::new(daemon.clock.wall()));
+        if memory.spec.as_ref().is_none_or(|known| known.generation < told.generation) {
+            memory.spec = Some(told);
         }
     }
 }

@@ -21,12 +21,12 @@ use crate::{
         control::Counts,
         diagnose::Diagnostics,
         name::{RunId, SessionName},
-        record::ProcessId,
+        record::{ProcessId, StartError},
         spec::{Digest, WrittenSpec},
         status::{Activity, Phase, Reason},
         time::{Moment, Timestamp},
     },
-    plan::{Observed, Run, Session, Verdict, fleet::Mode, status},
+    plan::{Desired, Observed, Run, Session, Verdict, Will, fleet::Mode, status},
 };
 
 /// Everything the daemon knows, as of one moment.
@@ -91,8 +91,14 @@ pub struct Entry {
     pub adopted: bool,
     /// Its keeper was lost, and what that left is being ended.
     pub losing: bool,
-    /// What the run that is being started runs, until it reports.
+    /// What the run that lives was started with.
     pub launched: Option<Digest>,
+    /// A keeper that has the name without its files being where they belong.
+    pub stray: Option<ProcessId>,
+    /// The run that this daemon asked to stop: its exit's cause is no news.
+    pub stop_asked: Option<RunId>,
+    /// What a keeper that could not start its command reported, in case it can record it nowhere.
+    pub start_error: Option<StartError>,
     /// What people see.
     pub shown: Shown,
 }
@@ -148,6 +154,9 @@ impl Entry {
             adopted: false,
             losing: false,
             launched: None,
+            stray: None,
+            stop_asked: None,
+            start_error: None,
             shown: Shown {
                 phase: Phase::Pending,
                 reason: Reason::Starting,
@@ -173,6 +182,14 @@ impl Entry {
             activity: Activity::Unknown,
             quiet_since: since,
             attached: 0,
+        }
+    }
+
+    /// What a person asked for.
+    pub fn will(&self) -> Will {
+        match &self.plan.desired {
+            Desired::Spec(wanted) => wanted.will,
+            Desired::Gone | Desired::NeverGood | Desired::Unseen => self.memory.will.into(),
         }
     }
 

@@ -5,8 +5,9 @@ use super::{
     keepers::{AskError, Keepers},
 };
 use crate::{
-    api::{cause::Actor, event::EventKind, keeper::Request, name::SessionName},
-    plan::{Desired, Observed, RestartRequest, Will},
+    api::{cause::Actor, event::EventKind, keeper::Request, name::SessionName, time::Moment},
+    controller::Reason,
+    plan::{Desired, Observed, RestartRequest, Session, Will},
 };
 
 /// A verb on one session.
@@ -56,20 +57,25 @@ impl<K: Keepers> Daemon<K> {
     ///
     /// It is on the disk before it is answered, and so survives a power cut.
     pub async fn order(&self, verb: Verb, name: &SessionName, by: Actor) -> Result<bool, VerbError> {
+        let before = self.store.edit(name, |entry| Asked::of(&entry.plan));
         let changed = self
             .store
             .edit(name, |entry| apply(verb, entry, by, name))
             .ok_or_else(|| VerbError::NoSuchSession(name.clone()))??;
         if changed {
-            self.save_durably(name)
-                .await
-                .map_err(|source| VerbError::State { name: name.clone(), source })?;
+            if let Err(source) = self.save_durably(name).await {
+                // What could not be recorded was not done: it would be forgotten by the next daemon.
+                if let Some(before) = before {
+                    self.store.edit(name, |entry| before.put_back(&mut entry.plan));
+                }
+                return Err(VerbError::State { name: name.clone(), source });
+            }
             let message = format!("{} asked for by uid {} (pid {})", word(verb), by.uid, by.pid);
             self.tell(EventKind::Requested, name, None, Some(word(verb).into()), message);
             self.store.touch(name);
         }
-        self.look_at(Key::Fleet);
-        self.look_at(Key::Session(name.clone()));
+        self.look_at(Key::Fleet, Reason::Requested);
+        self.look_at(Key::Session(name.clone()), Reason::Requested);
         Ok(changed)
     }
 
@@ -85,6 +91,39 @@ impl<K: Keepers> Daemon<K> {
             }
         }
         Ok(self.keepers.ask(name, Request::Signal { signal }).await?)
+    }
+}
+
+/// All that a verb changes.
+struct Asked {
+    will: Option<Will>,
+    start: bool,
+    restart: Option<RestartRequest>,
+    not_before: Option<Moment>,
+}
+
+impl Asked {
+    fn of(session: &Session) -> Self {
+        let will = match &session.desired {
+            Desired::Spec(wanted) => Some(wanted.will),
+            Desired::Gone | Desired::NeverGood | Desired::Unseen => None,
+        };
+        let history = &session.history;
+        Self {
+            will,
+            start: history.start_requested,
+            restart: history.restart_requested,
+            not_before: history.not_before,
+        }
+    }
+
+    fn put_back(self, session: &mut Session) {
+        if let (Some(will), Desired::Spec(wanted)) = (self.will, &mut session.desired) {
+            wanted.will = will;
+        }
+        session.history.start_requested = self.start;
+        session.history.restart_requested = self.restart;
+        session.history.not_before = self.not_before;
     }
 }
 

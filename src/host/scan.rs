@@ -25,8 +25,9 @@ pub struct Marked {
     pub run_id: RunId,
     /// The session's name, as the marker says.
     pub session: String,
-    /// Whether it is a keeper: `atm keeper …`.
+    /// Whether it is a keeper: called as one, and not by one, for what a keeper runs is a session.
     pub is_keeper: bool,
+    parent: i32,
 }
 
 /// The processes of the machine that we may look into, as of one look.
@@ -52,9 +53,14 @@ impl Scan {
             let id = ProcessId { pid: stat.pid, start_time: stat.starttime };
             scan.alive.insert(id);
             scan.children.entry(stat.ppid).or_default().push(id);
-            if let Some(marked) = read_marker(&process, id, instance) {
+            if let Some(marked) = read_marker(&process, id, stat.ppid, instance) {
                 scan.marked.push(marked);
             }
+        }
+        // A session may be called like a keeper, and a keeper's child is, until it executes its command.
+        let called: BTreeSet<i32> = scan.keepers().map(|keeper| keeper.id.pid).collect();
+        for marked in &mut scan.marked {
+            marked.is_keeper &= !called.contains(&marked.parent);
         }
         Ok(scan)
     }
@@ -87,19 +93,18 @@ impl Scan {
     }
 }
 
-fn read_marker(process: &Process, id: ProcessId, instance: InstanceId) -> Option<Marked> {
+fn read_marker(process: &Process, id: ProcessId, parent: i32, instance: InstanceId) -> Option<Marked> {
     let environ = process.environ().ok()?;
     let value = |name: &str| environ.get(std::ffi::OsStr::new(name)).and_then(|value| value.to_str());
     if value(ENV_INSTANCE)?.parse() != Ok(instance) {
         return None;
     }
-    let is_keeper = process.cmdline().is_ok_and(|argv| argv.get(1).is_some_and(|role| role == "keeper"));
-    Some(Marked {
-        id,
-        run_id: value(ENV_RUN_ID)?.parse().ok()?,
-        session: value(ENV_SESSION).unwrap_or_default().to_owned(),
-        is_keeper,
-    })
+    let session = value(ENV_SESSION).unwrap_or_default().to_owned();
+    // `atm keeper RUNTIME NAME`
+    let is_keeper = process.cmdline().is_ok_and(
+        |argv| matches!(argv.as_slice(), [_, role, _, name] if role == "keeper" && *name == session),
+    );
+    Some(Marked { id, run_id: value(ENV_RUN_ID)?.parse().ok()?, session, is_keeper, parent })
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 /// Directories of one test, and the daemon on them.
 pub struct Atm {
     dir: TempDir,
+    /// Where the runtime directory is, if not with the others.
+    runtime: Option<TempDir>,
     daemon: Option<Child>,
     notify: Option<UnixDatagram>,
     /// Added to the daemon's environment.
@@ -38,7 +40,23 @@ impl Atm {
     pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("atm-test-").tempdir().unwrap();
         fs::create_dir(dir.path().join("sessions.d")).unwrap();
-        Self { dir, daemon: None, notify: None, env: Vec::new(), args: Vec::new(), through: Vec::new() }
+        Self {
+            dir,
+            runtime: None,
+            daemon: None,
+            notify: None,
+            env: Vec::new(),
+            args: Vec::new(),
+            through: Vec::new(),
+        }
+    }
+
+    /// Directories without a daemon, the runtime directory below `base`: on machines it is on another file system.
+    pub fn with_runtime_in(base: &Path) -> Self {
+        let runtime = tempfile::Builder::new().prefix("atm-test-").tempdir_in(base).unwrap();
+        let mut atm = Self::new();
+        atm.runtime = Some(runtime);
+        atm
     }
 
     /// A daemon that is up.
@@ -51,6 +69,11 @@ impl Atm {
     /// A path below the test's directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// The runtime directory.
+    pub fn runtime(&self) -> PathBuf {
+        self.runtime.as_ref().map_or_else(|| self.path("run"), |base| base.path().join("run"))
     }
 
     pub fn spec_path(&self, name: &str) -> PathBuf {
@@ -68,7 +91,7 @@ impl Atm {
         [
             ("--config", at("atm.yaml")),
             ("--sessions-dir", at("sessions.d")),
-            ("--runtime-dir", at("run")),
+            ("--runtime-dir", self.runtime().display().to_string()),
             ("--state-dir", at("state")),
             ("--log-dir", at("log")),
         ]
@@ -208,7 +231,7 @@ impl Atm {
 
     /// Runs a verb.
     pub fn atm(&self, args: &[&str]) -> Output {
-        self.command().args(args).env("ATM_SOCKET", self.path("run/atm.sock")).output().unwrap()
+        self.command().args(args).env("ATM_SOCKET", self.runtime().join("atm.sock")).output().unwrap()
     }
 
     /// Runs a verb with the directories given, as one does while the daemon is down.
@@ -277,6 +300,34 @@ impl Atm {
         self.log(name)
     }
 
+    /// Keepers that were started for this test's runtime directory, as `/proc` shows them: atm is not asked.
+    pub fn keepers(&self) -> Vec<Seen> {
+        let runtime = self.path("run").display().to_string();
+        let is_keeper = |seen: &Seen| {
+            let argv: Vec<&str> = seen.argv.iter().map(String::as_str).collect();
+            matches!(argv.as_slice(), [_, "keeper", directory, _] if *directory == runtime)
+        };
+        processes().into_iter().filter(is_keeper).collect()
+    }
+
+    /// Forgets the daemon without a word to it: for a test that ended it by itself.
+    pub fn daemon_status(&mut self) -> Option<std::process::ExitStatus> {
+        self.daemon.as_mut().and_then(|daemon| daemon.try_wait().unwrap())
+    }
+
+    /// All that a session ever wrote, as far as it is kept: rotated files first.
+    pub fn whole_log(&self, name: &str) -> String {
+        let path = self.path("log").join(format!("{name}.log"));
+        let old = |number: u32| PathBuf::from(format!("{}.{number}", path.display()));
+        let mut numbers: Vec<u32> = (1..1000).take_while(|number| old(*number).exists()).collect();
+        numbers.reverse();
+        let mut bytes = Vec::new();
+        for file in numbers.into_iter().map(old).chain([path.clone()]) {
+            bytes.extend(fs::read(file).unwrap_or_default());
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// The instance of this test's state directory.
     fn instance(&self) -> Option<String> {
         let text = fs::read_to_string(self.path("state/instance.json")).ok()?;
@@ -313,6 +364,35 @@ impl Drop for Atm {
             pause();
         }
     }
+}
+
+/// A process, as one look at `/proc` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    pub pid: i32,
+    pub parent: i32,
+    /// Clock ticks since boot: with the pid, who it is.
+    pub born: u64,
+    pub argv: Vec<String>,
+}
+
+/// Every process that has not ended and has a command line.
+pub fn processes() -> Vec<Seen> {
+    let mut found = Vec::new();
+    for process in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Ok(cmdline) = fs::read(process.path().join("cmdline")) else { continue };
+        let Ok(stat) = fs::read_to_string(process.path().join("stat")) else { continue };
+        let Some((_, fields)) = stat.rsplit_once(") ") else { continue };
+        let fields: Vec<&str> = fields.split(' ').collect();
+        if cmdline.is_empty() || matches!(fields[0], "Z" | "X") {
+            continue;
+        }
+        let text = String::from_utf8_lossy(&cmdline);
+        let argv = text.trim_end_matches('\0').split('\0').map(str::to_owned).collect();
+        found.push(Seen { pid, parent: fields[1].parse().unwrap(), born: fields[19].parse().unwrap(), argv });
+    }
+    found
 }
 
 /// Pids of processes whose environment has `entry`.

@@ -304,7 +304,7 @@ fn cleanup<K: Keepers>(daemon: &Daemon<K>, peer: Peer, params: &CleanupParams) -
     {
         specs.accept_removals();
     }
-    daemon.look_at(crate::daemon::core::Key::Fleet);
+    daemon.look_at(crate::daemon::core::Key::Fleet, crate::controller::Reason::Requested);
     Ok(Value::Object(serde_json::Map::new()))
 }
 

@@ -1,0 +1,219 @@
+//! The thread that writes state: a slow disk delays what must be durable, and nothing else.
+
+use std::{collections::BTreeMap, io, path::PathBuf, sync::mpsc, thread, time::Duration};
+
+use tokio::sync::oneshot;
+
+use crate::host::files::{self, Durability};
+
+enum Job {
+    Write { path: PathBuf, bytes: Vec<u8>, durability: Durability, done: Option<Done> },
+    Retire { path: PathBuf, aside: PathBuf },
+    Append { path: PathBuf, line: Vec<u8> },
+    Flush { done: Done },
+}
+
+type Done = oneshot::Sender<io::Result<()>>;
+
+/// The thread that writes state. Jobs are done in order; dropping it lets the rest be written.
+#[derive(Debug)]
+pub struct Writer {
+    jobs: mpsc::Sender<Job>,
+}
+
+/// Told when writing begins or ceases to fail.
+pub type OnTrouble = Box<dyn Fn(Option<String>) + Send>;
+
+impl Writer {
+    /// Starts the thread. `trouble` hears the first failure after a success, and the first success after it.
+    pub fn start(trouble: OnTrouble) -> io::Result<(Self, thread::JoinHandle<()>)> {
+        let (jobs, inbox) = mpsc::channel();
+        let handle =
+            thread::Builder::new().name("state".into()).spawn(move || write_all(&inbox, &trouble))?;
+        Ok((Self { jobs }, handle))
+    }
+
+    /// Writes `bytes` to `path` some time soon, after all earlier jobs.
+    pub fn write(&self, path: PathBuf, bytes: Vec<u8>) {
+        self.send(Job::Write { path, bytes, durability: Durability::Atomic, done: None });
+    }
+
+    /// Writes `bytes` to `path` now; the answer says when it is there for the next daemon.
+    pub async fn write_now(&self, path: PathBuf, bytes: Vec<u8>) -> io::Result<()> {
+        self.ask(|done| Job::Write { path, bytes, durability: Durability::Atomic, done: Some(done) }).await
+    }
+
+    /// Writes `bytes` to `path` and to the disk; the answer says when it is there.
+    pub async fn write_durably(&self, path: PathBuf, bytes: Vec<u8>) -> io::Result<()> {
+        self.ask(|done| Job::Write { path, bytes, durability: Durability::Synced, done: Some(done) }).await
+    }
+
+    /// Moves `path` to `aside` after all earlier jobs.
+    pub fn retire(&self, path: PathBuf, aside: PathBuf) {
+        self.send(Job::Retire { path, aside });
+    }
+
+    /// Appends a line to `path` some time soon.
+    pub fn append(&self, path: PathBuf, line: Vec<u8>) {
+        self.send(Job::Append { path, line });
+    }
+
+    /// Waits until all earlier jobs are done; an error where something cannot be written.
+    pub async fn flush(&self) -> io::Result<()> {
+        self.ask(|done| Job::Flush { done }).await
+    }
+
+    async fn ask(&self, job: impl FnOnce(Done) -> Job) -> io::Result<()> {
+        let (done, answer) = oneshot::channel();
+        self.send(job(done));
+        answer.await.unwrap_or_else(|_| Err(io::Error::other("the state thread has ended")))
+    }
+
+    fn send(&self, job: Job) {
+        // The thread ends only with this sender; a failure would mean that it panicked, and then the next
+        // flush says so.
+        let _ = self.jobs.send(job);
+    }
+}
+
+/// The event log is begun anew beyond this; one older file is kept.
+const MAX_EVENT_LOG: u64 = 4 << 20;
+
+/// What may be written some time soon waits so long for a newer version of itself. Nothing may be lost by it that
+/// a killed daemon must know: that is waited for, or told anew by spec files and keepers' records.
+const GATHER: Duration = Duration::from_millis(10);
+/// So many files or bytes of lines are written even where there is always a next job.
+const MOST_FILES: usize = 1024;
+const MOST_LINES: usize = 64 << 10;
+
+fn write_all(inbox: &mpsc::Receiver<Job>, trouble: &OnTrouble) {
+    let mut desk = Desk { pending: BTreeMap::new(), lines: BTreeMap::new(), failing: false, trouble };
+    while let Ok(job) = inbox.recv() {
+        desk.take(job);
+        while desk.may_wait()
+            && let Ok(job) = inbox.recv_timeout(GATHER)
+        {
+            desk.take(job);
+        }
+        // A failure is kept for the next round, and told to whoever asks by `flush`.
+        let _ = desk.clear();
+    }
+    let _ = desk.clear();
+}
+
+/// What is still to be written, and how the writing goes.
+struct Desk<'a> {
+    pending: BTreeMap<PathBuf, Vec<u8>>,
+    /// Lines by file: many are one write.
+    lines: BTreeMap<PathBuf, Vec<u8>>,
+    failing: bool,
+    trouble: &'a OnTrouble,
+}
+
+impl Desk<'_> {
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Write { path, bytes, durability: Durability::Atomic, done: None } => {
+                self.pending.insert(path, bytes);
+            }
+            Job::Write { path, bytes, durability, done } => {
+                self.pending.remove(&path);
+                let outcome = files::replace(&path, &bytes, durability);
+                self.report(outcome.as_ref().err(), &path);
+                if let Some(done) = done {
+                    let _ = done.send(outcome); // whoever asked may have gone
+                }
+            }
+            Job::Retire { path, aside } => {
+                // Written first: what was remembered last is what is kept.
+                let written = self.pending.remove(&path);
+                let outcome = match written {
+                    Some(bytes) => files::replace(&aside, &bytes, Durability::Atomic)
+                        .and_then(|()| files::remove_if_there(&path)),
+                    None => match std::fs::rename(&path, &aside) {
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                        outcome => outcome,
+                    },
+                };
+                self.report(outcome.as_ref().err(), &path);
+            }
+            Job::Append { path, line } => self.lines.entry(path).or_default().extend(line),
+            Job::Flush { done } => drop(done.send(self.clear())),
+        }
+    }
+
+    /// Whether there is something to write, and not too much of it.
+    fn may_wait(&self) -> bool {
+        let lines: usize = self.lines.values().map(Vec::len).sum();
+        (!self.pending.is_empty() || lines > 0) && self.pending.len() < MOST_FILES && lines < MOST_LINES
+    }
+
+    /// Writes what is pending; what fails stays, and the first failure is the answer. Lines that cannot be written
+    /// are lost: they are history, not state.
+    fn clear(&mut self) -> io::Result<()> {
+        for (path, lines) in std::mem::take(&mut self.lines) {
+            let outcome = append(&path, &lines);
+            self.report(outcome.as_ref().err(), &path);
+        }
+        let mut first = Ok(());
+        for (path, bytes) in std::mem::take(&mut self.pending) {
+            let outcome = files::replace(&path, &bytes, Durability::Atomic);
+            self.report(outcome.as_ref().err(), &path);
+            if let Err(error) = outcome {
+                self.pending.insert(path, bytes);
+                first = first.and(Err(error));
+            }
+        }
+        first
+    }
+
+    fn report(&mut self, failure: Option<&io::Error>, path: &std::path::Path) {
+        match failure {
+            None if self.failing => {
+                self.failing = false;
+                (self.trouble)(None);
+            }
+            Some(error) if !self.failing => {
+                self.failing = true;
+                (self.trouble)(Some(format!("cannot write {}: {error}", path.display())));
+            }
+            None | Some(_) => {}
+        }
+    }
+}
+
+fn append(path: &std::path::Path, lines: &[u8]) -> io::Result<()> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    let mut file = options.open(path)?;
+    if file.metadata()?.len() > MAX_EVENT_LOG {
+        std::fs::rename(path, path.with_extension("jsonl.1"))?;
+        file = options.open(path)?;
+    }
+    file.write_all(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_newest_version_is_what_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, thread) = Writer::start(Box::new(|_| {})).unwrap();
+        let path = dir.path().join("a");
+        for n in 0..100 {
+            writer.write(path.clone(), n.to_string().into_bytes());
+        }
+        writer.flush().await.unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"99");
+        writer.write_durably(path.clone(), b"x".to_vec()).await.unwrap();
+        writer.write(path.clone(), b"y".to_vec());
+        writer.retire(path.clone(), dir.path().join("aside"));
+        drop(writer);
+        thread.join().unwrap();
+        assert!(!path.exists());
+        assert_eq!(std::fs::read(dir.path().join("aside")).unwrap(), b"y", "what was last is what is kept");
+    }
+}

@@ -1,0 +1,21 @@
+//! Nothing is lost and nothing doubled, whatever is killed and whenever: the real daemon under random files and
+//! random SIGKILLs, judged by `/proc` and by what the sessions wrote, not by what atm says.
+//!
+//! `ATM_CHAOS_SEED` repeats a run's choices, `ATM_CHAOS_ROUNDS` makes it longer. What is killed when is a matter of
+//! the machine's timing too, so a seed that failed may have to be run more than once.
+
+#[cfg(test)]
+mod harness;
+
+#[cfg(test)]
+#[path = "chaos/dice.rs"]
+mod dice;
+#[cfg(test)]
+#[path = "chaos/field.rs"]
+mod field;
+#[cfg(test)]
+#[path = "chaos/judge.rs"]
+mod judge;
+#[cfg(test)]
+#[path = "chaos/rounds.rs"]
+mod rounds;
