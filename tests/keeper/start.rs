@@ -287,3 +287,27 @@ fn a_spec_that_is_not_roots_names_its_owner_or_nobody() {
     assert_eq!(keeper.exit().exit, Some(Exit::Code(0)));
     assert_eq!(keeper.log(), "65534\n");
 }
+
+#[test]
+fn a_directory_that_the_user_may_not_search_hides_nothing_and_is_not_blamed() {
+    if !is_root("switching users") {
+        return;
+    }
+    let bench = Bench::new();
+    let closed = bench.root.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", closed.display());
+    let intent = |name: &str, program: &str| {
+        let mut intent = bench.intent(name, &[program]);
+        intent.user = RunAs::Uid(65534);
+        intent.spec.working_dir = "/".to_owned();
+        intent.spec.env.insert("PATH".to_owned(), path.clone());
+        intent
+    };
+    let error = fails(&bench, intent("a", "no-such-program")).to_string();
+    assert!(error.starts_with("no such file: `no-such-program`") && error.contains(&path), "{error}");
+    let mut keeper = bench.start(intent("b", "true"));
+    keeper.running();
+    assert_eq!(keeper.exit().exit, Some(Exit::Code(0)));
+}

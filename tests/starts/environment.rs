@@ -76,7 +76,7 @@ fn the_environment_is_exactly_what_is_promised() {
 #[test]
 fn a_session_has_three_descriptors_clean_signals_and_no_terminal_of_the_daemons() {
     let atm = Atm::start();
-    let script = "ls /proc/$$/fd | tr '\\n' ' '; echo; grep -E '^(SigBlk|SigIgn)' /proc/self/status; umask; tty || true";
+    let script = "ls -m /proc/$$/fd; grep -E '^(SigBlk|SigIgn)' /proc/self/status; umask; tty || true";
     for (name, terminal) in [("pipes", false), ("tty", true)] {
         atm.drop_spec(
             name,
@@ -85,7 +85,7 @@ fn a_session_has_three_descriptors_clean_signals_and_no_terminal_of_the_daemons(
         atm.wait_phase(name, "Succeeded");
         let text = atm.log(name).replace('\r', "");
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0].trim(), "0 1 2", "{text}");
+        assert_eq!(lines[0].trim(), "0, 1, 2", "{text}");
         assert_eq!(lines[1], "SigBlk:\t0000000000000000", "{text}");
         assert_eq!(lines[2], "SigIgn:\t0000000000000000", "{text}");
         assert_eq!(lines[3], "0022", "{text}");
