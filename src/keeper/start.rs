@@ -214,8 +214,8 @@ impl Starting<'_> {
             Some(Word::Resolved { uid, gid }) => (uid, gid),
             other => return Err(unexpected(other.as_ref())),
         };
+        log.give_to(uid, gid).map_err(|error| host(&at("give its user the log"), &error))?;
         if uid != users::own().0 {
-            log.give_to(uid, gid).map_err(|error| host(&at("give its user the log"), &error))?;
             self.files.give_socket(uid);
         }
         match hear(line, PATIENCE, "read the environment files and enter the working directory")? {
