@@ -315,16 +315,13 @@ impl Session {
 
     /// Makes the socket, or sees to it that it is tried again: without one nobody can ask for a stop.
     fn listen(&mut self) {
-        match self.files.listen() {
-            Ok(listener) => {
-                self.files.admit(self.record.uid);
-                self.listener = Some(listener);
-                self.course.listen_at = None;
-            }
-            Err(_) => {
-                self.listener = None; // one from before has no path any more
-                self.course.listen_at = Some(later(monotonic(), LISTEN_AGAIN));
-            }
+        if let Ok(listener) = self.files.listen() {
+            self.files.admit(self.record.uid);
+            self.listener = Some(listener);
+            self.course.listen_at = None;
+        } else {
+            self.listener = None; // one from before has no path any more
+            self.course.listen_at = Some(later(monotonic(), LISTEN_AGAIN));
         }
     }
 
