@@ -3,12 +3,12 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use atm::api::{
-    keeper::StartReport,
+    keeper::{Request, StartReport},
     record::{Exit, Intent, RunAs, StartError},
     spec::Terminal,
 };
 
-use crate::support::{Bench, Keeper, eventually, is_root};
+use crate::support::{Bench, Keeper, PATIENCE, eventually, is_root};
 
 #[test]
 fn a_command_runs_and_its_exit_is_told() {
@@ -245,6 +245,108 @@ fn a_session_runs_as_its_user_and_owns_its_terminal_and_log() {
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&meta), 65534);
     assert_eq!(meta.permissions().mode() & 0o777, 0o600);
     assert_eq!(keeper.record().uid, 65534);
+}
+
+#[test]
+fn a_user_who_is_not_the_one_expected_is_not_become() {
+    if !is_root("switching users") {
+        return;
+    }
+    let bench = Bench::new();
+    let made = bench.root.path().join("made");
+    for user in [RunAs::Name("root".to_owned()), RunAs::Uid(0), RunAs::Name("daemon".to_owned())] {
+        let mut intent = bench.intent("a", &["touch", made.to_str().unwrap()]);
+        intent.spec.working_dir = "/".to_owned();
+        intent.user = user;
+        intent.only_uid = Some(65534);
+        let error = fails(&bench, intent);
+        assert!(matches!(error, StartError::SwitchUser { .. }), "{error}");
+        assert!(!made.exists(), "nothing was executed");
+    }
+    let mut intent = bench.intent("a", &["true"]);
+    intent.spec.working_dir = "/".to_owned();
+    intent.user = RunAs::Name("nobody".to_owned());
+    intent.only_uid = Some(65534);
+    let mut keeper = bench.start(intent);
+    keeper.running();
+    assert_eq!(keeper.exit().exit, Some(Exit::Code(0)));
+}
+
+#[test]
+fn a_record_that_cannot_be_written_after_the_start_is_written_later() {
+    let bench = Bench::new();
+    let intent = bench.intent("a", &["sleep", "1000"]);
+    let blocked = [("ATM_FAILPOINT", "before-gate=delay")];
+    let mut keeper = bench.start_with(intent, &blocked);
+    // Between the first record and the gate: what would be written next has no place.
+    eventually("the first record", || keeper.directory.join("record.json").exists().then_some(()));
+    let place = keeper.directory.join(".record.json.new");
+    fs::create_dir(&place).unwrap();
+    keeper.running();
+    assert!(!keeper.record().executed);
+    fs::remove_dir(&place).unwrap();
+    eventually("it is written", || keeper.record().executed.then_some(()));
+    keeper.stop(Some(0));
+    keeper.exit();
+}
+
+#[test]
+fn a_socket_that_could_not_be_made_is_made_when_asked() {
+    let bench = Bench::new();
+    let intent = bench.intent("a", &["sleep", "1000"]);
+    let place = bench.runtime().join("sessions/a/attach.sock");
+    fs::create_dir_all(&place).unwrap();
+    let mut keeper = bench.start(intent);
+    keeper.running();
+    fs::remove_dir(&place).unwrap();
+    let pid = rustix::process::Pid::from_raw(keeper.process.id().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::USR1).unwrap();
+    eventually("it can be asked", || {
+        atm::keeper::client::ask(&keeper.directory, &Request::Ping, PATIENCE).ok()
+    });
+    keeper.stop(Some(0));
+    keeper.exit();
+}
+
+#[test]
+fn a_sessions_user_reaches_its_socket_and_nothing_else() {
+    if !is_root("switching users") {
+        return;
+    }
+    let bench = Bench::new();
+    let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    open(bench.root.path());
+    let mut intent = bench.intent("a", &["sleep", "1000"]);
+    intent.user = RunAs::Uid(65534);
+    intent.spec.working_dir = "/".to_owned();
+    let directory = bench.runtime().join("sessions/a");
+    fs::create_dir_all(&directory).unwrap();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
+    let mut keeper = bench.start(intent);
+    keeper.running();
+    let check = |closed: &[&str]| {
+        let may = |flag: &str, file: &str| {
+            let path = directory.join(file);
+            let mut test = std::process::Command::new("test");
+            std::os::unix::process::CommandExt::uid(test.arg(flag).arg(path), 65534);
+            test.status().unwrap().success()
+        };
+        assert!(may("-w", "attach.sock"));
+        for file in closed {
+            assert!(directory.join(file).exists() && !may("-r", file), "{file}");
+        }
+        assert!(!may("-r", "."), "it cannot be listed");
+    };
+    check(&["record.json", "activity"]);
+    fs::remove_dir_all(bench.runtime()).unwrap();
+    let pid = rustix::process::Pid::from_raw(keeper.process.id().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::USR1).unwrap();
+    eventually("it can be asked again", || {
+        atm::keeper::client::ask(&directory, &Request::Ping, PATIENCE).ok()
+    });
+    check(&["intent.json", "record.json", "activity"]);
+    keeper.stop(Some(0));
+    keeper.exit();
 }
 
 #[test]
