@@ -11,7 +11,10 @@ use std::{
 use tokio::sync::broadcast;
 use tracing::{error, info, warn};
 
-use super::{clock::Clock, memory::Writer};
+use super::{
+    clock::Clock,
+    memory::{Writer, older},
+};
 use crate::api::{
     event::{Event, EventKind},
     name::{RunId, SessionName},
@@ -50,7 +53,7 @@ pub struct News<'a> {
 impl Events {
     /// Goes on after what `path` holds. What cannot be read is left out: it is history, not state.
     pub fn load(path: &Path) -> Self {
-        let recent = read_tail(path);
+        let recent = read_back(path);
         let next = recent.back().map_or(1, |event| event.id.saturating_add(1));
         Self {
             recent: RefCell::new(recent),
@@ -158,27 +161,41 @@ fn log(event: &Event) {
     }
 }
 
-fn read_tail(path: &Path) -> VecDeque<Rc<Event>> {
+/// The last events of the log. One that was begun anew a moment ago says little or nothing, not even the last
+/// number: what is missing comes from the file before it.
+fn read_back(path: &Path) -> VecDeque<Rc<Event>> {
     let mut events = VecDeque::new();
-    let Ok(mut file) = std::fs::File::open(path) else { return events };
-    let length = file.metadata().map_or(0, |m| m.len());
-    let from = length.saturating_sub(READ_BACK);
-    if file.seek(SeekFrom::Start(from)).is_err() {
-        return events;
+    let length = std::fs::metadata(path).map_or(0, |m| m.len());
+    if length < READ_BACK {
+        read_tail(&older(path), READ_BACK.saturating_sub(length), &mut events);
     }
-    let mut lines = BufReader::new(file.take(READ_BACK)).split(b'\n');
+    read_tail(path, READ_BACK, &mut events);
+    events
+}
+
+/// Appends the events in the last `most` bytes of `path`.
+fn read_tail(path: &Path, most: u64, events: &mut VecDeque<Rc<Event>>) {
+    let Ok(mut file) = std::fs::File::open(path) else { return };
+    let length = file.metadata().map_or(0, |m| m.len());
+    let from = length.saturating_sub(most);
+    if file.seek(SeekFrom::Start(from)).is_err() {
+        return;
+    }
+    let mut lines = BufReader::new(file.take(most)).split(b'\n');
     if from > 0 {
         lines.next(); // the rest of a line that begins before
     }
     for line in lines.map_while(Result::ok) {
-        if let Ok(event) = serde_json::from_slice::<Event>(&line) {
-            if events.len() == KEPT {
-                events.pop_front();
-            }
-            events.push_back(Rc::new(event));
+        let Ok(event) = serde_json::from_slice::<Event>(&line) else { continue };
+        // Whoever reads on from a number relies on their order.
+        if events.back().is_some_and(|last: &Rc<Event>| event.id <= last.id) {
+            continue;
         }
+        if events.len() == KEPT {
+            events.pop_front();
+        }
+        events.push_back(Rc::new(event));
     }
-    events
 }
 
 #[cfg(test)]
@@ -208,5 +225,43 @@ mod tests {
             drop(writer);
             thread.join().unwrap();
         }
+    }
+
+    fn told(events: &Events, message: &str, clock: &Clock, writer: &Writer) {
+        let news = News {
+            kind: EventKind::Exited,
+            session: None,
+            run_id: None,
+            reason: None,
+            message: message.into(),
+        };
+        events.tell(news, clock, writer);
+    }
+
+    #[test]
+    fn numbers_go_on_after_the_log_was_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        let clock = Clock::start();
+        let tell = |message: &str| {
+            let (writer, thread) = Writer::start(Box::new(|_| {})).unwrap();
+            let events = Events::load(&path);
+            told(&events, message, &clock, &writer);
+            drop(events);
+            drop(writer);
+            thread.join().unwrap();
+        };
+        tell("one");
+        tell("two");
+        // Missing: between the rename and the first line. Then: shorter than what is read back.
+        std::fs::rename(&path, older(&path)).unwrap();
+        tell("three");
+        tell("four");
+        let seen: Vec<_> =
+            Events::load(&path).after(0).iter().map(|event| (event.id, event.message.clone())).collect();
+        let expected = [(1, "one"), (2, "two"), (3, "three"), (4, "four")];
+        assert_eq!(seen, expected.map(|(id, message)| (id, message.to_owned())));
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(Events::load(&path).next_id.get(), 3, "empty is as good as missing");
     }
 }
