@@ -42,6 +42,8 @@ pub struct News<'a> {
     pub kind: EventKind,
     /// To which session.
     pub session: Option<&'a SessionName>,
+    /// Whom it concerns; absent: only the privileged.
+    pub uid: Option<u32>,
     /// To which run of it.
     pub run_id: Option<RunId>,
     /// One word.
@@ -72,6 +74,7 @@ impl Events {
             at: clock.wall(),
             kind: news.kind,
             session: news.session.cloned(),
+            uid: news.uid,
             run_id: news.run_id,
             reason: news.reason,
             message: escape(&news.message),
@@ -213,6 +216,7 @@ mod tests {
             let news = News {
                 kind: EventKind::Exited,
                 session: None,
+                uid: None,
                 run_id: None,
                 reason: None,
                 message: "a\u{1b}[2J\n\u{202e}b".into(),
@@ -231,6 +235,7 @@ mod tests {
         let news = News {
             kind: EventKind::Exited,
             session: None,
+            uid: None,
             run_id: None,
             reason: None,
             message: message.into(),
