@@ -125,13 +125,13 @@ fn sockets() -> io::Result<Vec<(RawFd, PathBuf)>> {
 /// To be called while no other thread opens or closes descriptors: what is new is taken for `make`'s.
 pub fn with_nonblocking_sockets<T>(make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let before = sockets()?;
-    let made = make()?;
+    let value = make()?;
     for (number, _) in sockets()?.into_iter().filter(|socket| !before.contains(socket)) {
         // SAFETY: it was open a moment ago, opened by `make`, and what `make` gave still lives; at worst a stale
         // number is refused with EBADF.
         set_nonblocking(unsafe { BorrowedFd::borrow_raw(number) })?;
     }
-    Ok(made)
+    Ok(value)
 }
 
 /// Makes reads and writes of `fd` return at once.
@@ -156,8 +156,8 @@ mod tests {
             let mut inner = std::process::Command::new(program);
             inner.args(["--exact", test, "--test-threads=1"]).env(INNER, "1");
             let output = inner.output().unwrap();
-            let text = String::from_utf8_lossy(&output.stdout);
-            assert!(output.status.success() && text.contains("1 passed"), "{text}");
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && said.contains("1 passed"), "{said}");
             return;
         }
         let (ours, _other) = UnixDatagram::pair().unwrap();
