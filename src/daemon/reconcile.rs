@@ -122,10 +122,11 @@ impl<K: Keepers> Daemon<K> {
     }
 
     fn forget(&self, name: &SessionName) {
+        // Told first: afterwards nobody knows any more whom it concerned.
+        self.tell(EventKind::SpecRemoved, name, None, None, "its spec file is gone: forgotten");
         self.store.remove(name);
         self.writer.retire(self.paths.memory(name), self.paths.retired(name));
         self.keepers.clear(name);
-        self.tell(EventKind::SpecRemoved, name, None, None, "its spec file is gone: forgotten");
     }
 
     async fn act(&self, name: &SessionName) -> Result<Action, ReconcileError> {

@@ -204,13 +204,18 @@ impl Desk<'_> {
     }
 }
 
+/// The one older file of the event log at `path`.
+pub fn older(path: &std::path::Path) -> PathBuf {
+    path.with_extension("jsonl.1")
+}
+
 fn append(path: &std::path::Path, lines: &[u8]) -> io::Result<()> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
     let mut options = std::fs::OpenOptions::new();
     options.append(true).create(true).mode(0o600);
     let mut file = options.open(path)?;
     if file.metadata()?.len() > MAX_EVENT_LOG {
-        std::fs::rename(path, path.with_extension("jsonl.1"))?;
+        std::fs::rename(path, older(path))?;
         file = options.open(path)?;
     }
     file.write_all(lines)

@@ -248,31 +248,6 @@ fn a_session_runs_as_its_user_and_owns_its_terminal_and_log() {
 }
 
 #[test]
-fn a_user_who_is_not_the_one_expected_is_not_become() {
-    if !is_root("switching users") {
-        return;
-    }
-    let bench = Bench::new();
-    let made = bench.root.path().join("made");
-    for user in [RunAs::Name("root".to_owned()), RunAs::Uid(0), RunAs::Name("daemon".to_owned())] {
-        let mut intent = bench.intent("a", &["touch", made.to_str().unwrap()]);
-        intent.spec.working_dir = "/".to_owned();
-        intent.user = user;
-        intent.only_uid = Some(65534);
-        let error = fails(&bench, intent);
-        assert!(matches!(error, StartError::SwitchUser { .. }), "{error}");
-        assert!(!made.exists(), "nothing was executed");
-    }
-    let mut intent = bench.intent("a", &["true"]);
-    intent.spec.working_dir = "/".to_owned();
-    intent.user = RunAs::Name("nobody".to_owned());
-    intent.only_uid = Some(65534);
-    let mut keeper = bench.start(intent);
-    keeper.running();
-    assert_eq!(keeper.exit().exit, Some(Exit::Code(0)));
-}
-
-#[test]
 fn a_record_that_cannot_be_written_after_the_start_is_written_later() {
     let bench = Bench::new();
     let intent = bench.intent("a", &["sleep", "1000"]);
