@@ -76,9 +76,11 @@ mod tests {
         }
         let known = BTreeSet::from([SessionName::new("again").unwrap()]);
         assert_eq!(prune(&paths, &known, Duration::from_secs(3600)).unwrap(), 0, "not yet");
-        let aged = fs::File::options().write(true);
         for name in ["a", "again"] {
-            let file = aged.open(paths.retired(&SessionName::new(name).unwrap())).unwrap();
+            let file = fs::File::options()
+                .write(true)
+                .open(paths.retired(&SessionName::new(name).unwrap()))
+                .unwrap();
             file.set_modified(std::time::UNIX_EPOCH).unwrap();
         }
         assert_eq!(prune(&paths, &known, Duration::from_secs(3600)).unwrap(), 2);
