@@ -99,6 +99,8 @@ pub enum ErrorKind {
     Forbidden,
     /// The session is not in a state that allows it.
     Conflict,
+    /// The session has no good spec: its file is to be mended first.
+    InvalidSpec,
     /// It was tried and failed.
     Failed,
     /// The daemon is shutting down.
@@ -120,6 +122,7 @@ impl ErrorKind {
             Self::Forbidden => -32005,
             Self::Conflict => -32006,
             Self::ShuttingDown => -32007,
+            Self::InvalidSpec => -32008,
         }
     }
 }

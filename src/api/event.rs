@@ -67,6 +67,9 @@ pub struct Event {
     /// To which session; absent: to the daemon.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub session: Option<SessionName>,
+    /// Uid of the user whose session it was then, and who may hear of it; absent: root and the daemon's user alone.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub uid: Option<u32>,
     /// To which run of it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub run_id: Option<RunId>,

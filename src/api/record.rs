@@ -95,9 +95,6 @@ pub struct Intent {
     pub source: Option<GoodSpec>,
     /// Whom it runs as.
     pub user: RunAs,
-    /// The one uid that may come of `user`; absent: any.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub only_uid: Option<u32>,
     /// Environment below the spec's own: PATH, LANG, TERM, ATM_SOCKET and the config's `env`.
     pub base_env: BTreeMap<String, String>,
     /// Where its output goes.
@@ -115,8 +112,16 @@ pub struct Intent {
 pub enum RunAs {
     /// A user id: the owner of the spec file, or the daemon's own.
     Uid(u32),
-    /// A user's name, as the spec asks for.
+    /// A user's name, as a spec of root's asks for.
     Name(String),
+    /// A user's name in a spec that is not root's: it has to be the file's owner. Who may write a spec would
+    /// else be whoever it names.
+    OwnersName {
+        /// As the spec asks for.
+        name: String,
+        /// The file's owner.
+        uid: u32,
+    },
 }
 
 /// A run that has a process.

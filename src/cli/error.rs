@@ -103,6 +103,7 @@ impl CliError {
     pub fn from_daemon(error: &RpcError) -> Self {
         let kind = match error.data.kind {
             ErrorKind::NoSuchSession => Kind::NoSuchSession,
+            ErrorKind::InvalidSpec => Kind::Invalid,
             ErrorKind::MaxClientsReached => Kind::Limit,
             ErrorKind::ShuttingDown => Kind::Unreachable,
             ErrorKind::InvalidJson

@@ -121,6 +121,7 @@ impl<K: Keepers> Daemon<K> {
                     first_seen: entry.memory.first_seen,
                     will,
                 });
+                entry.memory.check_user(good.owner, &written, &digest);
                 entry.memory.spec = Some(GoodSpec {
                     file: good.file,
                     owner: good.owner,
@@ -148,8 +149,10 @@ impl<K: Keepers> Daemon<K> {
             self.store.insert(name, self.new_entry(Session::unknown()));
             self.save(name);
         }
-        self.tell(EventKind::InvalidSpec, name, None, None, error.to_string());
+        let message = error.to_string();
         self.store.edit(name, |entry| entry.spec_error = Some(SpecError { owner, error }));
+        // Told afterwards: of a name that was never good, the file's owner is the one to hear it.
+        self.tell(EventKind::InvalidSpec, name, None, None, message);
         self.store.touch(name);
         vec![fleet(Reason::Desired)]
     }
@@ -266,11 +269,14 @@ impl<K: Keepers> Daemon<K> {
                             run.child = Some(child);
                             run.uid = Some(uid);
                         }
+                        let generation = entry.memory.begun.as_ref().map_or(0, |begun| begun.generation);
+                        entry.memory.learn_user(run_id, generation, uid);
                         true
                     });
                     if this_run == Some(true) {
                         let message = format!("started, pid {}", child.pid);
                         self.tell(EventKind::Started, &name, Some(run_id), None, message);
+                        self.save(&name);
                         self.store.touch(&name);
                     }
                 }

@@ -17,6 +17,7 @@ use super::{
     paths::Paths,
     specs,
     store::{Entry, Store},
+    view,
     writer::Writer,
 };
 use crate::{
@@ -108,13 +109,16 @@ impl<K: Keepers> Daemon<K> {
         reason: Option<String>,
         message: impl Into<String>,
     ) {
-        let news = News { kind, session: Some(session), run_id, reason, message: message.into() };
+        // Decided now: a name may be somebody else's tomorrow.
+        let uid = self.store.look().sessions.get(session).and_then(|entry| view::concerned(entry, run_id));
+        let news = News { kind, session: Some(session), uid, run_id, reason, message: message.into() };
         self.events.tell(news, &self.clock, &self.writer);
     }
 
     /// Records something that happened to the daemon.
     pub fn tell_all(&self, kind: EventKind, message: impl Into<String>) {
-        let news = News { kind, session: None, run_id: None, reason: None, message: message.into() };
+        let news =
+            News { kind, session: None, uid: None, run_id: None, reason: None, message: message.into() };
         self.events.tell(news, &self.clock, &self.writer);
     }
 
@@ -133,6 +137,13 @@ impl<K: Keepers> Daemon<K> {
     pub fn save(&self, name: &SessionName) {
         if let Some(bytes) = self.remembered(name) {
             self.writer.write(self.paths.memory(name), bytes);
+        }
+    }
+
+    /// Has what is remembered of `name` written as the next thing: an end that was counted.
+    pub fn save_next(&self, name: &SessionName) {
+        if let Some(bytes) = self.remembered(name) {
+            self.writer.write_next(self.paths.memory(name), bytes);
         }
     }
 

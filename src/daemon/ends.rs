@@ -178,8 +178,8 @@ impl<K: Keepers> Daemon<K> {
             entry.plan.history =
                 restart::after_end(&entry.plan.history, ended, policy, &backoff, now, jitter());
         });
+        self.save_next(name);
         self.name_is_free(name);
-        self.save(name);
     }
 
     /// The restart policy that an end of `name` is counted by: its spec's, also while its file is unseen.

@@ -11,7 +11,10 @@ use std::{
 use tokio::sync::broadcast;
 use tracing::{error, info, warn};
 
-use super::{clock::Clock, writer::Writer};
+use super::{
+    clock::Clock,
+    writer::{Writer, older},
+};
 use crate::api::{
     event::{Event, EventKind},
     name::{RunId, SessionName},
@@ -39,6 +42,8 @@ pub struct News<'a> {
     pub kind: EventKind,
     /// To which session.
     pub session: Option<&'a SessionName>,
+    /// Whom it concerns; absent: only the privileged.
+    pub uid: Option<u32>,
     /// To which run of it.
     pub run_id: Option<RunId>,
     /// One word.
@@ -50,7 +55,7 @@ pub struct News<'a> {
 impl Events {
     /// Goes on after what `path` holds. What cannot be read is left out: it is history, not state.
     pub fn load(path: &Path) -> Self {
-        let recent = read_tail(path);
+        let recent = read_back(path);
         let next = recent.back().map_or(1, |event| event.id.saturating_add(1));
         Self {
             recent: RefCell::new(recent),
@@ -69,6 +74,7 @@ impl Events {
             at: clock.wall(),
             kind: news.kind,
             session: news.session.cloned(),
+            uid: news.uid,
             run_id: news.run_id,
             reason: news.reason,
             message: escape(&news.message),
@@ -158,27 +164,41 @@ fn log(event: &Event) {
     }
 }
 
-fn read_tail(path: &Path) -> VecDeque<Rc<Event>> {
+/// The last events of the log. One that was begun anew a moment ago says little or nothing, not even the last
+/// number: what is missing comes from the file before it.
+fn read_back(path: &Path) -> VecDeque<Rc<Event>> {
     let mut events = VecDeque::new();
-    let Ok(mut file) = std::fs::File::open(path) else { return events };
-    let length = file.metadata().map_or(0, |m| m.len());
-    let from = length.saturating_sub(READ_BACK);
-    if file.seek(SeekFrom::Start(from)).is_err() {
-        return events;
+    let length = std::fs::metadata(path).map_or(0, |m| m.len());
+    if length < READ_BACK {
+        read_tail(&older(path), READ_BACK.saturating_sub(length), &mut events);
     }
-    let mut lines = BufReader::new(file.take(READ_BACK)).split(b'\n');
+    read_tail(path, READ_BACK, &mut events);
+    events
+}
+
+/// Appends the events in the last `most` bytes of `path`.
+fn read_tail(path: &Path, most: u64, events: &mut VecDeque<Rc<Event>>) {
+    let Ok(mut file) = std::fs::File::open(path) else { return };
+    let length = file.metadata().map_or(0, |m| m.len());
+    let from = length.saturating_sub(most);
+    if file.seek(SeekFrom::Start(from)).is_err() {
+        return;
+    }
+    let mut lines = BufReader::new(file.take(most)).split(b'\n');
     if from > 0 {
         lines.next(); // the rest of a line that begins before
     }
     for line in lines.map_while(Result::ok) {
-        if let Ok(event) = serde_json::from_slice::<Event>(&line) {
-            if events.len() == KEPT {
-                events.pop_front();
-            }
-            events.push_back(Rc::new(event));
+        let Ok(event) = serde_json::from_slice::<Event>(&line) else { continue };
+        // Whoever reads on from a number relies on their order.
+        if events.back().is_some_and(|last: &Rc<Event>| event.id <= last.id) {
+            continue;
         }
+        if events.len() == KEPT {
+            events.pop_front();
+        }
+        events.push_back(Rc::new(event));
     }
-    events
 }
 
 #[cfg(test)]
@@ -196,6 +216,7 @@ mod tests {
             let news = News {
                 kind: EventKind::Exited,
                 session: None,
+                uid: None,
                 run_id: None,
                 reason: None,
                 message: "a\u{1b}[2J\n\u{202e}b".into(),
@@ -208,5 +229,44 @@ mod tests {
             drop(writer);
             thread.join().unwrap();
         }
+    }
+
+    fn told(events: &Events, message: &str, clock: &Clock, writer: &Writer) {
+        let news = News {
+            kind: EventKind::Exited,
+            session: None,
+            uid: None,
+            run_id: None,
+            reason: None,
+            message: message.into(),
+        };
+        events.tell(news, clock, writer);
+    }
+
+    #[test]
+    fn numbers_go_on_after_the_log_was_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        let clock = Clock::start();
+        let tell = |message: &str| {
+            let (writer, thread) = Writer::start(Box::new(|_| {})).unwrap();
+            let events = Events::load(&path);
+            told(&events, message, &clock, &writer);
+            drop(events);
+            drop(writer);
+            thread.join().unwrap();
+        };
+        tell("one");
+        tell("two");
+        // Missing: between the rename and the first line. Then: shorter than what is read back.
+        std::fs::rename(&path, older(&path)).unwrap();
+        tell("three");
+        tell("four");
+        let seen: Vec<_> =
+            Events::load(&path).after(0).iter().map(|event| (event.id, event.message.clone())).collect();
+        let expected = [(1, "one"), (2, "two"), (3, "three"), (4, "four")];
+        assert_eq!(seen, expected.map(|(id, message)| (id, message.to_owned())));
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(Events::load(&path).next_id.get(), 3, "empty is as good as missing");
     }
 }

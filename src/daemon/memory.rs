@@ -12,7 +12,7 @@ use crate::{
         config::Config,
         name::{InstanceId, RunId, SessionName},
         record::{Exit, GoodSpec, StartError},
-        spec::Digest,
+        spec::{Digest, WrittenSpec},
         time::{BootId, Moment, Timestamp},
     },
     host::{files, specfile::DirId},
@@ -45,6 +45,9 @@ pub struct Memory {
     /// The run whose end was counted last, so that an end counts once.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub counted: Option<RunId>,
+    /// As whom the last run ran that came to a process.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ran_as: Option<RanAs>,
     /// Failures in a row.
     #[serde(default)]
     pub failures: u32,
@@ -79,6 +82,19 @@ pub struct Deadline {
     pub boot_id: BootId,
     /// When, on its clock.
     pub at: Moment,
+}
+
+/// As whom a run ran. A spec may name a user, and only a run shows whom that name means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RanAs {
+    /// Which run.
+    pub run_id: RunId,
+    /// Its user.
+    pub uid: u32,
+    /// The spec has been given to somebody else since: this says nothing of its next run.
+    #[serde(default)]
+    pub outdated: bool,
 }
 
 /// A run that was begun.
@@ -213,6 +229,7 @@ impl Memory {
             will: StoredWill::AsDeclared,
             begun: None,
             counted: None,
+            ran_as: None,
             failures: 0,
             ends: 0,
             host_errors: 0,
@@ -222,6 +239,33 @@ impl Memory {
             start_requested: false,
             restart_requested: None,
         }
+    }
+
+    /// Learns that a run of the spec's `generation` runs as `uid`.
+    pub fn learn_user(&mut self, run_id: RunId, generation: u64, uid: u32) {
+        if self.ran_as.is_some_and(|known| known.run_id == run_id) {
+            return; // known since it began; the spec may have been given to somebody else since
+        }
+        let outdated = self.spec.as_ref().is_some_and(|spec| spec.generation != generation);
+        self.ran_as = Some(RanAs { run_id, uid, outdated });
+    }
+
+    /// Forgets as whom the next run would run, where a spec with this owner and user says otherwise than the one
+    /// before: what is in it is not for the user of the run before.
+    pub fn check_user(&mut self, owner: u32, spec: &WrittenSpec, digest: &Digest) {
+        let Some(ran_as) = self.ran_as.as_mut().filter(|ran_as| !ran_as.outdated) else { return };
+        let same = self.spec.as_ref().is_some_and(|before| {
+            let user = || WrittenSpec::parse(&before.text, &before.file).map(|before| before.user);
+            before.owner == owner
+                && (before.digest == *digest || user().is_ok_and(|before| before == spec.user))
+        });
+        ran_as.outdated = !same;
+    }
+
+    /// As whom the spec runs, as far as that is known; where it is not, its owner answers for it.
+    pub fn user(&self) -> Option<u32> {
+        let ran_as = self.ran_as.filter(|ran_as| !ran_as.outdated).map(|ran_as| ran_as.uid);
+        ran_as.or_else(|| self.spec.as_ref().map(|spec| spec.owner))
     }
 
     /// Takes over what the plan keeps.

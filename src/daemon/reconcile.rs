@@ -122,10 +122,11 @@ impl<K: Keepers> Daemon<K> {
     }
 
     fn forget(&self, name: &SessionName) {
+        // Told first: afterwards nobody knows any more whom it concerned.
+        self.tell(EventKind::SpecRemoved, name, None, None, "its spec file is gone: forgotten");
         self.store.remove(name);
         self.writer.retire(self.paths.memory(name), self.paths.retired(name));
         self.keepers.clear(name);
-        self.tell(EventKind::SpecRemoved, name, None, None, "its spec file is gone: forgotten");
     }
 
     async fn act(&self, name: &SessionName) -> Result<Action, ReconcileError> {
@@ -246,9 +247,12 @@ impl<K: Keepers> Daemon<K> {
         let source = world.sessions.get(name).and_then(|entry| entry.memory.spec.clone());
         // In user mode every session is the daemon's own user's, whoever owns the file.
         let owner = source.as_ref().map(|spec| spec.owner).filter(|_| self.system).unwrap_or(self.uid);
-        let user = wanted.spec.user.clone().map_or(RunAs::Uid(owner), RunAs::Name);
-        // Only root may name somebody else: a spec is as mighty as whoever could have written it.
-        let only_uid = (self.system && owner != 0).then_some(owner);
+        let user = match &wanted.spec.user {
+            // Only root may name somebody else: a spec is as mighty as whoever could have written it.
+            Some(name) if self.system && owner != 0 => RunAs::OwnersName { name: name.clone(), uid: owner },
+            Some(name) => RunAs::Name(name.clone()),
+            None => RunAs::Uid(owner),
+        };
         let mut base_env = self.base_env.clone();
         base_env.extend(world.config.env.clone());
         Intent {
@@ -263,7 +267,6 @@ impl<K: Keepers> Daemon<K> {
             spec: (*wanted.spec).clone(),
             source,
             user,
-            only_uid,
             base_env,
             log_file: self.paths.log(name),
             logs: world.config.logs,

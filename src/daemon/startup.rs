@@ -85,7 +85,7 @@ fn host(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StartupE
 
 /// Runs the daemon until it is told to end.
 pub fn main(options: &Options) -> Result<ExitCode, StartupError> {
-    logging::start();
+    let _flush = logging::start();
     let paths = Rc::new(Paths::new(options.directories.clone(), options.socket.clone()));
     let runs_are_kept = paths.runs().is_dir();
     make_directories(&paths, options.system)?;

@@ -217,6 +217,7 @@ impl<K: Keepers> Daemon<K> {
                     uid: Some(record.uid),
                     started_at: record.started_at,
                 });
+                entry.memory.learn_user(run_id, record.intent.generation, record.uid);
                 first
             })
             .unwrap_or(false);

@@ -9,7 +9,7 @@ use crate::{
     api::{
         control::{Counts, HealthResult},
         diagnose::Diagnostics,
-        name::SessionName,
+        name::{RunId, SessionName},
         status::{ExitView, Origin, SessionStatus, SessionView},
     },
     plan::{
@@ -30,17 +30,34 @@ pub struct Viewer {
 impl Viewer {
     /// Whether `entry` is this viewer's to see and steer: it runs, or would run, as them.
     pub fn may_see(self, entry: &Entry) -> bool {
-        let runs_as = entry.run.and_then(|run| run.uid);
-        let owner = entry.memory.spec.as_ref().map(|spec| spec.owner);
-        self.privileged || runs_as.or(owner) == Some(self.uid)
+        self.privileged || subject(entry) == Some(self.uid)
     }
 
-    /// Whether this viewer may read what is secret in `entry`: root, or the user it runs as.
-    fn may_read_secrets(self, entry: &Entry) -> bool {
-        let runs_as = entry.run.and_then(|run| run.uid);
-        let owner = entry.memory.spec.as_ref().map(|spec| spec.owner);
-        self.uid == 0 || runs_as.or(owner) == Some(self.uid)
+    /// Whether what happened to this user's session is this viewer's to hear. What concerns the daemon, or a user
+    /// that nobody knows, is for the privileged.
+    pub fn may_hear(self, concerned: Option<u32>) -> bool {
+        self.privileged || concerned == Some(self.uid)
     }
+
+    /// Whether this viewer may read what is secret in the spec of `entry`: root, or the user that the spec runs as.
+    /// A run that is still another user's does not count: the spec is no longer theirs.
+    fn may_read_secrets(self, entry: &Entry) -> bool {
+        self.uid == 0 || entry.memory.user() == Some(self.uid)
+    }
+}
+
+/// The user whose session this is: as whom it runs, or ran last and would again; else the owner of its file, also
+/// of one that was never good.
+pub fn subject(entry: &Entry) -> Option<u32> {
+    let runs_as = entry.run.and_then(|run| run.uid);
+    let never_good = || entry.spec_error.as_ref().map(|error| error.owner);
+    runs_as.or_else(|| entry.memory.user()).or_else(never_good)
+}
+
+/// The user whom something concerns that happened to `entry`, or to this run of it.
+pub fn concerned(entry: &Entry, run_id: Option<RunId>) -> Option<u32> {
+    let of_run = entry.memory.ran_as.filter(|ran_as| Some(ran_as.run_id) == run_id);
+    of_run.map(|ran_as| ran_as.uid).or_else(|| subject(entry))
 }
 
 /// What stands in place of a value that the viewer may not read.
@@ -176,4 +193,107 @@ pub struct Facts<'a> {
     pub paths: &'a Paths,
     /// Whether sessions have cgroups of their own.
     pub cgroup: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::{record::GoodSpec, spec::WrittenSpec, time::Timestamp},
+        daemon::{memory::Memory, store::RunFacts},
+        plan::Session,
+    };
+
+    const ANNA: u32 = 1001;
+    const BERT: u32 = 1002;
+
+    fn never_seen() -> Entry {
+        let clock = Clock::start();
+        Entry::new(Session::unknown(), Memory::new(clock.wall()), &clock)
+    }
+
+    /// As when a good file is read.
+    fn give(entry: &mut Entry, owner: u32, text: &str) {
+        let file = std::path::PathBuf::from("/etc/atm/sessions.d/a.yaml");
+        let written = WrittenSpec::parse(text, &file).unwrap();
+        let (digest, generation) =
+            (written.digest(), entry.memory.spec.as_ref().map_or(1, |spec| spec.generation + 1));
+        entry.memory.check_user(owner, &written, &digest);
+        entry.memory.spec = Some(GoodSpec { file, owner, text: text.into(), digest, generation });
+    }
+
+    /// As when a keeper reports.
+    fn run(entry: &mut Entry, uid: u32) -> RunId {
+        let (run_id, started_at) = (RunId::generate(), Timestamp::default());
+        let generation = entry.memory.spec.as_ref().unwrap().generation;
+        entry.memory.learn_user(run_id, generation, uid);
+        entry.run = Some(RunFacts { keeper: None, child: None, uid: Some(uid), started_at });
+        run_id
+    }
+
+    fn sees(uid: u32, entry: &Entry) -> bool {
+        Viewer { uid, privileged: false }.may_see(entry)
+    }
+
+    fn reads(uid: u32, entry: &Entry) -> bool {
+        Viewer { uid, privileged: false }.may_read_secrets(entry)
+    }
+
+    #[test]
+    fn a_session_is_its_users_also_when_it_is_stopped_and_roots_file_says_who() {
+        let mut entry = never_seen();
+        give(&mut entry, 0, "command: [a]\nuser: anna\n");
+        assert!(!sees(ANNA, &entry), "nobody has asked yet whom the name means");
+        run(&mut entry, ANNA);
+        assert!(sees(ANNA, &entry) && reads(ANNA, &entry) && !sees(BERT, &entry));
+        entry.run = None;
+        assert!(sees(ANNA, &entry) && reads(ANNA, &entry) && !sees(BERT, &entry));
+        give(&mut entry, 0, "command: [b]\nuser: anna\n");
+        assert!(sees(ANNA, &entry) && reads(ANNA, &entry), "whom it is for has not changed");
+    }
+
+    #[test]
+    fn a_spec_given_to_somebody_else_is_no_longer_the_last_users() {
+        for (owner, text) in [(BERT, "command: [a]"), (0, "command: [a]\nuser: bert")] {
+            let mut entry = never_seen();
+            give(&mut entry, ANNA, "command: [a]");
+            let first = run(&mut entry, ANNA);
+            give(&mut entry, owner, text);
+            assert!(sees(ANNA, &entry), "what still runs is hers");
+            assert!(!reads(ANNA, &entry), "what is to run next is not");
+            entry.run = None;
+            assert!(!sees(ANNA, &entry) && reads(owner, &entry));
+            assert_eq!(concerned(&entry, Some(first)), Some(ANNA), "its end is still her news");
+            assert_eq!(concerned(&entry, None), Some(owner));
+            // A daemon that comes later and finds the old run does not believe otherwise.
+            entry.memory.learn_user(first, 1, ANNA);
+            assert_eq!(entry.memory.user(), Some(owner));
+        }
+    }
+
+    #[test]
+    fn a_run_that_reports_after_its_spec_was_given_away_says_nothing_of_the_next() {
+        let mut entry = never_seen();
+        give(&mut entry, ANNA, "command: [a]");
+        give(&mut entry, BERT, "command: [b]");
+        entry.memory.learn_user(RunId::generate(), 1, ANNA);
+        assert_eq!(entry.memory.user(), Some(BERT));
+    }
+
+    #[test]
+    fn a_file_that_was_never_good_is_its_owners_to_see() {
+        let mut entry = never_seen();
+        assert!(!sees(ANNA, &entry) && !sees(0, &entry), "nobody's");
+        entry.spec_error = Some(SpecError { owner: ANNA, error: Diagnostics(Vec::new()) });
+        assert!(sees(ANNA, &entry) && !sees(BERT, &entry));
+        assert_eq!(concerned(&entry, None), Some(ANNA));
+    }
+
+    #[test]
+    fn nobody_but_the_privileged_hears_what_concerns_nobody() {
+        let (anna, daemon) =
+            (Viewer { uid: ANNA, privileged: false }, Viewer { uid: BERT, privileged: true });
+        assert!(anna.may_hear(Some(ANNA)) && !anna.may_hear(Some(BERT)) && !anna.may_hear(None));
+        assert!(daemon.may_hear(Some(ANNA)) && daemon.may_hear(None));
+    }
 }

@@ -36,6 +36,9 @@ pub enum VerbError {
     /// It is not in a state that allows it; the text says what to do instead.
     #[error("{0}")]
     Conflict(String),
+    /// No spec of it was ever good.
+    #[error("{0} has no valid spec: mend its file, or see `atm describe {0}`")]
+    InvalidSpec(SessionName),
     /// The will could not be recorded, so nothing was done.
     #[error("cannot record what was asked for {name}")]
     State {
@@ -139,9 +142,7 @@ fn apply(
         )));
     }
     let Desired::Spec(wanted) = &mut entry.plan.desired else {
-        return Err(VerbError::Conflict(format!(
-            "{name} has no valid spec: mend its file, or see `atm describe {name}`"
-        )));
+        return Err(VerbError::InvalidSpec(name.clone()));
     };
     let history = &mut entry.plan.history;
     let before = (wanted.will, history.start_requested, history.restart_requested);

@@ -4,13 +4,25 @@ use std::{collections::BTreeMap, io, path::PathBuf, sync::mpsc, thread, time::Du
 
 use tokio::sync::oneshot;
 
-use crate::host::files::{self, Durability};
+use crate::host::{
+    clock::monotonic,
+    files::{self, Durability},
+};
 
 enum Job {
-    Write { path: PathBuf, bytes: Vec<u8>, durability: Durability, done: Option<Done> },
+    Write { path: PathBuf, bytes: Vec<u8>, when: When, done: Option<Done> },
     Retire { path: PathBuf, aside: PathBuf },
     Append { path: PathBuf, line: Vec<u8> },
     Flush { done: Done },
+}
+
+/// How soon a file is to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// It may wait a little for a newer version of itself.
+    Soon,
+    /// Before the next job.
+    Now(Durability),
 }
 
 type Done = oneshot::Sender<io::Result<()>>;
@@ -35,17 +47,24 @@ impl Writer {
 
     /// Writes `bytes` to `path` some time soon, after all earlier jobs.
     pub fn write(&self, path: PathBuf, bytes: Vec<u8>) {
-        self.send(Job::Write { path, bytes, durability: Durability::Atomic, done: None });
+        self.send(Job::Write { path, bytes, when: When::Soon, done: None });
+    }
+
+    /// Writes `bytes` to `path` as the next thing; nobody waits for it.
+    pub fn write_next(&self, path: PathBuf, bytes: Vec<u8>) {
+        self.send(Job::Write { path, bytes, when: When::Now(Durability::Atomic), done: None });
     }
 
     /// Writes `bytes` to `path` now; the answer says when it is there for the next daemon.
     pub async fn write_now(&self, path: PathBuf, bytes: Vec<u8>) -> io::Result<()> {
-        self.ask(|done| Job::Write { path, bytes, durability: Durability::Atomic, done: Some(done) }).await
+        let when = When::Now(Durability::Atomic);
+        self.ask(|done| Job::Write { path, bytes, when, done: Some(done) }).await
     }
 
     /// Writes `bytes` to `path` and to the disk; the answer says when it is there.
     pub async fn write_durably(&self, path: PathBuf, bytes: Vec<u8>) -> io::Result<()> {
-        self.ask(|done| Job::Write { path, bytes, durability: Durability::Synced, done: Some(done) }).await
+        let when = When::Now(Durability::Synced);
+        self.ask(|done| Job::Write { path, bytes, when, done: Some(done) }).await
     }
 
     /// Moves `path` to `aside` after all earlier jobs.
@@ -90,8 +109,11 @@ fn write_all(inbox: &mpsc::Receiver<Job>, trouble: &OnTrouble) {
     let mut desk = Desk { pending: BTreeMap::new(), lines: BTreeMap::new(), failing: false, trouble };
     while let Ok(job) = inbox.recv() {
         desk.take(job);
+        // Counted from the first job: a stream of them must not put the writing off for ever.
+        let begun = monotonic();
         while desk.may_wait()
-            && let Ok(job) = inbox.recv_timeout(GATHER)
+            && let Some(left) = GATHER.checked_sub(monotonic() - begun)
+            && let Ok(job) = inbox.recv_timeout(left)
         {
             desk.take(job);
         }
@@ -113,10 +135,10 @@ struct Desk<'a> {
 impl Desk<'_> {
     fn take(&mut self, job: Job) {
         match job {
-            Job::Write { path, bytes, durability: Durability::Atomic, done: None } => {
+            Job::Write { path, bytes, when: When::Soon, done: _ } => {
                 self.pending.insert(path, bytes);
             }
-            Job::Write { path, bytes, durability, done } => {
+            Job::Write { path, bytes, when: When::Now(durability), done } => {
                 self.pending.remove(&path);
                 let outcome = files::replace(&path, &bytes, durability);
                 self.report(outcome.as_ref().err(), &path);
@@ -182,13 +204,18 @@ impl Desk<'_> {
     }
 }
 
+/// The one older file of the event log at `path`.
+pub fn older(path: &std::path::Path) -> PathBuf {
+    path.with_extension("jsonl.1")
+}
+
 fn append(path: &std::path::Path, lines: &[u8]) -> io::Result<()> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
     let mut options = std::fs::OpenOptions::new();
     options.append(true).create(true).mode(0o600);
     let mut file = options.open(path)?;
     if file.metadata()?.len() > MAX_EVENT_LOG {
-        std::fs::rename(path, path.with_extension("jsonl.1"))?;
+        std::fs::rename(path, older(path))?;
         file = options.open(path)?;
     }
     file.write_all(lines)

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    path::PathBuf,
 };
 
 use nix::libc;
@@ -88,12 +89,7 @@ fn close_range(first: libc::c_uint, flags: libc::c_uint) -> io::Result<()> {
 }
 
 fn close_each(first: libc::c_uint, flags: libc::c_uint) -> io::Result<()> {
-    let mut open = Vec::new();
-    for entry in std::fs::read_dir("/proc/self/fd")? {
-        let number = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok());
-        open.extend(number.filter(|number| number.cast_unsigned() >= first));
-    }
-    for number in open {
+    for number in open()?.into_iter().filter(|number| number.cast_unsigned() >= first) {
         // SAFETY: as for close_range; the directory's own descriptor is among the numbers and closed by now,
         // and both calls fail harmlessly on a closed number.
         unsafe {
@@ -107,8 +103,73 @@ fn close_each(first: libc::c_uint, flags: libc::c_uint) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes reads of `fd` return at once.
+/// The numbers that are open, and that of the directory that was read for it, which is closed again.
+fn open() -> io::Result<Vec<RawFd>> {
+    let mut open = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        open.extend(entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()));
+    }
+    Ok(open)
+}
+
+/// The sockets among them, each with its inode as the kernel writes it: a number alone may be used again.
+fn sockets() -> io::Result<Vec<(RawFd, PathBuf)>> {
+    let link = |number: RawFd| Some((number, std::fs::read_link(format!("/proc/self/fd/{number}")).ok()?));
+    let mut sockets: Vec<_> = open()?.into_iter().filter_map(link).collect();
+    sockets.retain(|(_, target)| target.as_os_str().as_encoded_bytes().starts_with(b"socket:"));
+    Ok(sockets)
+}
+
+/// Runs `make` and makes the sockets that it opened, and keeps to itself, refuse where they would wait.
+///
+/// To be called while no other thread opens or closes descriptors: what is new is taken for `make`'s.
+pub fn with_nonblocking_sockets<T>(make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let before = sockets()?;
+    let value = make()?;
+    for (number, _) in sockets()?.into_iter().filter(|socket| !before.contains(socket)) {
+        // SAFETY: it was open a moment ago, opened by `make`, and what `make` gave still lives; at worst a stale
+        // number is refused with EBADF.
+        set_nonblocking(unsafe { BorrowedFd::borrow_raw(number) })?;
+    }
+    Ok(value)
+}
+
+/// Makes reads and writes of `fd` return at once.
 pub fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
     let flags = rustix::fs::fcntl_getfl(&fd)?;
     Ok(rustix::fs::fcntl_setfl(&fd, flags | rustix::fs::OFlags::NONBLOCK)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixDatagram;
+
+    #[test]
+    fn a_socket_that_somebody_else_made_refuses_instead_of_waiting() {
+        // Other tests of this process open sockets meanwhile, which would be taken for its own: so in a child.
+        const INNER: &str = "ATM_TEST_NONBLOCKING_SOCKETS";
+        if std::env::var_os(INNER).is_none() {
+            let test =
+                "host::descriptors::tests::a_socket_that_somebody_else_made_refuses_instead_of_waiting";
+            let program = std::env::current_exe().unwrap();
+            let mut inner = std::process::Command::new(program);
+            inner.args(["--exact", test, "--test-threads=1"]).env(INNER, "1");
+            let output = inner.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && said.contains("1 passed"), "{said}");
+            return;
+        }
+        let (ours, _other) = UnixDatagram::pair().unwrap();
+        let (sender, _nobody_reads) = with_nonblocking_sockets(UnixDatagram::pair).unwrap();
+        let refused = loop {
+            // A socket that waits would hang here.
+            if let Err(error) = sender.send(&[0; 1000]) {
+                break error;
+            }
+        };
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        let flags = rustix::fs::fcntl_getfl(&ours).unwrap();
+        assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK), "what was there before stays as it is");
+    }
 }

@@ -25,6 +25,8 @@ const RETRY: Duration = Duration::from_secs(10);
 pub struct LogFile {
     path: PathBuf,
     file: File,
+    /// Whether `file` is new, so that nobody else can have it open.
+    made: bool,
     size: u64,
     limits: Logs,
     owner: Option<(u32, u32)>,
@@ -34,15 +36,18 @@ pub struct LogFile {
     rotate_after: Option<Moment>,
 }
 
-fn open(path: &Path, new: bool) -> io::Result<File> {
+/// Opens the file at `path`, and says whether this made it.
+fn open(path: &Path) -> io::Result<(File, bool)> {
+    match open_with(path, true) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok((open_with(path, false)?, false)),
+        made => Ok((made?, true)),
+    }
+}
+
+fn open_with(path: &Path, new: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.append(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NOCTTY | libc::O_NONBLOCK);
-    if new {
-        options.create_new(true)
-    } else {
-        options.create(true)
-    };
-    let file = options.open(path)?;
+    let file = options.create_new(new).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
@@ -52,11 +57,12 @@ fn open(path: &Path, new: bool) -> io::Result<File> {
 impl LogFile {
     /// Opens the log at `path`, to append.
     pub fn open(path: &Path, limits: Logs) -> io::Result<Self> {
-        let file = open(path, false)?;
+        let (file, made) = open(path)?;
         let size = file.metadata()?.len();
         Ok(Self {
             path: path.to_owned(),
             file,
+            made,
             size,
             limits,
             owner: None,
@@ -67,10 +73,27 @@ impl LogFile {
         })
     }
 
-    /// Gives the log to its user, this file and those that follow.
+    /// Makes the log its user's, this file and those that follow. To be called before the first write.
+    ///
+    /// A file that was there and is another's is moved away as it is, and a new one begun: given on, it would
+    /// show its new owner what an earlier session of that name wrote, and written on, it would show its old
+    /// owner what this one writes.
     pub fn give_to(&mut self, uid: u32, gid: u32) -> io::Result<()> {
         self.owner = Some((uid, gid));
-        fchown(&self.file, Some(uid), Some(gid))
+        if self.file.metadata()?.uid() == uid {
+            return Ok(());
+        }
+        if self.made {
+            return self.give(&self.file);
+        }
+        self.try_rotate()
+    }
+
+    fn give(&self, file: &File) -> io::Result<()> {
+        match self.owner {
+            Some((uid, gid)) if file.metadata()?.uid() != uid => fchown(file, Some(uid), Some(gid)),
+            _ => Ok(()),
+        }
     }
 
     /// Bytes that are not in the log and not yet told there.
@@ -150,27 +173,23 @@ impl LogFile {
         let next = self.path.with_file_name(name);
         // The new file is made before anything moves: if there is no room for it, nothing has changed.
         let _ = fs::remove_file(&next); // a keeper that was killed here
-        let file = open(&next, true)?;
-        let moved = self.shift().and_then(|()| {
-            if let Some((uid, gid)) = self.owner {
-                fchown(&file, Some(uid), Some(gid))?;
-            }
-            fs::rename(&next, &self.path)
-        });
+        let file = open_with(&next, true)?;
+        let moved = self.give(&file).and_then(|()| self.shift()).and_then(|()| fs::rename(&next, &self.path));
         if let Err(error) = moved {
             let _ = fs::remove_file(&next); // best effort: the error that matters is the first
             return Err(error);
         }
         self.file = file;
+        self.made = true;
         self.size = 0;
         Ok(())
     }
 
-    /// Moves `NAME.log` to `.1`, `.1` to `.2`…, as far as the first free number.
+    /// Moves `NAME.log` to `.1`, `.1` to `.2`…, as far as the first free number. An empty one is only replaced.
     fn shift(&self) -> io::Result<()> {
         let keep = self.limits.max_files.saturating_sub(1);
         // What stands at the path may be another's by now: it is not ours to move.
-        if keep == 0 || !is_still_at(&self.file, &self.path)? {
+        if keep == 0 || self.size == 0 || !is_still_at(&self.file, &self.path)? {
             return Ok(());
         }
         let free = (1..=keep).find(|n| fs::symlink_metadata(self.old(*n)).is_err()).unwrap_or(keep);
@@ -180,16 +199,23 @@ impl LogFile {
         fs::rename(&self.path, self.old(1))
     }
 
+    fn check_owner(&self, file: &File) -> io::Result<()> {
+        match self.owner {
+            Some((uid, _)) if file.metadata()?.uid() != uid => Err(io::ErrorKind::PermissionDenied.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes files that are too many or too old, and makes the log anew where it was removed.
     pub fn tidy(&mut self) {
         if let Ok(false) = is_still_at(&self.file, &self.path)
-            && let Ok(file) = open(&self.path, false)
+            && let Ok((file, made)) = open(&self.path)
+            // Another's file is neither given away nor written to: then the one without a name goes on.
+            && (if made { self.give(&file) } else { self.check_owner(&file) }).is_ok()
         {
-            if let Some((uid, gid)) = self.owner {
-                let _ = fchown(&file, Some(uid), Some(gid)); // root's own is no worse than none
-            }
             self.size = file.metadata().map_or(0, |meta| meta.len());
             self.file = file;
+            self.made = made;
         }
         let mut number = self.limits.max_files.max(1);
         while fs::remove_file(self.old(number)).is_ok() {

@@ -45,6 +45,8 @@ pub fn execute(arguments: &[CString], environment: &[CString], search: &str) -> 
             // The file itself is there: what is missing is its interpreter.
             Errno::ENOENT if path.exists() => return failed(&file, Errno::ENOENT),
             Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE | Errno::ENODEV | Errno::ETIMEDOUT => {}
+            // A directory that this user may not search has no program for them, nor is a directory one.
+            Errno::EACCES if path.symlink_metadata().is_err() || path.is_dir() => {}
             Errno::EACCES => found = failed(&file, Errno::EACCES),
             error => return failed(&file, error),
         }

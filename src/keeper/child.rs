@@ -128,12 +128,13 @@ fn resolve(intent: &Intent) -> Result<Account, StartError> {
     let _ = failpoint::hit("resolve-user");
     let (shown, found) = match user {
         RunAs::Uid(uid) => (uid.to_string(), users::by_uid(*uid)),
-        RunAs::Name(name) => (name.clone(), users::by_name(name)),
+        RunAs::Name(name) | RunAs::OwnersName { name, .. } => (name.clone(), users::by_name(name)),
     };
     let found = found.map_err(|error| host(&format!("look up user `{}`", clip(&shown)), &error))?;
     match (found, user) {
-        (Some(account), _) if intent.only_uid.is_some_and(|only| only != account.uid) => {
-            let reason = "only a spec that root owns may name another user than its owner".to_owned();
+        (Some(account), RunAs::OwnersName { uid, .. }) if account.uid != *uid => {
+            let reason =
+                format!("its spec file is owned by user {uid}, and only one of root's may name others");
             Err(StartError::SwitchUser { user: clip(&shown), reason })
         }
         (Some(account), _) => Ok(account),

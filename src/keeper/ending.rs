@@ -15,7 +15,7 @@ use crate::{
         cgroup::Group,
         children,
         clock::{monotonic, wall},
-        failpoint, tree,
+        failpoint, poll, tree,
     },
 };
 
@@ -24,6 +24,11 @@ use crate::{
 const LAST_READS: usize = 1024;
 /// A chain that forks and exits is chased for so long before the loop turns again.
 const CHASE: Duration = Duration::from_millis(20);
+
+/// How long an exit record that cannot be written is tried.
+const TELLING: Duration = Duration::from_secs(10);
+/// The pause between two tries.
+const TELL_AGAIN: Duration = Duration::from_millis(200);
 
 const SIGHUP: i32 = 1;
 const SIGKILL: i32 = 9;
@@ -159,12 +164,27 @@ impl Session {
             ended_at: wall(),
             ran_millis: millis(ended.unwrap_or_else(monotonic).since(self.record.started)),
         };
-        if self.files.write_exit(&exit).is_err() && self.files.remake(&self.record).unwrap_or(false) {
-            let _ = self.files.write_exit(&exit); // without it the daemon tells the run as lost
-        }
+        self.tell(&exit);
         self.files.remove_socket();
         if let Some(group) = &self.group {
             let _ = group.remove(); // the next run takes it over
+        }
+    }
+}
+
+impl Session {
+    /// Writes the exit record; where that fails, as on a full disk, for a while again: without it the daemon tells
+    /// the run as lost.
+    fn tell(&mut self, exit: &ExitRecord) {
+        let until = later(monotonic(), TELLING);
+        while self.files.write_exit(exit).is_err() {
+            match self.files.remake(&self.record) {
+                Ok(true) if self.files.write_exit(exit).is_ok() => return,
+                Ok(false) => return, // another run's by now
+                Ok(true) | Err(_) if monotonic() >= until => return,
+                Ok(true) | Err(_) => {}
+            }
+            let _ = poll::wait(&[], Some(TELL_AGAIN)); // an interrupted pause is only shorter
         }
     }
 }

@@ -1,9 +1,12 @@
 //! A session's directory, as its keeper keeps it.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io,
-    os::fd::{AsRawFd, OwnedFd},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::PermissionsExt,
+    },
     path::{Path, PathBuf},
 };
 
@@ -21,7 +24,7 @@ use crate::{
         files::{self, Durability},
         lock,
         page::Page,
-        socket,
+        socket, users,
     },
 };
 
@@ -124,8 +127,13 @@ impl Files {
         socket::listen(&self.path(SOCKET_FILE))
     }
 
-    /// Gives the socket to the session's user, who may ask. Where that fails root and the daemon still may.
-    pub fn give_socket(&self, uid: u32) {
+    /// Lets the session's user, where it is another than ours, come to the socket: through the directory, in
+    /// which all else is closed to everyone. Where that fails root and the daemon still may.
+    pub fn admit(&self, uid: u32) {
+        if uid == users::own().0 {
+            return;
+        }
+        let _ = fs::set_permissions(self.path("."), Permissions::from_mode(0o711));
         let _ = std::os::unix::fs::lchown(self.path(SOCKET_FILE), Some(uid), None);
     }
 
@@ -148,6 +156,9 @@ impl Files {
     /// Makes the directory and the lock's path again after they were removed. `false`: they are another run's
     /// by now, or cannot be made, and nothing was touched.
     pub fn remake(&mut self, record: &Record) -> io::Result<bool> {
+        // A user whose session is not root's own has to come through to its socket.
+        let (outer, inner) = if record.uid == users::own().0 { (0o700, 0o700) } else { (0o755, 0o711) };
+        files::make_directory(&self.runtime, outer)?;
         let locks = self.runtime.join("locks");
         let path = locks.join(self.name.as_str());
         let held = self.locks.iter().any(|lock| lock::is_still_at(lock, &path).unwrap_or(false));
@@ -159,8 +170,9 @@ impl Files {
                 Some(lock) => self.locks.push(lock),
             }
         }
+        files::make_directory(&self.runtime.join("sessions"), inner)?;
         let path = Self::directory_of(&self.runtime, &self.name);
-        files::make_directory(&path, 0o700)?;
+        files::make_directory(&path, inner)?;
         let directory = Directory::open(&path)?;
         // Ours, or empty: an intent that cannot be read may be another run's.
         match read_intent(&directory) {

@@ -37,8 +37,13 @@ pub const TURN: usize = 64 << 10;
 const TIDY: Duration = Duration::from_secs(3600);
 /// How long a listener rests when there are no descriptors for a connection.
 const REST: Duration = Duration::from_secs(1);
+/// A socket that could not be made is tried again this often.
+const LISTEN_AGAIN: Duration = Duration::from_secs(60);
+/// A record that could not be written is tried again this often.
+const SAVE_AGAIN: Duration = Duration::from_secs(1);
 /// A pause where poll fails.
 const BREATH: Duration = Duration::from_millis(10);
+
 /// Where its output comes from.
 #[derive(Debug)]
 pub struct Source {
@@ -91,7 +96,10 @@ pub struct Course {
     pub leftovers: Vec<i32>,
     output_bytes: u64,
     tidy_at: Option<Moment>,
+    /// When connections are taken again, or a socket is made again where there is none.
     listen_at: Option<Moment>,
+    /// When the record is written again; none where it is as it should be.
+    save_at: Option<Moment>,
 }
 
 impl Session {
@@ -99,6 +107,9 @@ impl Session {
     pub fn run(mut self) {
         self.log.tidy();
         self.course.tidy_at = Some(later(monotonic(), TIDY));
+        if self.listener.is_none() {
+            self.course.listen_at = Some(later(monotonic(), LISTEN_AGAIN));
+        }
         self.reap(); // what ended before signals were looked at
         while !self.is_over() {
             self.turn();
@@ -110,10 +121,8 @@ impl Session {
         let stop = self.course.stop.as_ref().map(Stop::next);
         // Somebody from outside in our group: no signal tells when he goes.
         let stranger = self.course.childless.then(|| later(monotonic(), Duration::from_millis(20)));
-        [stop, stranger, self.peers.next(), self.course.tidy_at, self.course.listen_at]
-            .into_iter()
-            .flatten()
-            .min()
+        let Course { tidy_at, listen_at, save_at, .. } = self.course;
+        [stop, stranger, self.peers.next(), tidy_at, listen_at, save_at].into_iter().flatten().min()
     }
 
     fn turn(&mut self) {
@@ -162,7 +171,15 @@ impl Session {
 
     /// Does what is due.
     pub fn tick(&mut self, now: Moment) {
-        self.course.listen_at = self.course.listen_at.filter(|at| now < *at);
+        if self.course.listen_at.is_some_and(|at| at <= now) {
+            self.course.listen_at = None;
+            if self.listener.is_none() {
+                self.listen();
+            }
+        }
+        if self.course.save_at.is_some_and(|at| at <= now) {
+            self.save();
+        }
         if self.course.tidy_at.is_some_and(|at| at <= now) {
             self.log.tidy();
             self.course.tidy_at = Some(later(now, TIDY));
@@ -289,15 +306,33 @@ impl Session {
         }
     }
 
-    /// Writes the record. Without its directory a session lives on, and its keeper still knows.
-    pub fn save(&self) {
-        let _ = self.files.write_record(&self.record);
+    /// Writes the record, and sees to it that one that cannot be written is tried again. Without its directory
+    /// a session lives on, and its keeper still knows.
+    pub fn save(&mut self) {
+        let saved = self.files.write_record(&self.record);
+        self.course.save_at = saved.err().map(|_| later(monotonic(), SAVE_AGAIN));
+    }
+
+    /// Makes the socket, or sees to it that it is tried again: without one nobody can ask for a stop.
+    fn listen(&mut self) {
+        if let Ok(listener) = self.files.listen() {
+            self.files.admit(self.record.uid);
+            self.listener = Some(listener);
+            self.course.listen_at = None;
+        } else {
+            self.listener = None; // one from before has no path any more
+            self.course.listen_at = Some(later(monotonic(), LISTEN_AGAIN));
+        }
     }
 
     fn remake(&mut self) {
         if !self.files.remake(&self.record).unwrap_or(false) {
+            if self.listener.is_none() {
+                self.listen();
+            }
             return;
         }
+        self.course.save_at = None;
         if let Ok(page) = self.files.activity(&self.record.intent) {
             page.store(word::OUTPUT_BYTES, self.course.output_bytes);
             for index in [word::OUTPUT, word::INPUT, word::ATTACHED, word::CPU, word::FORKS] {
@@ -305,9 +340,7 @@ impl Session {
             }
             self.page = Some(page);
         }
-        if let Ok(listener) = self.files.listen() {
-            self.listener = Some(listener);
-        }
+        self.listen();
     }
 }
 

@@ -114,10 +114,8 @@ impl Begun {
             }
         };
         let (keeper, child, uid, started) = (record.keeper, record.child, record.uid, record.started);
-        say(self.report, &StartReport::Running { keeper, child, uid, started });
-        let _ = descriptors::leave_stderr(); // it only ever carries a panic
         let held = matches!(record.intent.spec.terminal, Terminal::Pty { .. }).then_some(streams.output);
-        Some(Session {
+        let mut session = Session {
             files: self.files,
             signals: self.signals,
             source: Source { ours: Some(streams.ours), held },
@@ -129,7 +127,11 @@ impl Begun {
             record,
             buffer: Vec::with_capacity(TURN),
             course: Course::default(),
-        })
+        };
+        session.save();
+        say(self.report, &StartReport::Running { keeper, child, uid, started });
+        let _ = descriptors::leave_stderr(); // it only ever carries a panic
+        Some(session)
     }
 }
 
@@ -208,16 +210,14 @@ impl Starting<'_> {
         let page = self.files.activity(self.intent).ok();
         let user = match &self.intent.user {
             RunAs::Uid(uid) => uid.to_string(),
-            RunAs::Name(name) => name.clone(),
+            RunAs::Name(name) | RunAs::OwnersName { name, .. } => name.clone(),
         };
         let (uid, gid) = match hear(line, PATIENCE, &format!("look up user `{}`", user.escape_debug()))? {
             Some(Word::Resolved { uid, gid }) => (uid, gid),
             other => return Err(unexpected(other.as_ref())),
         };
-        if uid != users::own().0 {
-            log.give_to(uid, gid).map_err(|error| host(&at("give its user the log"), &error))?;
-            self.files.give_socket(uid);
-        }
+        log.give_to(uid, gid).map_err(|error| host(&at("give its user the log"), &error))?;
+        self.files.admit(uid);
         match hear(line, PATIENCE, "read the environment files and enter the working directory")? {
             Some(Word::Ready) => Ok(Prepared { uid, log, listener, page }),
             other => Err(unexpected(other.as_ref())),
@@ -240,9 +240,7 @@ impl Starting<'_> {
             other => return Err(unexpected(other.as_ref())),
         }
         let _ = failpoint::hit("executed");
-        record.executed = true;
-        // The run has its record already; that it was executed is told again with the next change.
-        let _ = self.files.write_record(&record);
+        record.executed = true; // the session writes it, and again until it is written
         Ok((record, prepared))
     }
 

@@ -32,6 +32,7 @@ impl Dice {
     }
 
     /// A pause of up to so many milliseconds, to the microsecond: the moment of the next blow is what is random.
+    #[expect(clippy::disallowed_methods, reason = "when the next blow falls is what is random")]
     pub fn pause(&mut self, most_millis: u64) {
         std::thread::sleep(std::time::Duration::from_micros(self.below(most_millis * 1000 + 1)));
     }

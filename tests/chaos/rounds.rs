@@ -4,13 +4,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     process::{Child, Command, Stdio},
-    time::Instant,
 };
 
 use crate::{
     dice::Dice,
     field::{Declared, Kind},
-    harness::{Atm, LIMIT, is_alive, pause, signal},
+    harness::{self, Atm, LIMIT, is_alive, pause, signal},
     judge::{Told, doubled, look, name_of, read_log},
 };
 
@@ -188,14 +187,14 @@ impl Chaos {
 
     /// Waits until all is as declared, and fails at once if something is doubled.
     fn settle(&mut self) {
-        let deadline = Instant::now() + LIMIT;
+        let deadline = harness::now() + LIMIT;
         loop {
             if let Some(runs) = doubled(&self.mark) {
                 panic!("doubled: {runs:#?}\n{}", self.report());
             }
             match self.unsettled() {
                 None => return,
-                Some(why) => assert!(Instant::now() < deadline, "{why}\n{}", self.report()),
+                Some(why) => assert!(harness::now() < deadline, "{why}\n{}", self.report()),
             }
             pause();
         }

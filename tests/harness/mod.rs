@@ -543,6 +543,15 @@ impl Atm {
         fs::write(self.spec_path(name), text).unwrap();
     }
 
+    /// Takes what the daemon told its service manager so far: unread, it would hold the daemon's sender up.
+    pub fn drain_notices(&self) {
+        let notify = self.notify.as_ref().unwrap();
+        notify.set_nonblocking(true).unwrap();
+        let mut buffer = vec![0; 65536];
+        while notify.recv(&mut buffer).is_ok() {}
+        notify.set_nonblocking(false).unwrap();
+    }
+
     /// Proof that the daemon has looked at all that was done before: another spec is dropped, runs, and goes.
     pub fn settle(&self) {
         self.drop_spec("zz-settled", "command: [sleep, '1000']\n");
@@ -561,4 +570,99 @@ pub fn assert_harmless(what: &str, text: &str) {
         let from = text[..at].char_indices().rev().nth(60).map_or(0, |(at, _)| at);
         panic!("{what} has a raw {:?} after {:?}", text[at..].chars().next(), &text[from..at]);
     }
+}
+
+/// A verb that goes on, and what it says.
+pub struct Talker {
+    child: Child,
+    out: PathBuf,
+}
+
+impl Atm {
+    /// Starts a verb that goes on until it is dropped.
+    pub fn follow(&self, args: &[&str]) -> Talker {
+        let number = fs::read_dir(self.dir.path()).unwrap().count();
+        let out = self.path(&format!("talk{number}"));
+        let file = fs::File::create_new(&out).unwrap();
+        let child = self
+            .command()
+            .args(args)
+            .env("ATM_SOCKET", self.path("run/atm.sock"))
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        Talker { child, out }
+    }
+
+    /// Runs a verb as another user does, with an environment of theirs.
+    pub fn atm_as(&self, uid: u32, args: &[&str]) -> Output {
+        self.command()
+            .args(args)
+            .env("ATM_SOCKET", self.path("run/atm.sock"))
+            .env("HOME", "/")
+            .uid(uid)
+            .gid(uid)
+            .current_dir("/")
+            .output()
+            .unwrap()
+    }
+
+    /// Runs a verb with more in its environment, and with something to read.
+    pub fn atm_with(&self, env: &[(&str, &str)], input: &str, args: &[&str]) -> Output {
+        let mut command = self.command();
+        command.args(args).env("ATM_SOCKET", self.path("run/atm.sock")).envs(env.iter().copied());
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // Closed by the verb where it does not read.
+        let _ = std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes());
+        child.wait_with_output().unwrap()
+    }
+
+    /// What a verb writes to a terminal.
+    pub fn on_a_terminal(&self, args: &[&str]) -> String {
+        let mut words = vec![env!("CARGO_BIN_EXE_atm")];
+        words.extend(args);
+        let output = Command::new("script")
+            .args(["-qec", &shell_words::join(words), "/dev/null"])
+            .env("ATM_SOCKET", self.path("run/atm.sock"))
+            .env("NO_COLOR", "1")
+            .env("TERM", "xterm")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n")
+    }
+}
+
+impl Talker {
+    /// What was said so far.
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.out).unwrap()
+    }
+
+    /// Waits until something was said.
+    pub fn wait(&self, text: &str) -> String {
+        assert!(wait_until(|| self.said().contains(text)), "no {text:?} in {:?}", self.said());
+        self.said()
+    }
+
+    /// Waits until it ends by itself, and gives its exit status.
+    pub fn end(&mut self) -> Option<i32> {
+        assert!(wait_until(|| self.child.try_wait().unwrap().is_some()), "goes on: {:?}", self.said());
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Talker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Exit status, stdout and stderr of a verb.
+pub fn told(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
 }

@@ -282,6 +282,21 @@ fn another_runs_files_are_never_touched() {
     second.exit();
 }
 
+#[test]
+fn an_exit_that_cannot_be_written_is_written_later() {
+    let bench = Bench::new();
+    let mut keeper = bench.start(bench.intent("a", &["sleep", "1000"]));
+    keeper.running();
+    let place = keeper.directory.join(".exit.json.new");
+    fs::create_dir(&place).unwrap();
+    keeper.stop(Some(0));
+    // It makes room for the exit record after the first try.
+    eventually("it was tried", || (!keeper.directory.join("activity").exists()).then_some(()));
+    assert!(keeper.process.try_wait().unwrap().is_none(), "it goes on trying");
+    fs::remove_dir(&place).unwrap();
+    assert_eq!(keeper.exit().exit, Some(Exit::Signal(9)));
+}
+
 fn in_group(bench: &Bench, group: &Group, script: &str) -> (Keeper, Vec<i32>, PathBuf) {
     let (keeper, pids) = start(bench, script, |intent| intent.cgroup = Some(group.path.clone()));
     let own = group.path.join("s-a");

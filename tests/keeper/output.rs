@@ -3,7 +3,10 @@
 use std::{
     fs,
     io::{Read, Write},
-    os::unix::net::UnixStream,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        net::UnixStream,
+    },
     time::Duration,
 };
 
@@ -11,11 +14,11 @@ use atm::api::{
     activity,
     keeper::{FrameKind, MAX_FRAME, Reply, Request, encode},
     quantity::Size,
-    record::Exit,
+    record::{Exit, RunAs},
     spec::Terminal,
 };
 
-use crate::support::{Bench, Keeper, eventually, pause};
+use crate::support::{Bench, Keeper, eventually, is_root, pause};
 
 fn numbers(last: u32) -> String {
     use std::fmt::Write;
@@ -64,6 +67,45 @@ fn output_is_appended_to_that_of_earlier_runs() {
     let mut last = bench.start(bench.intent("a", &["echo", "run"]));
     last.exit();
     assert_eq!(last.log(), "run\nrun\nrun\n");
+}
+
+#[test]
+fn output_of_another_users_session_of_that_name_stays_its_own() {
+    if !is_root("switching users") {
+        return;
+    }
+    let bench = Bench::new();
+    fs::set_permissions(bench.root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let run = |uid: u32, text: &str| {
+        let mut intent = bench.intent("a", &["echo", text]);
+        intent.user = RunAs::Uid(uid);
+        intent.spec.working_dir = "/".to_owned();
+        assert_eq!(bench.start(intent).exit().exit, Some(Exit::Code(0)));
+    };
+    let files = || {
+        [".2", ".1", ""].map(|end| {
+            let path = bench.root.path().join(format!("log/a.log{end}"));
+            let text = fs::read_to_string(&path).ok()?;
+            Some((fs::metadata(&path).unwrap().uid(), text))
+        })
+    };
+    let file = |uid: u32, text: &str| Some((uid, text.to_owned()));
+    run(65534, "secret");
+    run(65534, "again");
+    assert_eq!(files(), [None, None, file(65534, "secret\nagain\n")]);
+    run(1, "other");
+    assert_eq!(files(), [None, file(65534, "secret\nagain\n"), file(1, "other\n")]);
+    // Nor does root write to a file that somebody else reads.
+    run(0, "root");
+    assert_eq!(files(), [file(65534, "secret\nagain\n"), file(1, "other\n"), file(0, "root\n")]);
+    // An empty file may be held open by its owner: it is no new one.
+    let path = bench.root.path().join("log/a.log");
+    fs::write(&path, "").unwrap();
+    let mut held = fs::File::open(&path).unwrap();
+    run(1, "fresh");
+    let mut seen = String::new();
+    held.read_to_string(&mut seen).unwrap();
+    assert_eq!((seen.as_str(), files()[2].clone()), ("", file(1, "fresh\n")));
 }
 
 fn cpu_ticks(pid: u32) -> u64 {

@@ -3,12 +3,12 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use atm::api::{
-    keeper::StartReport,
+    keeper::{Request, StartReport},
     record::{Exit, Intent, RunAs, StartError},
     spec::Terminal,
 };
 
-use crate::support::{Bench, Keeper, eventually, is_root};
+use crate::support::{Bench, Keeper, PATIENCE, eventually, is_root};
 
 #[test]
 fn a_command_runs_and_its_exit_is_told() {
@@ -248,6 +248,83 @@ fn a_session_runs_as_its_user_and_owns_its_terminal_and_log() {
 }
 
 #[test]
+fn a_record_that_cannot_be_written_after_the_start_is_written_later() {
+    let bench = Bench::new();
+    let intent = bench.intent("a", &["sleep", "1000"]);
+    let blocked = [("ATM_FAILPOINT", "before-gate=delay")];
+    let mut keeper = bench.start_with(intent, &blocked);
+    // Between the first record and the gate: what would be written next has no place.
+    eventually("the first record", || keeper.directory.join("record.json").exists().then_some(()));
+    let place = keeper.directory.join(".record.json.new");
+    fs::create_dir(&place).unwrap();
+    keeper.running();
+    assert!(!keeper.record().executed);
+    fs::remove_dir(&place).unwrap();
+    eventually("it is written", || keeper.record().executed.then_some(()));
+    keeper.stop(Some(0));
+    keeper.exit();
+}
+
+#[test]
+fn a_socket_that_could_not_be_made_is_made_when_asked() {
+    let bench = Bench::new();
+    let intent = bench.intent("a", &["sleep", "1000"]);
+    let place = bench.runtime().join("sessions/a/attach.sock");
+    fs::create_dir_all(&place).unwrap();
+    let mut keeper = bench.start(intent);
+    keeper.running();
+    fs::remove_dir(&place).unwrap();
+    let pid = rustix::process::Pid::from_raw(keeper.process.id().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::USR1).unwrap();
+    eventually("it can be asked", || {
+        atm::keeper::client::ask(&keeper.directory, &Request::Ping, PATIENCE).ok()
+    });
+    keeper.stop(Some(0));
+    keeper.exit();
+}
+
+#[test]
+fn a_sessions_user_reaches_its_socket_and_nothing_else() {
+    if !is_root("switching users") {
+        return;
+    }
+    let bench = Bench::new();
+    let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    open(bench.root.path());
+    let mut intent = bench.intent("a", &["sleep", "1000"]);
+    intent.user = RunAs::Uid(65534);
+    intent.spec.working_dir = "/".to_owned();
+    let directory = bench.runtime().join("sessions/a");
+    fs::create_dir_all(&directory).unwrap();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
+    let mut keeper = bench.start(intent);
+    keeper.running();
+    let check = |closed: &[&str]| {
+        let may = |flag: &str, file: &str| {
+            let path = directory.join(file);
+            let mut test = std::process::Command::new("test");
+            std::os::unix::process::CommandExt::uid(test.arg(flag).arg(path), 65534);
+            test.status().unwrap().success()
+        };
+        assert!(may("-w", "attach.sock"));
+        for file in closed {
+            assert!(directory.join(file).exists() && !may("-r", file), "{file}");
+        }
+        assert!(!may("-r", "."), "it cannot be listed");
+    };
+    check(&["record.json", "activity"]);
+    fs::remove_dir_all(bench.runtime()).unwrap();
+    let pid = rustix::process::Pid::from_raw(keeper.process.id().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::USR1).unwrap();
+    eventually("it can be asked again", || {
+        atm::keeper::client::ask(&directory, &Request::Ping, PATIENCE).ok()
+    });
+    check(&["intent.json", "record.json", "activity"]);
+    keeper.stop(Some(0));
+    keeper.exit();
+}
+
+#[test]
 fn files_are_opened_and_directories_entered_as_the_user() {
     if !is_root("switching users") {
         return;
@@ -267,4 +344,47 @@ fn files_are_opened_and_directories_entered_as_the_user() {
     intent.spec.env_file = vec![keys];
     let error = fails(&bench, intent);
     assert!(error.to_string().ends_with("Permission denied"), "{error}");
+}
+
+#[test]
+fn a_spec_that_is_not_roots_names_its_owner_or_nobody() {
+    if !is_root("switching users") {
+        return;
+    }
+    let bench = Bench::new();
+    let mut intent = bench.intent("a", &["id", "-u"]);
+    intent.user = RunAs::OwnersName { name: "root".to_owned(), uid: 65534 };
+    let error = fails(&bench, intent).to_string();
+    assert!(error.starts_with("cannot run as `root`: its spec file is owned by user 65534"), "{error}");
+    let mut intent = bench.intent("b", &["id", "-u"]);
+    intent.user = RunAs::OwnersName { name: "nobody".to_owned(), uid: 65534 };
+    intent.spec.working_dir = "/".to_owned();
+    let mut keeper = bench.start(intent);
+    keeper.running();
+    assert_eq!(keeper.exit().exit, Some(Exit::Code(0)));
+    assert_eq!(keeper.log(), "65534\n");
+}
+
+#[test]
+fn a_directory_that_the_user_may_not_search_hides_nothing_and_is_not_blamed() {
+    if !is_root("switching users") {
+        return;
+    }
+    let bench = Bench::new();
+    let closed = bench.root.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", closed.display());
+    let intent = |name: &str, program: &str| {
+        let mut intent = bench.intent(name, &[program]);
+        intent.user = RunAs::Uid(65534);
+        intent.spec.working_dir = "/".to_owned();
+        intent.spec.env.insert("PATH".to_owned(), path.clone());
+        intent
+    };
+    let error = fails(&bench, intent("a", "no-such-program")).to_string();
+    assert!(error.starts_with("no such file: `no-such-program`") && error.contains(&path), "{error}");
+    let mut keeper = bench.start(intent("b", "true"));
+    keeper.running();
+    assert_eq!(keeper.exit().exit, Some(Exit::Code(0)));
 }

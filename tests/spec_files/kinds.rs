@@ -160,19 +160,16 @@ fn bombs_are_refused_in_little_time_and_memory() {
     let atm = Atm::start();
     atm.settle();
     let before = peak_memory(atm.daemon_pid());
-    let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
-    for n in 1..9 {
-        let again = vec![format!("*a{}", n - 1); 9].join(", ");
-        laughs += &format!("a{n}: &a{n} [{again}]\n");
-    }
+    let mut laughs = vec!["a0: &a0 [x, x, x, x, x, x, x, x, x]".to_owned()];
+    laughs.extend((1..9).map(|n| format!("a{n}: &a{n} [{}]", vec![format!("*a{}", n - 1); 9].join(", "))));
     let quadratic = format!("a: &a {}\nb: [{}]\n", "x".repeat(30_000), vec!["*a"; 8_000].join(","));
-    let block: String = (0..350).map(|n| format!("{}a:\n", " ".repeat(n))).collect();
+    let block: Vec<String> = (0..350).map(|n| format!("{}a:", " ".repeat(n))).collect();
     for (name, bomb) in [
-        ("laughs", laughs),
+        ("laughs", laughs.join("\n")),
         ("quadratic", quadratic),
         ("flow", "[".repeat(60_000)),
         ("maps", "{a: ".repeat(15_000)),
-        ("block", block),
+        ("block", block.join("\n")),
         ("dashes", "- ".repeat(30_000)),
         ("merge", format!("x: &x {{command: [a]}}\n<<: [{}]\n", vec!["*x"; 12_000].join(","))),
     ] {

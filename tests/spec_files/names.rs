@@ -89,12 +89,12 @@ fn a_file_that_changes_its_ending_keeps_its_session() {
     let atm = Atm::start();
     atm.drop_spec("a", SLEEPER);
     let pid = atm.wait_pid("a");
-    let (yaml, yml) = (atm.spec_path("a"), atm.specs().join("a.yml"));
+    let (long, short) = (atm.spec_path("a"), atm.specs().join("a.yml"));
     for _ in 0..50 {
-        fs::rename(&yaml, &yml).unwrap();
-        fs::rename(&yml, &yaml).unwrap();
+        fs::rename(&long, &short).unwrap();
+        fs::rename(&short, &long).unwrap();
     }
-    fs::rename(&yaml, &yml).unwrap();
+    fs::rename(&long, &short).unwrap();
     atm.wait("a", "in the other file", |s| {
         s["status"]["specFile"].as_str().is_some_and(|f| f.ends_with("a.yml"))
     });
@@ -103,7 +103,7 @@ fn a_file_that_changes_its_ending_keeps_its_session() {
     assert_eq!(session["generation"], 1);
     assert!(session["status"]["specError"].is_null(), "{session:#}");
     // Another stem is another session: the first is gone for it.
-    fs::rename(&yml, atm.spec_path("b")).unwrap();
+    fs::rename(&short, atm.spec_path("b")).unwrap();
     atm.wait_gone("a");
     assert_ne!(atm.wait_pid("b"), pid);
 }

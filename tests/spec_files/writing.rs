@@ -58,7 +58,7 @@ fn a_writer_that_never_closes_is_believed_when_it_has_been_quiet() {
     let pid = atm.wait_pid("a");
     file.set_len(0).unwrap();
     file.rewind().unwrap();
-    write!(file, "{SLEEPER}priority: 3\n").unwrap();
+    file.write_all(format!("{SLEEPER}priority: 3\n").as_bytes()).unwrap();
     atm.wait("a", "at priority 3", |s| s["spec"]["priority"] == 3);
     assert_eq!(atm.wait_pid("a"), pid);
 }
@@ -306,10 +306,8 @@ fn a_full_disk_under_the_writer_changes_nothing() {
     // Fills it to the last page but for what `a.yaml` has, which truncating it gives back.
     let mut filler = fs::File::create(inside("filler")).unwrap();
     while filler.write_all(&[b'x'; 1024]).is_ok() {}
-    let long = format!(
-        "{SLEEPER}labels:\n{}",
-        (0..300).map(|n| format!("  label{n}: some value\n")).collect::<String>()
-    );
+    let labels: Vec<String> = (0..300).map(|n| format!("  label{n}: some value\n")).collect();
+    let long = format!("{SLEEPER}labels:\n{}", labels.concat());
     assert!(fs::write(inside("a.yaml"), &long).is_err(), "the disk is not full");
     let cut = fs::metadata(inside("a.yaml")).unwrap().len();
     assert!(cut < long.len() as u64);

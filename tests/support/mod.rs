@@ -74,7 +74,6 @@ impl Bench {
             launch: Digest("launched".to_owned()),
             spec: spec(command, self.root.path()),
             source: None,
-            only_uid: None,
             user: RunAs::Uid(rustix::process::geteuid().as_raw()),
             base_env: BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap())]),
             log_file: self.root.path().join("log").join(format!("{name}.log")),

@@ -219,7 +219,7 @@ impl<K: Keepers + 'static> Client<K> {
         if let Some(feed) = &mut self.events {
             for event in self.daemon.events.after(feed.after) {
                 feed.after = event.id;
-                if methods::may_hear(&self.daemon, self.peer, &feed.names, &event) {
+                if methods::may_hear(self.peer, &feed.names, &event) {
                     notifications.push(notification("event", serde_json::to_value(&*event)?));
                 }
             }

@@ -53,6 +53,7 @@ impl From<VerbError> for Failure {
         let kind = match &error {
             VerbError::NoSuchSession(_) => ErrorKind::NoSuchSession,
             VerbError::Conflict(_) => ErrorKind::Conflict,
+            VerbError::InvalidSpec(_) => ErrorKind::InvalidSpec,
             VerbError::State { .. } | VerbError::Ask(_) => ErrorKind::Failed,
         };
         Self::new(kind, with_causes(&error))
@@ -211,27 +212,17 @@ fn sessions<K: Keepers>(
     Ok((serde_json::to_value(ListResult { sessions })?, told))
 }
 
-/// Whether an event is for this peer's ears.
-pub fn may_hear<K: Keepers>(
-    daemon: &Daemon<K>,
-    peer: Peer,
-    names: &BTreeSet<SessionName>,
-    event: &Event,
-) -> bool {
-    let Some(name) = &event.session else { return peer.viewer.privileged && names.is_empty() };
-    if !names.is_empty() && !names.contains(name) {
-        return false;
-    }
-    let world = daemon.store.look();
-    // What is forgotten has no owner any more: only the privileged may still hear of it.
-    world.sessions.get(name).map_or(peer.viewer.privileged, |entry| peer.viewer.may_see(entry))
+/// Whether an event is for this peer's ears, and among what it asked for.
+pub fn may_hear(peer: Peer, names: &BTreeSet<SessionName>, event: &Event) -> bool {
+    let asked = names.is_empty() || event.session.as_ref().is_some_and(|name| names.contains(name));
+    asked && peer.viewer.may_hear(event.uid)
 }
 
 fn events<K: Keepers>(daemon: &Daemon<K>, peer: Peer, params: EventsParams) -> Result<Outcome<K>, Failure> {
     let names: BTreeSet<_> = params.names.into_iter().collect();
     let kept = daemon.events.after(0);
     let after = kept.last().map_or(0, |event| event.id);
-    let heard = kept.iter().filter(|event| may_hear(daemon, peer, &names, event));
+    let heard = kept.iter().filter(|event| may_hear(peer, &names, event));
     let value =
         serde_json::to_value(EventsResult { events: heard.map(|event| (**event).clone()).collect() })?;
     Ok(if params.watch { Outcome::Events { names, after, value } } else { Outcome::Value(value) })

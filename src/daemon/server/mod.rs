@@ -51,6 +51,23 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     UnixListener::from_std(listener)
 }
 
+/// One connection among those that are open. It is taken off when dropped, so also by a task that panics: a
+/// count that only goes up would close the socket for good in the end.
+struct Counted(Rc<Cell<u32>>);
+
+impl Counted {
+    fn new(open: &Rc<Cell<u32>>) -> Self {
+        open.set(open.get().saturating_add(1));
+        Self(Rc::clone(open))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
 /// Serves until the loop ends.
 pub async fn serve<K: Keepers + 'static>(daemon: Rc<Daemon<K>>, listener: UnixListener) {
     let open = Rc::new(Cell::new(0_u32));
@@ -62,13 +79,12 @@ pub async fn serve<K: Keepers + 'static>(daemon: Rc<Daemon<K>>, listener: UnixLi
         }
         match listener.accept().await {
             Ok((stream, _)) => {
-                open.set(open.get() + 1);
-                let (daemon, open) = (Rc::clone(&daemon), Rc::clone(&open));
+                let (daemon, counted) = (Rc::clone(&daemon), Counted::new(&open));
                 tokio::task::spawn_local(async move {
+                    let _counted = counted;
                     if let Some(peer) = identify(&stream, daemon.uid) {
                         connection::serve(&daemon, stream, peer).await;
                     }
-                    open.set(open.get() - 1);
                 });
             }
             Err(error) => {
@@ -87,4 +103,23 @@ fn identify(stream: &UnixStream, own_uid: u32) -> Option<Peer> {
         actor: Actor { uid, pid: credentials.pid().unwrap_or(0) },
         viewer: Viewer { uid, privileged: uid == 0 || uid == own_uid },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_whose_task_panics_is_counted_no_more() {
+        let open = Rc::new(Cell::new(0));
+        let counted = Counted::new(&open);
+        assert_eq!(open.get(), 1);
+        let local = tokio::task::LocalSet::new();
+        let task = local.spawn_local(async move {
+            let _counted = counted;
+            panic!("as a bug would");
+        });
+        assert!(local.run_until(task).await.unwrap_err().is_panic());
+        assert_eq!(open.get(), 0);
+    }
 }

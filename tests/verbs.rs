@@ -1,0 +1,25 @@
+//! Every verb through the real daemon: what it says, in which form, with which exit status.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and waits on the real clock"
+)]
+
+#[path = "verbs/down.rs"]
+mod down;
+#[path = "verbs/files.rs"]
+mod files;
+mod harness;
+#[path = "verbs/output.rs"]
+mod output;
+#[path = "verbs/reading.rs"]
+mod reading;
+#[path = "verbs/steering.rs"]
+mod steering;
+#[path = "verbs/users.rs"]
+mod users;
+
+/// Runs until it is stopped.
+const SLEEPER: &str = "command: [sleep, '1000']\nterminationGracePeriod: 2s\n";
