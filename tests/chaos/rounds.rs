@@ -210,6 +210,7 @@ impl Chaos {
             }
         }
         let mut sessions = None;
+        let keepers = self.atm.keepers();
         for (name, declared) in &mut self.declared {
             let roots = sight.roots.get(&declared.token).map_or(&[][..], Vec::as_slice);
             if declared.kind.is_once() {
@@ -223,6 +224,11 @@ impl Chaos {
                 continue;
             }
             let [only] = roots else { return Some(format!("{name} runs {} times: {roots:?}", roots.len())) };
+            // What a killed keeper left is still to be ended, and no run that counts.
+            let kept = keepers.iter().any(|k| k.pid == only.parent && k.argv.last() == Some(name));
+            if !kept {
+                return Some(format!("{name} runs without a keeper: {only:?}"));
+            }
             let process = (only.pid, only.born);
             let before = declared.process.replace(process);
             let kept = declared.shaken || before.is_none_or(|before| before == process);

@@ -302,17 +302,12 @@ impl Atm {
 
     /// Keepers that were started for this test's runtime directory, as `/proc` shows them: atm is not asked.
     pub fn keepers(&self) -> Vec<Seen> {
-        let runtime = self.path("run").display().to_string();
+        let runtime = self.runtime().display().to_string();
         let is_keeper = |seen: &Seen| {
             let argv: Vec<&str> = seen.argv.iter().map(String::as_str).collect();
             matches!(argv.as_slice(), [_, "keeper", directory, _] if *directory == runtime)
         };
         processes().into_iter().filter(is_keeper).collect()
-    }
-
-    /// Forgets the daemon without a word to it: for a test that ended it by itself.
-    pub fn daemon_status(&mut self) -> Option<std::process::ExitStatus> {
-        self.daemon.as_mut().and_then(|daemon| daemon.try_wait().unwrap())
     }
 
     /// All that a session ever wrote, as far as it is kept: rotated files first.
