@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, io, path::PathBuf, sync::mpsc, thread, time::Du
 
 use tokio::sync::oneshot;
 
-use crate::host::files::{self, Durability};
+use crate::host::{
+    clock::monotonic,
+    files::{self, Durability},
+};
 
 enum Job {
     Write { path: PathBuf, bytes: Vec<u8>, durability: Durability, done: Option<Done> },
@@ -89,9 +92,12 @@ const MOST_LINES: usize = 64 << 10;
 fn write_all(inbox: &mpsc::Receiver<Job>, trouble: &OnTrouble) {
     let mut desk = Desk { pending: BTreeMap::new(), lines: BTreeMap::new(), failing: false, trouble };
     while let Ok(job) = inbox.recv() {
+        // From the first job on: a stream of jobs would else put the writing off for as long as it lasts.
+        let first = monotonic();
         desk.take(job);
         while desk.may_wait()
-            && let Ok(job) = inbox.recv_timeout(GATHER)
+            && let Some(left) = GATHER.checked_sub(monotonic().since(first))
+            && let Ok(job) = inbox.recv_timeout(left)
         {
             desk.take(job);
         }
@@ -215,5 +221,24 @@ mod tests {
         thread.join().unwrap();
         assert!(!path.exists());
         assert_eq!(std::fs::read(dir.path().join("aside")).unwrap(), b"y", "what was last is what is kept");
+    }
+
+    /// A daemon with much to tell is killed as suddenly as any other.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a stream has its pace")]
+    fn a_stream_of_jobs_does_not_put_the_writing_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, thread) = Writer::start(Box::new(|_| {})).unwrap();
+        let path = dir.path().join("a");
+        // Without a bound the first write would be at the end, or after 64 KiB of lines: here, never.
+        let seen = (0..1000).any(|n| {
+            writer.write(path.clone(), n.to_string().into_bytes());
+            writer.append(dir.path().join("lines"), b"x\n".to_vec());
+            std::thread::sleep(GATHER / 10);
+            path.exists()
+        });
+        assert!(seen, "nothing was written in a hundred times the wait");
+        drop(writer);
+        thread.join().unwrap();
     }
 }
