@@ -73,8 +73,7 @@ impl<K: Keepers> Daemon<K> {
     pub(super) async fn clean_up(&self, name: &SessionName, loss: Loss) -> Result<(), ReconcileError> {
         let Loss { run, stopping, stop_signal, mut remains } = loss;
         let run_id = run.run_id;
-        if self.is_counted(name, run_id) {
-            self.name_is_free(name);
+        if self.was_counted(name, run_id) {
             return Ok(());
         }
         let cause = stopping.unwrap_or_else(|| Cause::rule(StopReason::KeeperLost, "its keeper died"));
