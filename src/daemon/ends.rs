@@ -27,8 +27,8 @@ use crate::{
 impl<K: Keepers> Daemon<K> {
     /// Counts an exit that a keeper recorded; one that was counted before only frees the name.
     pub(super) fn count_exit(&self, name: &SessionName, record: Option<&Record>, exit: ExitRecord) {
-        if self.is_counted(name, exit.run_id) {
-            return self.name_is_free(name);
+        if self.was_counted(name, exit.run_id) {
+            return;
         }
         for pid in &exit.leftovers {
             let message = format!("Cleaned up zombie process for session {name}: pid {pid}");
@@ -122,8 +122,8 @@ impl<K: Keepers> Daemon<K> {
 
     /// Counts a run that the machine went down under.
     pub(super) fn count_interrupted(&self, name: &SessionName, run_id: RunId) {
-        if self.is_counted(name, run_id) {
-            return self.name_is_free(name);
+        if self.was_counted(name, run_id) {
+            return;
         }
         let ended = Ended {
             run_id,
@@ -140,8 +140,18 @@ impl<K: Keepers> Daemon<K> {
         self.count(name, ended);
     }
 
-    pub(super) fn is_counted(&self, name: &SessionName, run_id: RunId) -> bool {
-        self.store.look().sessions.get(name).is_some_and(|entry| entry.memory.counted == Some(run_id))
+    /// Frees the name where the end of `run_id` was counted before, and says whether it was.
+    ///
+    /// The files of a counted run stay until a keeper is started for the next one. So a next one that was begun
+    /// has none, and never came to a process: what was asked for is still asked for.
+    pub(super) fn was_counted(&self, name: &SessionName, run_id: RunId) -> bool {
+        let counted =
+            self.store.look().sessions.get(name).is_some_and(|entry| entry.memory.counted == Some(run_id));
+        if counted {
+            self.take_back(name);
+            self.name_is_free(name);
+        }
+        counted
     }
 
     fn generation(&self, name: &SessionName) -> u64 {

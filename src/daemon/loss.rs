@@ -16,7 +16,7 @@ use crate::{
         record::Record,
         status::Activity,
     },
-    plan::{Ended, Observed, Run},
+    plan::{Ended, Observed, Run, Verdict},
 };
 
 /// A run whose keeper is gone without a word.
@@ -73,11 +73,12 @@ impl<K: Keepers> Daemon<K> {
     pub(super) async fn clean_up(&self, name: &SessionName, loss: Loss) -> Result<(), ReconcileError> {
         let Loss { run, stopping, stop_signal, mut remains } = loss;
         let run_id = run.run_id;
-        if self.is_counted(name, run_id) {
-            self.name_is_free(name);
+        if self.was_counted(name, run_id) {
             return Ok(());
         }
-        let cause = stopping.unwrap_or_else(|| Cause::rule(StopReason::KeeperLost, "its keeper died"));
+        let cause = stopping
+            .or_else(|| self.was_ending(name))
+            .unwrap_or_else(|| Cause::rule(StopReason::KeeperLost, "its keeper died"));
         self.begin_clean_up(name, &run, &cause);
 
         remains.known.extend(self.keepers.orphans());
@@ -115,6 +116,23 @@ impl<K: Keepers> Daemon<K> {
         };
         self.count(name, ended);
         Ok(())
+    }
+
+    /// Why it was to end already, though its keeper had not recorded it: one that does not answer to a kill is
+    /// killed itself. `None` where it was to stay.
+    fn was_ending(&self, name: &SessionName) -> Option<Cause> {
+        let world = self.store.look();
+        let entry = world.sessions.get(name)?;
+        match (&entry.plan.observed, &entry.verdict) {
+            (Observed::Stopping { cause, .. }, _) | (_, Some(Verdict::Stop(cause))) => Some(cause.clone()),
+            (
+                Observed::Absent
+                | Observed::Starting { .. }
+                | Observed::Running(_)
+                | Observed::Unknown { .. },
+                Some(Verdict::Run(_) | Verdict::Wait(_) | Verdict::Done(_)) | None,
+            ) => None,
+        }
     }
 
     /// Shows the session as one that is being ended; the first time, that is news.

@@ -161,7 +161,7 @@ impl<K: Keepers> Daemon<K> {
         let (since, started_at) = (self.clock.now(), self.clock.wall());
         self.store.edit(name, |entry| {
             // A request asks for one start, also where that fails.
-            let requested = entry.plan.history.start_requested;
+            let requested = entry.plan.history.is_asked_for();
             entry.plan.history = restart::begun(&entry.plan.history);
             entry.plan.identity = Some(wanted.spec.identity.as_str().into());
             entry.plan.observed = Observed::Starting { run_id, since };

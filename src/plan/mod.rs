@@ -292,6 +292,16 @@ pub enum Done {
     Gone,
 }
 
+impl History {
+    /// Whether a person waits for a run: by `start`, or by `restart` of the run that has ended by now.
+    pub fn is_asked_for(&self) -> bool {
+        let replaced = self
+            .restart_requested
+            .is_some_and(|request| self.last.as_ref().is_some_and(|last| last.run_id == request.run_id));
+        self.start_requested || replaced
+    }
+}
+
 impl Observed {
     /// Whether it takes a slot and an identity: a slot is free when the process is gone, not when it was asked to go.
     pub fn is_live(&self) -> bool {

@@ -199,8 +199,7 @@ pub fn next(wanted: &Wanted, history: &History, now: Moment) -> Want {
     let Some(last) = &history.last else {
         return Want::Run;
     };
-    let replaced = history.restart_requested.is_some_and(|request| request.run_id == last.run_id);
-    if history.start_requested || replaced || changed_since(wanted, last) {
+    if history.is_asked_for() || changed_since(wanted, last) {
         return Want::Run;
     }
     let policy = wanted.spec.restart_policy;
