@@ -180,6 +180,15 @@ pub fn intent_of(paths: &Paths, name: &SessionName) -> Option<Box<Intent>> {
     read_versioned(&paths.run(name).intent(), RECORD_VERSION).ok().flatten()
 }
 
+/// Whose runs are in the runtime directory: of one that lives, else of any.
+pub fn instance_of_runs(paths: &Paths) -> Option<InstanceId> {
+    let names = names_in(&paths.runs()).ok()?;
+    let told = names.iter().filter_map(|name| Some((name, intent_of(paths, name)?.instance)));
+    let told: Vec<_> = told.collect();
+    let living = told.iter().find(|(name, _)| lock::is_held(&paths.lock(name)).unwrap_or(false));
+    living.or(told.first()).map(|(_, instance)| *instance)
+}
+
 fn classify_held(here: &Here, record: Option<Box<Record>>) -> Found {
     let Some(record) = record else { return Found::Settling { keeper: None } };
     if record.intent.instance != here.instance {

@@ -117,7 +117,8 @@ impl<K: Keepers> Daemon<K> {
             ran: Duration::ZERO,
             at: self.clock.wall(),
         };
-        self.count(name, ended);
+        // No file tells of it, and those of the run before may still be there: that one stays the last counted.
+        self.conclude(name, ended);
     }
 
     /// Counts a run that the machine went down under.
@@ -179,11 +180,15 @@ impl<K: Keepers> Daemon<K> {
 
     /// Counts the end of a run: once, and before anything follows from it.
     pub(super) fn count(&self, name: &SessionName, ended: Ended) {
+        self.store.edit(name, |entry| entry.memory.counted = Some(ended.run_id));
+        self.conclude(name, ended);
+    }
+
+    fn conclude(&self, name: &SessionName, ended: Ended) {
         self.tell_end(name, &ended);
         let now = self.clock.now();
         let (policy, backoff) = self.what_follows(name);
         self.store.edit(name, |entry| {
-            entry.memory.counted = Some(ended.run_id);
             entry.memory.begun = None;
             entry.plan.history =
                 restart::after_end(&entry.plan.history, ended, policy, &backoff, now, jitter());

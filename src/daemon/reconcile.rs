@@ -19,7 +19,7 @@ use crate::{
         time::Moment,
     },
     controller::{Action, Reason, Reconciler},
-    host::signals as signal,
+    host::{errors::words, signals as signal},
     plan::{
         Desired, Done, Grant, Observed, Verdict, Wait, Wanted,
         fleet::{self, Mode},
@@ -31,14 +31,6 @@ use crate::{
 /// Why a reconcile could not do what the plan said. It is tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
-    /// State cannot be written, and what starts now must be known later.
-    #[error("cannot write the state of {name}")]
-    State {
-        /// The session.
-        name: SessionName,
-        /// The system's words.
-        source: std::io::Error,
-    },
     /// The keeper gave no answer.
     #[error(transparent)]
     Ask(#[from] AskError),
@@ -154,7 +146,6 @@ impl<K: Keepers> Daemon<K> {
 
     /// Starts a run: the protocol of [`crate::keeper`], up to the keeper's own part of it.
     async fn launch(&self, name: &SessionName) -> Result<Action, ReconcileError> {
-        let state = |source| ReconcileError::State { name: name.clone(), source };
         let Some(wanted) = self.still_wanted(name) else { return Ok(Action::await_change()) };
         let run_id = RunId::generate();
         // It counts as live from here on, so that a slot or an identity is not given twice during the wait below.
@@ -182,11 +173,20 @@ impl<K: Keepers> Daemon<K> {
             RestartPolicy::Never => self.save_durably(name).await,
             RestartPolicy::Always | RestartPolicy::OnFailure => self.save_now(name).await,
         };
-        if saved.is_err() || !self.is_granted(name) {
+        if let Err(source) = saved {
+            // What cannot be remembered is not begun: it would be lost, or begun again.
+            let error = StartError::Host {
+                action: format!("write {}", self.paths.memory(name).display()),
+                reason: words(&source),
+                transient: true,
+            };
+            self.count_failed_start(name, run_id, wanted.generation, error);
+            return Ok(Action::await_change());
+        }
+        if !self.is_granted(name) {
             self.take_back(name);
             self.name_is_free(name);
             self.save(name);
-            saved.map_err(state)?;
             return Ok(Action::await_change());
         }
         let intent = self.intent(name, run_id, &wanted);

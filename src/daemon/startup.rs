@@ -46,7 +46,7 @@ use crate::{
         spec::WrittenSpec,
     },
     controller::{self, Heartbeat},
-    host::{clock, delegation, files, lock, machine, poll, process::Process, reaper},
+    host::{clock, delegation, errors::words, files, lock, machine, poll, process::Process, reaper},
     plan::{Desired, Session, Wanted},
 };
 
@@ -119,11 +119,16 @@ fn make_directories(paths: &Paths, system: bool) -> Result<(), StartupError> {
         (paths.locks(), 0o700),
         (paths.runs(), if system { 0o711 } else { 0o700 }),
         (directories.state.clone(), 0o700),
-        (paths.memories(), 0o700),
-        (paths.retired_memories(), 0o700),
-        (directories.log.clone(), open),
     ] {
         files::make_directory(&directory, mode).map_err(host("make", &directory))?;
+    }
+    // What lives can be held without these; what is to start and needs one says so.
+    for (directory, mode) in
+        [(paths.memories(), 0o700), (paths.retired_memories(), 0o700), (directories.log.clone(), open)]
+    {
+        if let Err(error) = files::make_directory(&directory, mode) {
+            tracing::error!(path = %directory.display(), %error, "cannot make a directory");
+        }
     }
     Ok(())
 }
@@ -134,8 +139,10 @@ fn take_lock(path: &Path, directory: &Path) -> Result<File, StartupError> {
         if let Some(mut held) = lock::try_take(path).map_err(host("lock", path))? {
             // For whoever meets the lock: who has it.
             let pid = std::process::id();
-            let written = held.set_len(0).and_then(|()| writeln!(held, "{pid}"));
-            written.map_err(host("write", path))?;
+            // A full or read-only disk is no reason to leave sessions alone.
+            if let Err(error) = held.set_len(0).and_then(|()| writeln!(held, "{pid}")) {
+                tracing::warn!(path = %path.display(), %error, "cannot write who holds the lock");
+            }
             return Ok(held);
         }
         let pid = lock_holder(path);
@@ -156,29 +163,39 @@ fn lock_holder(path: &Path) -> Option<i32> {
     text.trim().parse().ok()
 }
 
-/// Reads or makes the instance; a damaged one is set aside, and then no keeper of before is ours any more.
-fn load_instance(paths: &Paths) -> Result<(Instance, Option<memory::Damaged>), StartupError> {
+/// Reads or makes the instance, and says what is wrong with its file.
+///
+/// One whose file is damaged or gone is told by the runs: the runtime directory is ours alone. A state directory
+/// that never had one is another matter: what lives in the runtime directory then belongs to another.
+fn load_instance(paths: &Paths) -> (Instance, Vec<memory::Damaged>) {
     let path = paths.instance();
-    let (found, damaged) = match memory::read_versioned::<Instance>(&path, STATE_VERSION) {
-        Ok(found) => (found, None),
-        Err(damaged) => (None, Some(damaged)),
-    };
-    if let Some(instance) = found {
-        return Ok((instance, damaged));
+    let mut problems = Vec::new();
+    match memory::read_versioned::<Instance>(&path, STATE_VERSION) {
+        Ok(Some(instance)) => return (instance, problems),
+        Ok(None) => {}
+        Err(damaged) => problems.push(damaged),
     }
-    let instance = Instance { version: STATE_VERSION, instance: InstanceId::generate(), specs: None };
+    let is_lost = !problems.is_empty() || paths.events().exists();
+    let known = is_lost.then(|| adopt::instance_of_runs(paths)).flatten();
+    let id = known.unwrap_or_else(InstanceId::generate);
+    let instance = Instance { version: STATE_VERSION, instance: id, specs: None };
     let write = || {
         let bytes = serde_json::to_vec(&instance)?;
         files::replace(&path, &bytes, files::Durability::Synced)
     };
-    write().map_err(host("write", &path))?;
-    Ok((instance, damaged))
+    if let Err(error) = write() {
+        // The spec directory's identity is written here too, again and again until that succeeds; before it, no
+        // session is started, as none could be remembered.
+        let message = format!("cannot write {}: {}", path.display(), words(&error));
+        problems.push(memory::Damaged { what: "instance".into(), message });
+    }
+    (instance, problems)
 }
 
 async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result<ExitCode, StartupError> {
     let clock = Clock::start();
     let signals = Signals::listen().map_err(host("listen for signals in", &paths.directories.runtime))?;
-    let (instance, damaged_instance) = load_instance(&paths)?;
+    let (instance, problems) = load_instance(&paths);
     let mut loaded = memory::load(&paths.memories()).map_err(host("read", &paths.memories()))?;
     let here = Here {
         instance: instance.instance,
@@ -189,7 +206,7 @@ async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result
 
     let (inputs, inbox) = unbounded_channel();
     let daemon = make_daemon(options, &paths, clock, here, instance, &inputs)?;
-    let damaged = damaged_instance.into_iter().chain(loaded.damaged.iter().cloned());
+    let damaged = problems.into_iter().chain(loaded.damaged.iter().cloned());
     for problem in damaged.chain(findings.damaged.iter().cloned()) {
         daemon.tell_all(EventKind::RecordDamaged, format!("{}: {}", problem.what, problem.message));
     }

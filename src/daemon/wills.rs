@@ -67,6 +67,7 @@ impl<K: Keepers> Daemon<K> {
                 // What could not be recorded was not done: it would be forgotten by the next daemon.
                 if let Some(before) = before {
                     self.store.edit(name, |entry| before.put_back(&mut entry.plan));
+                    self.save(name); // what was to be written before is, as soon as it can be
                 }
                 return Err(VerbError::State { name: name.clone(), source });
             }

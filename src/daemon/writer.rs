@@ -144,6 +144,9 @@ impl Desk<'_> {
                 self.report(outcome.as_ref().err(), &path);
                 if let Some(done) = done {
                     let _ = done.send(outcome); // whoever asked may have gone
+                } else if outcome.is_err() {
+                    // Nobody hears of it, so nobody would try again.
+                    self.pending.insert(path, bytes);
                 }
             }
             Job::Retire { path, aside } => {

@@ -14,14 +14,13 @@ use nix::libc;
 /// The lock belongs to the open file, so it passes to whoever is handed the descriptor and is free when the
 /// last copy is closed, however its holder ends.
 pub fn try_take(path: &Path) -> io::Result<Option<File>> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)?;
+    let mut options = OpenOptions::new();
+    options.read(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    let file = match options.clone().write(true).create(true).truncate(false).open(path) {
+        // One that is there can be locked all the same.
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => options.open(path)?,
+        opened => opened?,
+    };
     match file.try_lock() {
         Ok(()) if is_still_at(&file, path)? => Ok(Some(file)),
         // Held by somebody; or the path was removed between open and lock, and what we hold is nobody's lock.

@@ -63,6 +63,7 @@ fn a_full_state_keeps_sessions_and_starts_others_when_there_is_room() {
     let pid = atm.wait_pid("a");
     let mut filler = fs::File::create(inside.join("filler")).unwrap();
     while filler.write_all(&[b'x'; 512]).is_ok() {}
+    drop(filler);
 
     atm.drop_spec("b", SLEEPER);
     let session = atm.wait("b", "refused", |s| s["status"]["message"].to_string().contains("No space"));

@@ -168,7 +168,11 @@ impl Atm {
                     }
                     seen.push(line);
                 }
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                    ) => {}
                 Err(error) => panic!("{error}"),
             }
             if let Some(status) = self.daemon.as_mut().unwrap().try_wait().unwrap() {
