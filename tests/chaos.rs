@@ -4,8 +4,6 @@
 //! `ATM_CHAOS_SEED` repeats a run's choices, `ATM_CHAOS_ROUNDS` makes it longer. What is killed when is a matter of
 //! the machine's timing too, so a seed that failed may have to be run more than once.
 
-#![expect(clippy::disallowed_methods, reason = "blows fall at random moments of the real clock")]
-
 #[cfg(test)]
 mod harness;
 

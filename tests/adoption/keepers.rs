@@ -32,10 +32,14 @@ fn an_intent_without_a_keeper_is_no_failure() {
 fn stopped_keepers_delay_nothing_and_are_not_replaced() {
     let mut atm = Atm::start();
     let names = ["a", "b", "c"];
-    names.iter().for_each(|name| atm.drop_spec(name, SLEEPER));
+    for name in &names {
+        atm.drop_spec(name, SLEEPER);
+    }
     let pids = names.map(|name| atm.wait_pid(name));
     let keepers = names.map(|name| atm.keeper(name));
-    keepers.iter().for_each(|keeper| signal(*keeper, STOP));
+    for keeper in &keepers {
+        signal(*keeper, STOP);
+    }
     atm.kill_daemon();
     let begun = Instant::now();
     atm.up();
@@ -49,7 +53,9 @@ fn stopped_keepers_delay_nothing_and_are_not_replaced() {
         assert_eq!(session["status"]["pid"], pid, "{session:#}");
     }
     assert_eq!(names.map(|name| atm.keeper(name)), keepers);
-    keepers.iter().for_each(|keeper| signal(*keeper, CONT));
+    for keeper in &keepers {
+        signal(*keeper, CONT);
+    }
 }
 
 #[test]

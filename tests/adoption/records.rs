@@ -7,6 +7,9 @@ use super::{
     harness::{Atm, is_alive, wait_until},
 };
 
+/// What becomes of a file; `None`: it is gone.
+type Damage = fn(&[u8]) -> Option<Vec<u8>>;
+
 /// What remains of a file whose damage was noticed.
 fn set_aside(path: &std::path::Path) -> bool {
     std::path::PathBuf::from(format!("{}.corrupt-1", path.display())).exists()
@@ -18,7 +21,6 @@ fn a_live_session_is_adopted_whatever_became_of_its_record() {
     atm.drop_spec("a", SLEEPER);
     let pid = atm.wait_pid("a");
     let record = atm.run_file("a", "record.json");
-    type Damage = fn(&[u8]) -> Option<Vec<u8>>;
     let damages: [(&str, Damage); 7] = [
         ("cut", |bytes| Some(bytes[..bytes.len() / 2].to_vec())),
         ("empty", |_| Some(Vec::new())),
