@@ -17,7 +17,7 @@
 //!      \              /     |     \               plan, host: api
 //!       \   controller    plan   host             keeper: api, host
 //!        |                  |    /    \           cli: api, host
-//!        └────── api ◄──────┴───┘   keeper        daemon: all but cli
+//!        └────── api ◄──────┴───┘   keeper        daemon: all but cli; `cli::daemon` only starts it
 //! ```
 //!
 //! Invariants, each kept by the type or the room named:
@@ -26,7 +26,7 @@
 //! - A slot is free when the process is gone, not when it was asked to go.
 //! - Every stop has a [`api::cause::Cause`], recorded by the keeper before its first signal.
 //! - Only the holder of a name's lock makes, empties or removes that session's directory.
-//! - `unsafe` is in the modules of `host` that allow it by name, and nowhere else.
+//! - `unsafe` is in the modules that `host/mod.rs` allows it to by name, each with its reason, and nowhere else.
 
 pub mod api;
 pub mod cli;

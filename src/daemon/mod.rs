@@ -9,8 +9,9 @@
 //! ```
 //!
 //! One thread runs the loop; what can block has a thread of its own. [`core`] holds what the daemon is made
-//! of, [`absorb`](core::Daemon::absorb) takes news in, [`reconcile`] acts, [`ends`] finds out how runs ended,
-//! [`wills`] records what people ask for.
+//! of, [`absorb`](core::Daemon::absorb) takes news in, [`reconcile`] acts. [`adopt`] classifies what is found of a
+//! name and `takeover` acts on that; [`ends`] counts how runs ended, `loss` those whose keeper died. [`wills`] records
+//! what people ask for.
 
 mod absorb;
 mod activity;
@@ -26,6 +27,7 @@ mod logging;
 mod loss;
 pub mod memory;
 pub mod paths;
+mod prune;
 pub mod reconcile;
 mod server;
 mod shutdown;

@@ -29,6 +29,7 @@ use super::{
     logging,
     memory::{self, Instance, Loaded, Memory, STATE_VERSION},
     paths::Paths,
+    prune::prune,
     server, shutdown,
     shutdown::Signals,
     specs,
@@ -219,6 +220,7 @@ async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result
     tokio::task::spawn_local(server::serve(Rc::clone(&daemon), listener));
     tokio::task::spawn_local(reap_orphans(Rc::clone(&daemon)));
     tokio::task::spawn_local(resync(Rc::clone(&daemon)));
+    tokio::task::spawn_local(prune_hourly(Rc::clone(&daemon)));
     tokio::task::spawn_local(announce(Rc::clone(&daemon)));
 
     turn(&daemon, inbox, signals).await;
@@ -420,6 +422,23 @@ async fn resync(daemon: Rc<Daemon<LinuxKeepers>>) {
                 let _ = daemon.inputs.send(Input::Resync); // fails when the loop has ended
             }
         }
+    }
+}
+
+/// Removes what is left of sessions that were forgotten long ago.
+async fn prune_hourly(daemon: Rc<Daemon<LinuxKeepers>>) {
+    daemon.store.reader().wait_until(|world| world.sources.all()).await;
+    loop {
+        let (known, max_age) = {
+            let world = daemon.store.look();
+            (world.sessions.keys().cloned().collect(), world.config.logs.max_age.0)
+        };
+        let paths = Paths::clone(&daemon.paths);
+        let pruned = tokio::task::spawn_blocking(move || prune(&paths, &known, max_age)).await;
+        if let Ok(Err(error)) = pruned {
+            tracing::warn!(%error, "cannot remove what is left of forgotten sessions");
+        }
+        tokio::time::sleep(Duration::from_secs(3600)).await;
     }
 }
 

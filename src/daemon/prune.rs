@@ -1,0 +1,94 @@
+//! What is left of sessions that are forgotten: kept for `logs.maxAge`, then removed.
+
+use std::{collections::BTreeSet, fs, io, path::Path, time::Duration};
+
+use super::paths::Paths;
+use crate::api::name::SessionName;
+
+/// Removes the memory and the output of every session that was forgotten longer than `max_age` ago and is not
+/// `known` again. Blocks. The answer is how many were removed.
+pub fn prune(paths: &Paths, known: &BTreeSet<SessionName>, max_age: Duration) -> io::Result<u32> {
+    let mut pruned = 0;
+    for entry in fs::read_dir(paths.retired_memories())? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str().and_then(|name| name.strip_suffix(".json")) else { continue };
+        let Ok(name) = SessionName::new(name) else { continue };
+        // A date in the future is a clock that was set back: it is kept.
+        let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+        if age <= max_age {
+            continue;
+        }
+        if !known.contains(&name) {
+            remove_output(&paths.log(&name))?;
+        }
+        fs::remove_file(entry.path())?;
+        pruned += 1;
+    }
+    Ok(pruned)
+}
+
+/// Removes `log` and its rotated files, `log.N`.
+fn remove_output(log: &Path) -> io::Result<()> {
+    let (Some(directory), Some(stem)) = (log.parent(), log.file_name().and_then(|name| name.to_str())) else {
+        return Ok(());
+    };
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let rest = name.to_str().and_then(|name| name.strip_prefix(stem));
+        let ours = rest.is_some_and(|rest| {
+            rest.is_empty() || rest.strip_prefix('.').is_some_and(|number| number.parse::<u32>().is_ok())
+        });
+        if ours {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::control::Directories;
+
+    #[test]
+    fn what_is_old_and_unknown_goes_with_its_output_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let paths = Paths::new(
+            Directories {
+                config: at("c"),
+                sessions: at("s"),
+                runtime: at("r"),
+                state: at("t"),
+                log: at("l"),
+            },
+            None,
+        );
+        fs::create_dir_all(paths.retired_memories()).unwrap();
+        fs::create_dir_all(at("l")).unwrap();
+        for name in ["a", "again"] {
+            fs::write(paths.retired(&SessionName::new(name).unwrap()), "{}").unwrap();
+        }
+        for log in ["a.log", "a.log.1", "a.log.bak", "ab.log", "again.log"] {
+            fs::write(at("l").join(log), "").unwrap();
+        }
+        let known = BTreeSet::from([SessionName::new("again").unwrap()]);
+        assert_eq!(prune(&paths, &known, Duration::from_secs(3600)).unwrap(), 0, "not yet");
+        for name in ["a", "again"] {
+            let file = fs::File::options()
+                .write(true)
+                .open(paths.retired(&SessionName::new(name).unwrap()))
+                .unwrap();
+            file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        }
+        assert_eq!(prune(&paths, &known, Duration::from_secs(3600)).unwrap(), 2);
+        let mut left: Vec<String> = fs::read_dir(at("l"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_str().unwrap().to_owned())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["a.log.bak", "ab.log", "again.log"]);
+    }
+}
