@@ -9,6 +9,7 @@
 //! | free | an intent alone | never started: discarded, not counted |
 //! | free | a record without an exit, this boot | keeper lost: what is left of its tree is ended |
 //! | free | a record without an exit, another boot | interrupted |
+//! | free | none, but processes with the marks of a run that has no keeper | abandoned: they are ended |
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -69,6 +70,11 @@ pub enum Found {
         /// What it ran.
         record: Box<Record>,
     },
+    /// Its keeper is gone and its files are too, but something of it lives.
+    Abandoned {
+        /// The run.
+        run_id: RunId,
+    },
     /// The machine went down under it.
     Interrupted {
         /// What it ran.
@@ -82,7 +88,11 @@ impl Found {
     /// Whether a process of it may live.
     pub fn may_live(&self) -> bool {
         match self {
-            Self::Live { .. } | Self::Settling { .. } | Self::Foreign { .. } | Self::Lost { .. } => true,
+            Self::Live { .. }
+            | Self::Settling { .. }
+            | Self::Foreign { .. }
+            | Self::Lost { .. }
+            | Self::Abandoned { .. } => true,
             Self::Ended { .. } | Self::NeverStarted | Self::Interrupted { .. } | Self::Nothing => false,
         }
     }
@@ -216,7 +226,7 @@ fn read<T: for<'de> Deserialize<'de>>(path: &Path, damaged: &mut Vec<Damaged>) -
 }
 
 /// Finds keepers of ours whose files are not where they belong: a runtime directory that was removed under
-/// them, or a record that could not be read.
+/// them, or a record that could not be read; and what is left of runs that have neither files nor a keeper.
 fn find_strays(here: &Here, findings: &mut Findings) {
     let scan = match Scan::take(here.instance) {
         Ok(scan) => scan,
@@ -235,6 +245,13 @@ fn find_strays(here: &Here, findings: &mut Findings) {
         }
         if let Ok(Some(keeper)) = Process::find(*id) {
             findings.names.insert(name, Found::Settling { keeper: Some((*run_id, keeper)) });
+        }
+    }
+    let kept: BTreeSet<RunId> = scan.keepers().map(|keeper| keeper.run_id).collect();
+    for Marked { run_id, session, .. } in scan.marked().filter(|marked| !kept.contains(&marked.run_id)) {
+        let Ok(name) = SessionName::new(session) else { continue };
+        if let None | Some(Found::Nothing | Found::NeverStarted) = findings.names.get(&name) {
+            findings.names.insert(name, Found::Abandoned { run_id: *run_id });
         }
     }
 }

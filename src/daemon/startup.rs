@@ -330,7 +330,7 @@ fn recover(daemon: &Daemon<LinuxKeepers>, loaded: &mut Loaded, findings: &Findin
             }
             Found::Ended { record, .. } => record.as_ref().and_then(|record| record.intent.source.clone()),
             Found::Settling { .. } => adopt::intent_of(&daemon.paths, name).and_then(|intent| intent.source),
-            Found::Foreign { .. } | Found::NeverStarted | Found::Nothing => None,
+            Found::Foreign { .. } | Found::Abandoned { .. } | Found::NeverStarted | Found::Nothing => None,
         };
         let Some(told) = told else { continue };
         let memory = loaded.memories.entry(name.clone()).or_insert_with(|| Memory::new(daemon.clock.wall()));

@@ -14,14 +14,15 @@ use super::{
 use crate::{
     api::{
         event::EventKind,
-        name::SessionName,
+        name::{RunId, SessionName},
         record::{RECORD_VERSION, Record},
+        spec::Digest,
         status::Activity,
         time::Moment,
     },
     controller::Reason,
     host::{process::Process, signals as signal},
-    plan::{Observed, Run},
+    plan::{Desired, Observed, Run},
 };
 
 /// How long a held lock may be without a record before its keeper counts as one that does not answer.
@@ -99,6 +100,7 @@ impl<K: Keepers> Daemon<K> {
                     self.count_nothing(name);
                 }
             }
+            Found::Abandoned { run_id } => self.abandoned(name, run_id),
             Found::Interrupted { record } => self.count_interrupted(name, record.intent.run_id),
         }
         Ok(())
@@ -111,6 +113,7 @@ impl<K: Keepers> Daemon<K> {
             Found::Settling { keeper } => self.settle(name, keeper.map(|(_, keeper)| keeper)),
             Found::Foreign { why } => self.unknown(name, &why),
             Found::Ended { record, exit } => self.count_exit(name, record.as_deref(), *exit),
+            Found::Abandoned { run_id } => self.abandoned(name, run_id),
             Found::Interrupted { record } => self.count_interrupted(name, record.intent.run_id),
             Found::Lost { .. } => self.unknown(name, "its keeper died while no daemon looked"),
             Found::NeverStarted | Found::Nothing => {
@@ -139,6 +142,30 @@ impl<K: Keepers> Daemon<K> {
             self.store.edit(name, |entry| entry.stray = Some(keeper.id()));
         }
         self.unknown(name, "its keeper holds the name and has no record that can be read");
+    }
+
+    /// A run of which nothing tells but its processes: as if it had been seen running until now, so that it is
+    /// ended and counted like any other whose keeper died.
+    fn abandoned(&self, name: &SessionName, run_id: RunId) {
+        let since = self.clock.now();
+        self.store.edit(name, |entry| {
+            let (generation, launch) = match &entry.plan.desired {
+                Desired::Spec(wanted) => (wanted.generation, wanted.launch.clone()),
+                Desired::Gone | Desired::NeverGood | Desired::Unseen => (0, Digest(String::new())),
+            };
+            entry.plan.observed = Observed::Running(Run {
+                run_id,
+                generation,
+                launch,
+                since,
+                activity: Activity::Unknown,
+                quiet_since: since,
+                attached: 0,
+            });
+            entry.run_gone = true;
+        });
+        self.tell_live(name, true);
+        self.look_at(Key::Session(name.clone()), Reason::Observed);
     }
 
     /// The keeper without files that has this name, if it lives.

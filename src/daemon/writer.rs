@@ -101,14 +101,22 @@ const MAX_EVENT_LOG: u64 = 4 << 20;
 /// What may be written some time soon waits so long for a newer version of itself. Nothing may be lost by it that
 /// a killed daemon must know: that is waited for, or told anew by spec files and keepers' records.
 const GATHER: Duration = Duration::from_millis(10);
+/// Between two tries to write what could not be written.
+const RETRY: Duration = Duration::from_secs(1);
 /// So many files or bytes of lines are written even where there is always a next job.
 const MOST_FILES: usize = 1024;
 const MOST_LINES: usize = 64 << 10;
 
 fn write_all(inbox: &mpsc::Receiver<Job>, trouble: &OnTrouble) {
     let mut desk = Desk { pending: BTreeMap::new(), lines: BTreeMap::new(), failing: false, trouble };
-    while let Ok(job) = inbox.recv() {
-        desk.take(job);
+    loop {
+        // What could not be written is tried again also where nothing else is to be.
+        let patience = if desk.pending.is_empty() { Duration::MAX } else { RETRY };
+        match inbox.recv_timeout(patience) {
+            Ok(job) => desk.take(job),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+        }
         // Counted from the first job: a stream of them must not put the writing off for ever.
         let begun = monotonic();
         while desk.may_wait()

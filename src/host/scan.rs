@@ -70,6 +70,11 @@ impl Scan {
         self.marked.iter().filter(|marked| marked.is_keeper)
     }
 
+    /// All that carries the instance's marker.
+    pub fn marked(&self) -> impl Iterator<Item = &Marked> {
+        self.marked.iter()
+    }
+
     /// What belongs to `run_id` and still lives: marked processes, the `known` ones, and the descendants of
     /// both. Its keeper is not among them.
     pub fn members(&self, run_id: RunId, known: impl IntoIterator<Item = ProcessId>) -> Vec<ProcessId> {

@@ -69,8 +69,7 @@ fn a_full_state_keeps_sessions_and_starts_others_when_there_is_room() {
     let session = atm.wait("b", "refused", |s| s["status"]["message"].to_string().contains("No space"));
     assert_eq!(session["status"]["phase"], "Pending", "{session:#}");
     assert_eq!(atm.get("a")["status"]["pid"], pid);
-    let warned = atm.health().to_string();
-    assert!(warned.contains("No space left"), "{warned}");
+    atm.wait_health("worried", |health| health.to_string().contains("No space left"));
     assert_eq!(atm.keepers().len(), 1);
 
     fs::remove_file(inside.join("filler")).unwrap();
