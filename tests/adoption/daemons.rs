@@ -58,7 +58,9 @@ fn of_fifty_daemons_at_once_one_works() {
 /// Puts a copy of the program at `path`, as a package manager does: beside it, and renamed into place.
 fn install(path: &Path) {
     let new = path.with_extension("new");
-    fs::copy(env!("CARGO_BIN_EXE_atm"), &new).unwrap();
+    // By another process: while this one writes, a process that another test starts would hold the file too.
+    let copied = std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_atm")).arg(&new).status().unwrap();
+    assert!(copied.success());
     fs::rename(new, path).unwrap();
 }
 
