@@ -145,6 +145,19 @@ fn machine(stamp: &Stamp, directory: &Path, plan: &Plan, table: &mut Table) {
     }
     let values = [(quantile(&took, 0.5), None), (quantile(&took, 0.99), None)];
     table.row("the machine itself: spawn → first instruction, p50 / p99", Unit::Millis, &values);
+
+    // A keeper without arguments ends at once: what is left is what it takes to load one.
+    let mut took = Vec::new();
+    for _ in 0..=plan.declares {
+        let began = monotonic().as_nanos();
+        let mut keeper = Command::new(env!("CARGO_BIN_EXE_atm"));
+        let status = keeper.arg("keeper").stdin(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        assert!(!status.success(), "a keeper without a session has nothing to do");
+        #[expect(clippy::cast_precision_loss)]
+        took.push(monotonic().as_nanos().saturating_sub(began) as f64);
+    }
+    let values = [(quantile(&took, 0.5), None), (quantile(&took, 0.99), None)];
+    table.row("the machine itself: a keeper executed → ended, p50 / p99", Unit::Millis, &values);
 }
 
 fn conditions(stamp: &Stamp, directory: &Path, descriptors: u64) -> Vec<String> {
