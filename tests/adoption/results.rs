@@ -181,7 +181,7 @@ fn no_process_is_signalled_for_a_record_of_another_boot() {
     atm.cut("a");
     let mut decoy = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
     let pid = decoy.id().cast_signed();
-    let born = super::harness::processes().into_iter().find(|seen| seen.pid == pid).unwrap().born;
+    let born = super::harness::start_time(pid).unwrap();
     let as_decoy = |value: &mut serde_json::Value| {
         let id = serde_json::json!({"pid": pid, "startTime": born});
         value["child"] = id.clone();
