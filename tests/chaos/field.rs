@@ -84,7 +84,7 @@ impl Declared {
             Kind::Slow | Kind::Deaf => "Always",
         };
         lines.push(format!("restartPolicy: {policy}"));
-        lines.push("terminationGracePeriod: 1500ms".to_owned()); // of a deaf one, whatever follows it
+        lines.push("terminationGracePeriod: 1s".to_owned()); // of a deaf one, whatever follows it
         let turn = usize::try_from(*style).unwrap() % lines.len();
         lines.rotate_left(turn);
         let mut text = format!("# {style}\n");

@@ -34,12 +34,12 @@ struct Chaos {
 
 impl Chaos {
     fn new(seed: u64, config: &str) -> Self {
-        let mut atm = Atm::new();
+        let atm = Atm::new();
         fs::write(atm.path("atm.yaml"), config).unwrap();
         let mark = format!("tok{}x{seed}", std::process::id());
+        // Owned before the daemon is up: they end with this, also where it does not come up.
         let decoys = decoys(&atm, &mark);
-        atm.up();
-        Self {
+        let mut chaos = Self {
             atm,
             dice: Dice::new(seed),
             mark,
@@ -48,7 +48,9 @@ impl Chaos {
             disturbed: BTreeSet::new(),
             decoys,
             diary: vec![format!("ATM_CHAOS_SEED={seed}")],
-        }
+        };
+        chaos.atm.up();
+        chaos
     }
 
     fn note(&mut self, text: String) {
@@ -150,6 +152,20 @@ impl Chaos {
         signal(keeper.pid, 9);
     }
 
+    /// The runtime directory goes, under keepers that live and others that were killed a moment ago.
+    fn wipe(&mut self) {
+        self.note("remove the runtime directory".to_owned());
+        fs::remove_dir_all(self.atm.runtime()).unwrap_or_else(|error| {
+            // A keeper writes into it meanwhile; what it writes is no less in the way of the next daemon.
+            self.diary.push(format!("not all of it: {error}"));
+        });
+        for declared in self.declared.values_mut().filter(|declared| declared.kind.is_once()) {
+            // A result that no daemon has read yet goes with it.
+            declared.bereft = true;
+            self.disturbed.insert(declared.token.clone());
+        }
+    }
+
     fn round(&mut self, number: u64) {
         self.note(format!("-- round {number}"));
         let mut removed = 0;
@@ -167,6 +183,9 @@ impl Chaos {
         self.atm.kill_daemon();
         if self.dice.percent(15) {
             self.bereave();
+        }
+        if self.dice.percent(5) {
+            self.wipe();
         }
         if self.dice.percent(40) {
             self.meddle(&mut removed);

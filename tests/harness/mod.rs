@@ -346,6 +346,11 @@ impl Drop for Atm {
         // while those live.
         let mut hidden = self.daemon.as_ref().map_or_else(Vec::new, |d| descendants(d.id().cast_signed()));
         hidden.extend(self.marked().into_iter().flat_map(descendants));
+        // Where the state cannot be seen from here, a keeper's arguments tell whose it is.
+        for keeper in self.keepers() {
+            hidden.extend(descendants(keeper.pid));
+            hidden.push(keeper.pid);
+        }
         let hidden: Vec<_> = hidden.into_iter().map(|pid| (pid, start_time(pid))).collect();
         self.kill_daemon();
         let end = Instant::now() + Duration::from_secs(20);
