@@ -4,7 +4,10 @@ use super::{core::Daemon, keepers::Keepers};
 use crate::{
     api::{activity, name::SessionName},
     host::files,
-    plan::{Desired, Observed},
+    plan::{
+        Desired, Observed,
+        activity::{Births, Look, MemoryUse, Seen},
+    },
 };
 
 impl<K: Keepers> Daemon<K> {
@@ -27,15 +30,21 @@ impl<K: Keepers> Daemon<K> {
         let read = page.ok().and_then(|page| activity::read(&page, self.clock.boot()).ok());
         self.store.edit(name, |entry| {
             let Observed::Running(run) = &mut entry.plan.observed else { return };
-            match read {
-                Some(activity) => {
-                    run.attached = u32::try_from(activity.attached).unwrap_or(u32::MAX);
-                    run.quiet_since =
-                        activity.output.into_iter().chain(activity.input).fold(run.since, Ord::max);
-                }
-                // What cannot be read is no proof of quiet.
-                None => run.quiet_since = now,
-            }
+            // What cannot be read is no proof of quiet.
+            run.seen = read.map(|page| {
+                let look = Look {
+                    at: now,
+                    output: page.output,
+                    input: page.input,
+                    attached: u32::try_from(page.attached).unwrap_or(u32::MAX),
+                    cpu: std::time::Duration::ZERO,
+                    births: Births::default(),
+                    stopped: false,
+                    processes: 0,
+                    memory: MemoryUse::default(),
+                };
+                Seen::first(look, run.since)
+            });
         });
     }
 }

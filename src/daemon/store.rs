@@ -26,7 +26,7 @@ use crate::{
         status::{Activity, Phase, Reason},
         time::{Moment, Timestamp},
     },
-    plan::{Desired, Observed, Run, Session, Verdict, Will, fleet::Mode, status},
+    plan::{Desired, Observed, Run, Session, Verdict, Will, activity, fleet::Mode, status},
 };
 
 /// Everything the daemon knows, as of one moment.
@@ -179,9 +179,8 @@ impl Entry {
             generation: begun.map_or(0, |begun| begun.generation),
             launch,
             since,
-            activity: Activity::Unknown,
-            quiet_since: since,
-            attached: 0,
+            said: None,
+            seen: None,
         }
     }
 
@@ -196,7 +195,7 @@ impl Entry {
     fn derive(&self, clock: &Clock) -> Shown {
         let (phase, reason, message) = status::derive(&self.plan, self.verdict.as_ref(), clock.now());
         let activity = match &self.plan.observed {
-            Observed::Running(run) => Some(run.activity),
+            Observed::Running(run) => Some(activity::doing(run)),
             _ => None,
         };
         let since = match (&self.plan.observed, &self.plan.history.last) {

@@ -17,7 +17,6 @@ use crate::{
         name::{RunId, SessionName},
         record::{RECORD_VERSION, Record},
         spec::Digest,
-        status::Activity,
         time::Moment,
     },
     controller::Reason,
@@ -153,15 +152,8 @@ impl<K: Keepers> Daemon<K> {
                 Desired::Spec(wanted) => (wanted.generation, wanted.launch.clone()),
                 Desired::Gone | Desired::NeverGood | Desired::Unseen => (0, Digest(String::new())),
             };
-            entry.plan.observed = Observed::Running(Run {
-                run_id,
-                generation,
-                launch,
-                since,
-                activity: Activity::Unknown,
-                quiet_since: since,
-                attached: 0,
-            });
+            entry.plan.observed =
+                Observed::Running(Run { run_id, generation, launch, since, said: None, seen: None });
             entry.run_gone = true;
         });
         self.tell_live(name, true);
@@ -207,9 +199,8 @@ impl<K: Keepers> Daemon<K> {
             generation: record.intent.generation,
             launch: record.intent.launch.clone(),
             since,
-            activity: Activity::Unknown,
-            quiet_since: since,
-            attached: 0,
+            said: None,
+            seen: None,
         };
         let launch = record.intent.launch.clone();
         let identity: std::sync::Arc<str> = record.intent.spec.identity.as_str().into();

@@ -13,7 +13,7 @@ use crate::{
         status::{ExitView, Origin, SessionStatus, SessionView},
     },
     plan::{
-        Desired, Observed, Verdict, Wait,
+        Desired, Observed, Verdict, Wait, activity,
         summary::{self, Overview},
     },
 };
@@ -88,7 +88,9 @@ pub fn session(
     let run = entry.run;
     let live = entry.plan.observed.is_live();
     let (activity, attached, quiet_since) = match &entry.plan.observed {
-        Observed::Running(run) => (Some(run.activity), Some(run.attached), Some(run.quiet_since)),
+        Observed::Running(run) => {
+            (Some(activity::doing(run)), Some(activity::attached(run)), Some(activity::last_sign(run)))
+        }
         Observed::Stopping { .. }
         | Observed::Absent
         | Observed::Starting { .. }

@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 
-use super::{Observed, Run};
+use super::{Observed, Run, activity};
 use crate::api::{name::SessionName, spec::SessionSpec, status::Activity, time::Moment};
 
 /// The rank of a session among those that could give way: the smallest goes first.
@@ -36,10 +36,10 @@ pub enum Loss {
 impl Loss {
     /// What ending `run` would interrupt. One that a person is attached to is never idle.
     pub fn of(run: &Run) -> Self {
-        match run.activity {
+        match activity::doing(run) {
             Activity::Busy => Self::Busy,
             Activity::Waiting => Self::Waiting,
-            Activity::Idle | Activity::Unknown if run.attached > 0 => Self::Waiting,
+            Activity::Idle | Activity::Unknown if activity::attached(run) > 0 => Self::Waiting,
             Activity::Idle => Self::Idle,
             Activity::Unknown => Self::Unknown,
         }
@@ -55,7 +55,7 @@ pub fn rank<'a>(name: &'a SessionName, spec: &SessionSpec, observed: &Observed) 
     let (loss, idle_since, since) = match observed {
         Observed::Running(run) => {
             let loss = Loss::of(run);
-            (loss, (loss == Loss::Idle).then_some(run.quiet_since), run.since)
+            (loss, (loss == Loss::Idle).then(|| activity::since(run)).flatten(), run.since)
         }
         Observed::Starting { since, .. } => (Loss::Unknown, None, *since),
         Observed::Absent | Observed::Stopping { .. } | Observed::Unknown { .. } => return None,

@@ -18,15 +18,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use self::activity::{Said, Seen};
 use crate::api::{
     cause::{Actor, Cause},
     name::{RunId, SessionName},
     record::{Exit, StartError},
     spec::{Digest, SessionSpec},
-    status::Activity,
     time::{Moment, Timestamp},
 };
 
+pub mod activity;
 pub mod eviction;
 pub mod fleet;
 pub mod restart;
@@ -154,12 +155,10 @@ pub struct Run {
     pub launch: Digest,
     /// When its main process was made.
     pub since: Moment,
-    /// What it is doing.
-    pub activity: Activity,
-    /// The last evidence of generic activity: output or input.
-    pub quiet_since: Moment,
-    /// Attached clients.
-    pub attached: u32,
+    /// What its agent, or a person, said last.
+    pub said: Option<Said>,
+    /// What looks at it showed; absent before the first.
+    pub seen: Option<Seen>,
 }
 
 /// What happened to a session before. Survives the daemon.

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::{
     Desired, Observed, Verdict, Wait, Will,
+    activity::doing,
     session::{Step, step},
     status::derive,
     testing::{PERSON, host_error},
@@ -141,6 +142,7 @@ fn a_changed_command_waits_for_quiet_and_keeps_its_session() {
     world.settle();
     let before = world.sessions["a"].observed.run_id();
     world.pass(Duration::from_secs(10));
+    world.look();
     shows(&mut world, "a Running");
     assert_ne!(world.sessions["a"].observed.run_id(), before);
 }
@@ -368,7 +370,7 @@ proptest! {
         world.settle();
         let protected = world.sessions.values().filter(|session| match (&session.observed, &session.desired) {
             (Observed::Running(run), Desired::Spec(wanted)) => {
-                wanted.spec.pinned || run.activity == Activity::Busy
+                wanted.spec.pinned || doing(run) == Activity::Busy
             }
             (observed, _) => observed.is_live(),
         });

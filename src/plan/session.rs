@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Desired, Grant, Observed, Run, Session, Verdict, Wanted, Will,
+    Desired, Grant, Observed, Run, Session, Verdict, Wanted, Will, activity,
     eviction::Loss,
     restart::{self, Want},
 };
@@ -12,9 +12,6 @@ use crate::api::{
     spec::OnChange,
     time::Moment,
 };
-
-/// A session of unknown activity takes a changed spec after this long without output or input.
-pub const QUIET: Duration = Duration::from_secs(10);
 
 /// From SIGKILL to "this does not end": the pause before a session is looked at again for that.
 const UNKILLABLE_AFTER: Duration = Duration::from_secs(5);
@@ -167,10 +164,10 @@ pub fn replacement(session: &Session, wanted: &Wanted, run: &Run, now: Moment) -
     match (wanted.spec.on_change, Loss::of(run)) {
         (OnChange::Restart, Loss::Idle | Loss::Unknown | Loss::Waiting | Loss::Busy)
         | (OnChange::WhenIdle, Loss::Idle) => at_once(),
-        (OnChange::WhenIdle, Loss::Unknown) => match run.quiet_since.checked_add(QUIET) {
-            Some(quiet) if quiet <= now => at_once(),
-            until => Replacement::Later { after: After::Quiet, until },
-        },
+        (OnChange::WhenIdle, Loss::Unknown) => {
+            let until = activity::last_sign(run).checked_add(activity::QUIET).filter(|until| *until > now);
+            Replacement::Later { after: After::Quiet, until }
+        }
         (OnChange::WhenIdle, Loss::Waiting) => later(After::Person),
         (OnChange::WhenIdle, Loss::Busy) => later(After::Turn),
         (OnChange::Manual, Loss::Idle | Loss::Unknown | Loss::Waiting | Loss::Busy) => later(After::Request),

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     Desired, Ended, History, Observed, RestartRequest, Run, Session, Verdict, Wait, Wanted, Will,
+    activity::{Births, Look, MemoryUse, Said, Seen},
     fleet::{Decisions, Mode, decide},
 };
 use crate::api::{
@@ -105,6 +106,27 @@ pub(super) fn config(max_sessions: u32) -> Config {
     }
 }
 
+/// A look at a tree of one process in which nothing happens.
+pub(super) fn look(at: Moment) -> Look {
+    Look {
+        at,
+        output: None,
+        input: None,
+        attached: 0,
+        cpu: Duration::ZERO,
+        births: Births::default(),
+        stopped: false,
+        processes: 1,
+        memory: MemoryUse { bytes: 0, exact: true },
+    }
+}
+
+/// What looks until [`NOW`] showed of a session that was quiet for so long.
+pub(super) fn seen_quiet(quiet: Duration) -> Seen {
+    let quiet_since = Moment::from_nanos(NOW.as_nanos() - u64::try_from(quiet.as_nanos()).unwrap());
+    Seen { look: look(NOW), quiet_since, cpu_percent: 0.0, due: NOW }
+}
+
 /// A run that ended with exit status 0 after a second, as the first of its spec.
 pub(super) fn ended() -> Ended {
     Ended {
@@ -168,15 +190,7 @@ pub(super) fn given(text: &str) -> Given {
 
 /// The run of a session that lives since [`NOW`], quiet since then, of unknown activity.
 fn a_run() -> Run {
-    Run {
-        run_id: run_id(2),
-        generation: 1,
-        launch: digest("launch 1"),
-        since: NOW,
-        activity: Activity::Unknown,
-        quiet_since: NOW,
-        attached: 0,
-    }
+    Run { run_id: run_id(2), generation: 1, launch: digest("launch 1"), since: NOW, said: None, seen: None }
 }
 
 impl Given {
@@ -245,7 +259,31 @@ impl Given {
     }
 
     pub(super) fn doing(self, activity: Activity) -> Self {
-        self.run(|run| run.activity = activity)
+        self.run(|run| {
+            (run.said, run.seen) = (Some(Said { activity, at: NOW }), Some(seen_quiet(Duration::ZERO)));
+        })
+    }
+
+    /// It lives and has been idle since then, as its agent says.
+    pub(super) fn idle_since(self, at: Moment) -> Self {
+        let said = Some(Said { activity: Activity::Idle, at });
+        self.run(|run| (run.said, run.seen) = (said, Some(seen_quiet(Duration::ZERO))))
+    }
+
+    /// What looks at its run showed is this.
+    pub(super) fn seen(mut self, change: impl FnOnce(&mut Seen)) -> Self {
+        if let Observed::Running(run) = &mut self.session.observed {
+            change(run.seen.get_or_insert_with(|| seen_quiet(Duration::ZERO)));
+        }
+        self
+    }
+
+    /// It runs what its spec said before the last edit.
+    pub(super) fn outdated(mut self) -> Self {
+        if let Observed::Running(run) = &mut self.session.observed {
+            run.launch = digest("launch 0");
+        }
+        self
     }
 
     pub(super) fn starting(self) -> Self {

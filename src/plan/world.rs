@@ -7,11 +7,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     Desired, Ended, Observed, RestartRequest, Run, Session, Verdict, Wanted, Will,
+    activity::{Said, Seen},
     fleet::{Mode, decide},
     restart,
     session::{Step, step},
     status::derive,
-    testing::{NOW, PERSON, cause, config, digest, given, name, run_id, timestamp},
+    testing::{NOW, PERSON, cause, config, digest, given, look, name, run_id, timestamp},
 };
 use crate::api::{
     cause::StopReason,
@@ -145,15 +146,28 @@ impl World {
         self.now = self.now.checked_add(time).unwrap();
     }
 
+    /// Every tree is looked at, and nothing new is seen.
+    pub(super) fn look(&mut self) {
+        let now = self.now;
+        for session in self.sessions.values_mut() {
+            if let Observed::Running(run) = &mut session.observed {
+                let seen =
+                    run.seen.map_or_else(|| Seen::first(look(now), run.since), |seen| seen.then(look(now)));
+                run.seen = Some(seen);
+            }
+        }
+    }
+
     pub(super) fn doing(&mut self, text: &str, activity: Activity) {
+        let now = self.now;
         if let Some(Session { observed: Observed::Running(run), .. }) = self.sessions.get_mut(text) {
-            run.activity = activity;
+            run.said = Some(Said { activity, at: now });
+            run.seen = Some(Seen::first(look(now), run.since));
         }
     }
 
     /// The process that was being made is there.
     pub(super) fn up(&mut self, text: &str) {
-        let now = self.now;
         let Some(session) = self.sessions.get_mut(text) else {
             return;
         };
@@ -168,9 +182,8 @@ impl World {
             generation: wanted.generation,
             launch: wanted.launch.clone(),
             since,
-            activity: Activity::Unknown,
-            quiet_since: now,
-            attached: 0,
+            said: None,
+            seen: None,
         });
     }
 
@@ -311,15 +324,8 @@ impl World {
                 Observed::Stopping { run, cause: first, since, kill_at, unkillable }
             }
             Observed::Starting { run_id, since } => {
-                let run = Run {
-                    run_id,
-                    generation: 1,
-                    launch: digest("launch 1"),
-                    since,
-                    activity: Activity::Unknown,
-                    quiet_since: since,
-                    attached: 0,
-                };
+                let run =
+                    Run { run_id, generation: 1, launch: digest("launch 1"), since, said: None, seen: None };
                 Observed::Stopping { run, cause, since: now, kill_at, unkillable: false }
             }
             observed @ (Observed::Absent | Observed::Unknown { .. }) => {

@@ -183,7 +183,7 @@ fn victims_are_idle_then_unknown_then_waiting_and_busy_ones_finish_their_turn() 
 
 #[test]
 fn among_equals_lower_priority_gives_way_then_the_longest_idle_then_the_youngest() {
-    let idle = |text, since| given(text).run(|run| (run.activity, run.quiet_since) = (Activity::Idle, since));
+    let idle = |text, since| given(text).idle_since(since);
     check(1, [idle("a", NOW).priority(1), idle("b", NOW)], "a runs, b stops MaxSessions");
     check(1, [idle("a", NOW), idle("b", seconds(5))], "a runs, b stops MaxSessions");
     let born = |text, since| given(text).run(|run| run.since = since);
@@ -192,7 +192,7 @@ fn among_equals_lower_priority_gives_way_then_the_longest_idle_then_the_youngest
 
 #[test]
 fn an_attached_session_is_not_idle() {
-    let attached = given("a").run(|run| (run.activity, run.attached) = (Activity::Idle, 1));
+    let attached = given("a").idle_since(NOW).seen(|seen| seen.look.attached = 1);
     check(1, [attached, given("b").running()], "a runs, b stops MaxSessions");
 }
 

@@ -5,7 +5,9 @@ use crate::{
     api::status::Activity,
     plan::{
         Done, Wait,
-        testing::{Given, NOW, PERSON, cause, digest, exited, given, run_id, seconds, stopped},
+        testing::{
+            Given, NOW, PERSON, cause, digest, exited, given, run_id, seconds, secs, seen_quiet, stopped,
+        },
     },
 };
 
@@ -139,10 +141,8 @@ fn a_changed_command_takes_effect_when_its_spec_says() {
             (OnChange::WhenIdle, when_idle),
             (OnChange::Manual, "rest"),
         ] {
-            let changed = given("a").spec(|spec| spec.on_change = on_change).run(|run| {
-                (run.activity, run.attached) = (activity, attached);
-                run.launch = digest("launch 0");
-            });
+            let changed = given("a").spec(|spec| spec.on_change = on_change).doing(activity).outdated();
+            let changed = changed.seen(|seen| seen.look.attached = attached);
             check(&changed, &RUN, expect);
         }
     }
@@ -150,13 +150,16 @@ fn a_changed_command_takes_effect_when_its_spec_says() {
 
 #[test]
 fn unknown_activity_is_quiet_after_ten_seconds_without_evidence() {
-    let changed = |quiet_since| {
-        given("a").run(|run| (run.launch, run.quiet_since) = (digest("launch 0"), seconds(quiet_since)))
-    };
-    check(&changed(1_000_000 - 9), &RUN, "rest 1s");
-    check(&changed(1_000_000 - 10), &RUN, "terminate SpecChanged");
-    // Output that is later than the look: the clock was read before it.
-    check(&changed(1_000_000 + 3), &RUN, "rest 13s");
+    let long_ago = |run: &mut Run| run.since = seconds(1);
+    let changed = |quiet| given("a").run(long_ago).seen(|seen| *seen = seen_quiet(secs(quiet))).outdated();
+    check(&changed(9), &RUN, "rest 1s");
+    check(&changed(10), &RUN, "terminate SpecChanged");
+    // Ten seconds ago it was quiet for five: what came since is not known.
+    let old = changed(5).seen(|seen| {
+        seen.look.at = seconds(1_000_000 - 10);
+        seen.quiet_since = seconds(1_000_000 - 15);
+    });
+    check(&old, &RUN, "rest");
 }
 
 #[test]

@@ -180,11 +180,8 @@ fn a_keeper_that_does_not_answer_is_said_to_be_let_alone() {
 
 #[test]
 fn a_changed_spec_says_what_it_waits_for() {
-    let changed = |activity, on_change| {
-        given("a")
-            .spec(|spec| spec.on_change = on_change)
-            .run(|run| (run.launch, run.activity) = (digest("launch 0"), activity))
-    };
+    let changed =
+        |activity, on_change| given("a").spec(|spec| spec.on_change = on_change).doing(activity).outdated();
     for (activity, on_change, expect) in [
         (
             Activity::Busy,
