@@ -85,7 +85,8 @@ pub const RESYNC_INTERVAL: Dur = seconds(30);
 /// For a busy session to finish its turn.
 pub const AGE_GRACE: Dur = seconds(15 * MINUTE);
 /// Thresholds when `maxSessions` is reached.
-pub const EMERGENCY: Emergency = Emergency { max_idle: seconds(5 * MINUTE), max_age: seconds(HOUR) };
+pub const EMERGENCY: Emergency =
+    Emergency { max_idle: seconds(5 * MINUTE), max_age: seconds(HOUR), everyone: false };
 /// A restart keeps sessions, a stop ends them.
 pub const ON_SHUTDOWN: OnShutdown = OnShutdown::Auto;
 /// Limits of the control socket.

@@ -46,6 +46,7 @@ impl<K: Keepers> Daemon<K> {
             stop_signal: record.map_or(signal::TERM, |r| r.intent.spec.stop_signal.0),
             ran: Duration::from_millis(exit.ran_millis),
             at: exit.ended_at,
+            memory: None,
         };
         self.count(name, ended);
     }
@@ -116,6 +117,7 @@ impl<K: Keepers> Daemon<K> {
             stop_signal: signal::TERM,
             ran: Duration::ZERO,
             at: self.clock.wall(),
+            memory: None,
         };
         // No file tells of it, and those of the run before may still be there: that one stays the last counted.
         self.conclude(name, ended);
@@ -137,6 +139,7 @@ impl<K: Keepers> Daemon<K> {
             stop_signal: signal::TERM,
             ran: Duration::ZERO,
             at: self.clock.wall(),
+            memory: None,
         };
         self.count(name, ended);
     }
@@ -184,12 +187,18 @@ impl<K: Keepers> Daemon<K> {
         self.conclude(name, ended);
     }
 
-    fn conclude(&self, name: &SessionName, ended: Ended) {
+    fn conclude(&self, name: &SessionName, mut ended: Ended) {
         self.tell_end(name, &ended);
         let now = self.clock.now();
         let (policy, backoff) = self.what_follows(name);
         self.store.edit(name, |entry| {
             entry.memory.begun = None;
+            ended.memory = match &entry.plan.observed {
+                Observed::Running(run) | Observed::Stopping { run, .. } if run.run_id == ended.run_id => {
+                    run.seen.map(|seen| seen.look.memory.bytes)
+                }
+                _ => None,
+            };
             entry.plan.history =
                 restart::after_end(&entry.plan.history, ended, policy, &backoff, now, jitter());
         });

@@ -111,6 +111,7 @@ impl<K: Keepers> Daemon<K> {
             stop_signal,
             ran: self.clock.now() - run.since,
             at: self.clock.wall(),
+            memory: None,
         };
         self.count(name, ended);
         Ok(())

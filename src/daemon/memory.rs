@@ -16,7 +16,7 @@ use crate::{
         time::{BootId, Moment, Timestamp},
     },
     host::{files, specfile::DirId},
-    plan::{Ended, History, RestartRequest, Will},
+    plan::{Ended, History, RunRequest, Will},
 };
 
 /// Version of the state files that this program writes, and the newest that it reads.
@@ -154,7 +154,7 @@ impl From<StoredWill> for Will {
     }
 }
 
-/// [`RestartRequest`], as stored.
+/// [`RunRequest`], as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredRestart {
@@ -183,6 +183,8 @@ pub struct StoredEnd {
     stop_signal: i32,
     ran_millis: u64,
     at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    memory: Option<u64>,
 }
 
 impl From<&Ended> for StoredEnd {
@@ -198,6 +200,7 @@ impl From<&Ended> for StoredEnd {
             stop_signal: ended.stop_signal,
             ran_millis: u64::try_from(ended.ran.as_millis()).unwrap_or(u64::MAX),
             at: ended.at,
+            memory: ended.memory,
         }
     }
 }
@@ -215,6 +218,7 @@ impl From<StoredEnd> for Ended {
             stop_signal: end.stop_signal,
             ran: Duration::from_millis(end.ran_millis),
             at: end.at,
+            memory: end.memory,
         }
     }
 }
@@ -279,7 +283,7 @@ impl Memory {
         self.last = history.last.as_ref().map(StoredEnd::from);
         self.start_requested = history.start_requested;
         self.restart_requested =
-            history.restart_requested.map(|RestartRequest { run_id, by }| StoredRestart { run_id, by });
+            history.restart_requested.map(|RunRequest { run_id, by }| StoredRestart { run_id, by });
     }
 
     /// What the plan goes on from. A back-off of another boot is over: its clock is gone, and a machine that
@@ -295,7 +299,8 @@ impl Memory {
             start_requested: self.start_requested,
             restart_requested: self
                 .restart_requested
-                .map(|StoredRestart { run_id, by }| RestartRequest { run_id, by }),
+                .map(|StoredRestart { run_id, by }| RunRequest { run_id, by }),
+            cleanup_requested: None,
         }
     }
 }

@@ -71,10 +71,10 @@ impl<K: Keepers> Daemon<K> {
             return Action::await_change(); // the last source to report asks again
         }
         let now = self.clock.now();
-        let (changed, next) = {
+        let (changed, next, relief) = {
             let world = self.store.look();
             let plans = world.sessions.iter().map(|(name, entry)| (name, &entry.plan));
-            let decisions = fleet::decide(plans, &world.config, &world.mode, now);
+            let decisions = fleet::decide(plans, &world.config, &world.mode, world.relief.as_ref(), now);
             // Verdicts come in the order of the sessions: a thousand look-ups by name would cost more than deciding.
             let changed: Vec<(SessionName, Verdict)> = world
                 .sessions
@@ -82,8 +82,9 @@ impl<K: Keepers> Daemon<K> {
                 .zip(decisions.verdicts)
                 .filter_map(|(entry, named)| (entry.verdict.as_ref() != Some(&named.1)).then_some(named))
                 .collect();
-            (changed, decisions.next)
+            (changed, decisions.next, decisions.relief)
         };
+        self.store.note_relief(relief);
         // Only a changed verdict is news: waking on every pass is how reconcile storms start.
         for (name, verdict) in changed {
             if verdict == Verdict::Done(Done::Gone) {

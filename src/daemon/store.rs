@@ -26,7 +26,7 @@ use crate::{
         status::{Activity, Phase, Reason},
         time::{Moment, Timestamp},
     },
-    plan::{Desired, Observed, Run, Session, Verdict, Will, activity, fleet::Mode, status},
+    plan::{Desired, Observed, Run, Session, Verdict, Will, activity, fleet::Mode, memory::Relief, status},
 };
 
 /// Everything the daemon knows, as of one moment.
@@ -44,6 +44,8 @@ pub struct World {
     pub specs_unavailable: Option<String>,
     /// Other things a person should know, by what they are about.
     pub warnings: BTreeMap<&'static str, String>,
+    /// The relief of memory in progress, as the plan left it.
+    pub relief: Option<Relief>,
     /// What the fleet is steered towards.
     pub mode: Mode,
     /// Sessions by phase.
@@ -264,6 +266,7 @@ impl Store {
             config_error: None,
             specs_unavailable: None,
             warnings: BTreeMap::new(),
+            relief: None,
             mode: Mode::Converge,
             counts: Counts::default(),
             invalid_specs: 0,
@@ -332,6 +335,11 @@ impl Store {
         };
         self.touch(name);
         Some(entry)
+    }
+
+    /// Keeps what the plan wants to know again: nobody is shown it.
+    pub fn note_relief(&self, relief: Option<Relief>) {
+        self.shared.world.borrow_mut().relief = relief;
     }
 
     /// Changes what is not about one session.

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     api::{cause::Actor, event::EventKind, keeper::Request, name::SessionName, time::Moment},
     controller::Reason,
-    plan::{Desired, Observed, RestartRequest, Session, Will},
+    plan::{Desired, Observed, RunRequest, Session, Will},
 };
 
 /// A verb on one session.
@@ -99,7 +99,7 @@ impl<K: Keepers> Daemon<K> {
 struct Asked {
     will: Option<Will>,
     start: bool,
-    restart: Option<RestartRequest>,
+    restart: Option<RunRequest>,
     not_before: Option<Moment>,
 }
 
@@ -162,7 +162,7 @@ fn apply(
             wanted.will = Will::AsDeclared;
             if live && !stopping {
                 if verb == Verb::Restart {
-                    history.restart_requested = run_id.map(|run_id| RestartRequest { run_id, by });
+                    history.restart_requested = run_id.map(|run_id| RunRequest { run_id, by });
                 }
             } else {
                 history.start_requested = true;

@@ -80,6 +80,8 @@ pub struct Seen {
     /// Since when there was no output, no input, no child and no work. Time that nobody watched is left out: it
     /// moves this forward.
     pub quiet_since: Moment,
+    /// The last look that showed a client attached, or the session stopped by a signal: idleness begins after it.
+    pub attended: Option<Moment>,
     /// Of one core, in percent, between the last two looks.
     pub cpu_percent: f32,
     /// When the next look is planned. One that comes much later leaves a gap.
@@ -90,7 +92,8 @@ impl Seen {
     /// What the first look at a run shows. Its start is its first sign of life.
     pub fn first(look: Look, since: Moment) -> Self {
         let quiet_since = latest_sign(&look, since);
-        Self { look, quiet_since, cpu_percent: 0.0, due: look.at }
+        let attended = is_attended(&look).then_some(look.at);
+        Self { look, quiet_since, attended, cpu_percent: 0.0, due: look.at }
     }
 
     /// What the next look adds.
@@ -104,16 +107,24 @@ impl Seen {
         let born = look.births.youngest > self.look.births.youngest
             || look.births.faults_of_ended > self.look.births.faults_of_ended;
         let before = self.quiet_since.checked_add(unwatched).unwrap_or(look.at);
-        let quiet_since = if worked || born { look.at } else { latest_sign(&look, before) };
+        // Since the last look too: nobody knows when in between the client left.
+        let attended =
+            if is_attended(&self.look) || is_attended(&look) { Some(look.at) } else { self.attended };
+        let quiet_since =
+            if worked || born || attended == Some(look.at) { look.at } else { latest_sign(&look, before) };
         // A look at the same moment as the last one says nothing about the rate.
         let cpu_percent = if gap.is_zero() { self.cpu_percent } else { percent(used, gap) };
-        Self { look, quiet_since: quiet_since.min(look.at), cpu_percent, due: look.at }
+        Self { look, quiet_since: quiet_since.min(look.at), attended, cpu_percent, due: look.at }
     }
 
     /// For how long it had been quiet when it was last looked at.
     pub fn quiet_for(&self) -> Duration {
         self.look.at - self.quiet_since
     }
+}
+
+fn is_attended(look: &Look) -> bool {
+    look.attached > 0 || look.stopped
 }
 
 fn latest_sign(look: &Look, before: Moment) -> Moment {
@@ -143,7 +154,7 @@ pub fn doing(run: &Run) -> Activity {
 /// waits for a person, somebody is attached, it is stopped by a signal, or nobody has looked yet.
 pub fn proven_idle(run: &Run) -> Option<Duration> {
     let seen = run.seen.as_ref()?;
-    if seen.look.attached > 0 || seen.look.stopped {
+    if is_attended(&seen.look) {
         return None;
     }
     Some(seen.look.at - idle_since(run, seen)?)
@@ -154,7 +165,9 @@ fn idle_since(run: &Run, seen: &Seen) -> Option<Moment> {
     let since = match run.said {
         Some(Said { activity: Activity::Busy | Activity::Waiting, .. }) => return None,
         // A program that draws its clock is idle all the same if its agent says so; one that is typed at is not.
-        Some(Said { activity: Activity::Idle, at }) => seen.look.input.map_or(at, |input| input.max(at)),
+        Some(Said { activity: Activity::Idle, at }) => {
+            seen.look.input.into_iter().chain(seen.attended).fold(at, Ord::max)
+        }
         Some(Said { activity: Activity::Unknown, at }) => seen.quiet_since.max(at),
         None => seen.quiet_since,
     };
@@ -172,6 +185,11 @@ pub fn last_sign(run: &Run) -> Moment {
     let said = run.said.map(|said| said.at);
     let seen = run.seen.map(|seen| seen.quiet_since);
     said.into_iter().chain(seen).fold(run.since, Ord::max)
+}
+
+/// What its tree used at the last look, in bytes, as well as that is known; zero before the first look.
+pub fn memory(run: &Run) -> u64 {
+    run.seen.map_or(0, |seen| seen.look.memory.bytes)
 }
 
 /// Attached clients.

@@ -1,23 +1,31 @@
-//! Who may run, given what all share: slots and identities.
+//! Who may run, given what all share: slots, memory and identities.
 //!
-//! Three passes, each over what the one before left open:
-//! 1. `alone`: what each session gets as if it were the only one. Persons, files, the last end and the
-//!    back-off speak here. A budget of one session (idle, age, its own memory) is a rule here too: it turns a
-//!    holder into a [`Verdict::Stop`], and its deadline goes into [`Decisions::next`].
-//! 2. `give_way`: who of those that hold a slot must leave it. A budget that all share (slots, memory) is a rule
-//!    here: it takes victims in the order of [`eviction::rank`].
-//! 3. `admit`: who of those that want a slot gets one. What makes room for a better claim (the emergency cleanup,
-//!    preemption of idle sessions of lower priority) asks pass 2 for victims when this one runs out of slots.
+//! Five passes, each over what the one before left open:
+//! 1. `alone`: what each session gets as if it were the only one. Persons, files, the last end, the back-off and its
+//!    own budgets ([`budget::broken`]) speak here.
+//! 2. `take_turns`: a newer session of the same owner and slot takes the place of an idle one.
+//! 3. `give_way`: who leaves where `maxSessions` was lowered.
+//! 4. `relieve`: who leaves where all together use more memory than they may ([`memory::relieve`]).
+//! 5. `admit`: who of those that want a slot gets one; and [`make_room`], where none is left: the emergency cleanup,
+//!    then idle sessions of lower priority.
 //!
-//! A slot and an identity are free when the process is gone, not when it was asked to go.
+//! Victims are taken in the order of [`eviction`]. A slot and an identity are free when the process is gone, not when
+//! it was asked to go.
 //!
 //! It runs at every change of any session, over all of them: it clones no spec, makes a message only where a
 //! verdict needs one, and looks at identities only where one is not simply the session's own name.
 
-use std::{cmp::Reverse, collections::HashMap};
+mod identities;
+mod room;
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use self::{identities::Identities, room::make_room};
 
 use super::{
-    Desired, Done, Grant, Observed, Session, Verdict, Wait, Wanted, Will, eviction,
+    Desired, Done, Grant, Observed, Run, Session, Verdict, Wait, Wanted, Will, budget,
+    eviction::{self, Loss, Shortage},
+    memory::{self, Relief, Room, Tenant},
     restart::{self, Want},
 };
 use crate::api::{
@@ -34,6 +42,8 @@ pub struct Decisions {
     pub verdicts: Vec<(SessionName, Verdict)>,
     /// When a verdict changes by the mere passing of time.
     pub next: Option<Moment>,
+    /// The relief of memory as it stands now: to be handed to the next decision.
+    pub relief: Option<Relief>,
 }
 
 /// What the daemon is about.
@@ -51,6 +61,21 @@ struct Seat<'a> {
     session: &'a Session,
     claim: Claim<'a>,
     verdict: Verdict,
+}
+
+impl<'a> Seat<'a> {
+    /// The spec and the run of one that lives and may stay while there is room.
+    fn holder(&self) -> Option<(&'a Wanted, &'a Run)> {
+        match (self.claim, &self.session.observed) {
+            (Claim::Holds(wanted), Observed::Running(run)) => Some((wanted, run)),
+            _ => None,
+        }
+    }
+
+    fn leave(&mut self, cause: Cause) {
+        self.claim = Claim::Leaving;
+        self.verdict = Verdict::Stop(cause);
+    }
 }
 
 /// What a session has to do with the slots.
@@ -76,24 +101,37 @@ pub fn decide<'a>(
     sessions: impl Iterator<Item = (&'a SessionName, &'a Session)>,
     config: &Config,
     mode: &Mode,
+    relief: Option<&Relief>,
     now: Moment,
 ) -> Decisions {
     let mut seats: Vec<Seat<'_>> = sessions
         .map(|(name, session)| {
-            let (claim, verdict) = alone(session, mode, now);
+            let (claim, verdict) = alone(session, config, mode, now);
             Seat { name, session, claim, verdict }
         })
         .collect();
+    take_turns(&mut seats);
     give_way(&mut seats, config.max_sessions);
-    admit(&mut seats, config.max_sessions);
+    let limit = config.max_memory.at().map(|limit| limit.0).filter(|_| *mode == Mode::Converge);
+    let relief = limit.and_then(|limit| relieve(&mut seats, limit, relief, now));
+    let room = Room::of(&tenants(&seats), limit, relief.is_some(), now);
+    let unmet = admit(&mut seats, config.max_sessions, room);
+    let opens = make_room(&mut seats, unmet, config, now);
+    let short = seats.iter().any(|seat| matches!(seat.verdict, Verdict::Wait(Wait::MemoryBudget { .. })));
+    let grown = room.grows_at().filter(|_| short);
 
-    let next = seats.iter().filter_map(|seat| seat.verdict.changes_at()).min();
+    let next = seats.iter().filter_map(|seat| changes_at(seat, config, now)).chain(opens).chain(grown).min();
     let verdicts = seats.into_iter().map(|seat| (seat.name.clone(), seat.verdict)).collect();
-    Decisions { verdicts, next }
+    Decisions { verdicts, next, relief }
+}
+
+fn changes_at(seat: &Seat<'_>, config: &Config, now: Moment) -> Option<Moment> {
+    let age = seat.holder().and_then(|(wanted, run)| budget::breaks_at(&wanted.spec, run, config, now));
+    age.or_else(|| seat.verdict.changes_at())
 }
 
 /// What `session` gets as if it were the only one.
-fn alone<'a>(session: &'a Session, mode: &Mode, now: Moment) -> (Claim<'a>, Verdict) {
+fn alone<'a>(session: &'a Session, config: &Config, mode: &Mode, now: Moment) -> (Claim<'a>, Verdict) {
     let run = Verdict::Run(Grant::of(session));
     match (&session.observed, &session.desired) {
         // A stop is finished, whatever the file says meanwhile; then it is decided anew.
@@ -109,7 +147,12 @@ fn alone<'a>(session: &'a Session, mode: &Mode, now: Moment) -> (Claim<'a>, Verd
         (Observed::Starting { .. } | Observed::Running(_), desired) => match (stop(desired), mode, desired) {
             (Some(cause), _, _) => (Claim::Leaving, Verdict::Stop(cause)),
             (None, Mode::EndAll(cause), _) => (Claim::Leaving, Verdict::Stop(cause.clone())),
-            (None, Mode::Converge, Desired::Spec(wanted)) => (Claim::Holds(wanted), run),
+            (None, Mode::Converge, Desired::Spec(wanted)) => {
+                match over_budget(session, wanted, config, now) {
+                    Some(cause) => (Claim::Leaving, Verdict::Stop(cause)),
+                    None => (Claim::Holds(wanted), run),
+                }
+            }
             (None, Mode::Converge, Desired::Gone | Desired::NeverGood | Desired::Unseen) => {
                 (Claim::Kept, run)
             }
@@ -152,6 +195,46 @@ fn stop(desired: &Desired) -> Option<Cause> {
     }
 }
 
+/// Why a session that runs is to end by a budget of its own, or by a cleanup that a person asked for.
+fn over_budget(session: &Session, wanted: &Wanted, config: &Config, now: Moment) -> Option<Cause> {
+    let Observed::Running(run) = &session.observed else {
+        return None;
+    };
+    budget::broken(&wanted.spec, run, config, now).or_else(|| {
+        let request = session.history.cleanup_requested.filter(|request| request.run_id == run.run_id)?;
+        let over = eviction::emergency(&wanted.spec, run, &config.emergency, now)?;
+        Some(Cause::asked(StopReason::IdleTimeout, request.by, over))
+    })
+}
+
+/// A newer session evicts an older idle one of the same owner and slot. One that is in a turn finishes it first; both
+/// run until then.
+fn take_turns(seats: &mut [Seat<'_>]) {
+    let mut newest: BTreeMap<(&str, &str), _> = BTreeMap::new();
+    for seat in seats.iter() {
+        if let Claim::Holds(wanted) | Claim::Wants(wanted) = seat.claim
+            && let Some(place) = place(wanted)
+        {
+            let age = (wanted.first_seen, seat.name);
+            newest.entry(place).and_modify(|newest| *newest = age.max(*newest)).or_insert(age);
+        }
+    }
+    for seat in seats.iter_mut() {
+        let Some((wanted, run)) = seat.holder() else { continue };
+        let Some((_, by)) = place(wanted).and_then(|place| newest.get(&place)) else { continue };
+        if *by != seat.name && !wanted.spec.pinned && Loss::of(run) == Loss::Idle {
+            let slot = wanted.spec.slot.as_deref().unwrap_or_default();
+            let message = format!("idle, and the newer session `{by}` has its slot `{slot}`");
+            seat.leave(Cause::rule(StopReason::SlotTaken, message));
+        }
+    }
+}
+
+/// The owner's place that a session asks for.
+fn place(wanted: &Wanted) -> Option<(&str, &str)> {
+    Some((wanted.spec.owner.as_deref()?, wanted.spec.slot.as_deref()?))
+}
+
 /// Takes slots back where the limit was lowered: as many as are too many, in the order of [`eviction::rank`].
 ///
 /// Busy ones finish their turn first; pinned ones and those of which too little is known stay.
@@ -165,30 +248,49 @@ fn give_way(seats: &mut [Seat<'_>], limit: u32) {
         .iter_mut()
         .filter_map(|seat| match seat.claim {
             Claim::Holds(wanted) => {
-                let rank = eviction::rank(seat.name, &wanted.spec, &seat.session.observed)?;
-                (rank.loss < eviction::Loss::Busy).then_some((rank, seat))
+                let rank = eviction::rank(seat.name, &wanted.spec, &seat.session.observed, Shortage::Slots)?;
+                (rank.loss < Loss::Busy).then_some((rank, seat))
             }
             Claim::None | Claim::Leaving | Claim::Kept | Claim::Wants(_) => None,
         })
         .collect();
     victims.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     for (_, seat) in victims.into_iter().take(excess) {
-        seat.claim = Claim::Leaving;
-        seat.verdict = Verdict::Stop(Cause::rule(
-            StopReason::MaxSessions,
-            format!("maxSessions was lowered to {limit}"),
-        ));
+        seat.leave(Cause::rule(StopReason::MaxSessions, format!("maxSessions was lowered to {limit}")));
     }
 }
 
-/// Hands out what is free: by priority, then to who waits longest, then by name.
+/// Those that live, as users of memory.
+fn tenants<'a>(seats: &[Seat<'a>]) -> Vec<Tenant<'a>> {
+    let live = seats.iter().filter(|seat| seat.session.observed.is_live());
+    live.map(|seat| {
+        let movable = seat.holder().map(|(wanted, _)| &*wanted.spec);
+        Tenant { name: seat.name, session: seat.session, movable }
+    })
+    .collect()
+}
+
+/// Takes memory back where all together use too much.
+fn relieve(seats: &mut [Seat<'_>], limit: u64, relief: Option<&Relief>, now: Moment) -> Option<Relief> {
+    let (relief, victim) = memory::relieve(&tenants(seats), limit, relief, now);
+    if let Some((name, cause)) = victim
+        && let Some(seat) = seats.iter_mut().find(|seat| *seat.name == name)
+    {
+        seat.leave(cause);
+    }
+    relief
+}
+
+/// Hands out what is free: by priority, then to who waits longest, then by name. Gives those for whom no slot was
+/// left, in that order.
 ///
 /// An identity is taken by the live session that was started under it; among those that wait, the first in rank
 /// has it, also while that one waits for a slot itself.
-fn admit(seats: &mut [Seat<'_>], limit: u32) {
+fn admit<'a>(seats: &mut [Seat<'a>], limit: u32, mut room: Room) -> Vec<(&'a SessionName, i32)> {
     let live = seats.iter().filter(|seat| seat.session.observed.is_live()).count();
     let mut free = slots(limit).saturating_sub(live);
     let mut identities = Identities::of(seats);
+    let mut unmet = Vec::new();
 
     let mut waiting: Vec<_> = seats
         .iter_mut()
@@ -203,62 +305,16 @@ fn admit(seats: &mut [Seat<'_>], limit: u32) {
         if let Err(by) = identities.claim(&wanted.spec.identity, seat.name) {
             let identity = wanted.spec.identity.clone();
             seat.verdict = Verdict::Wait(Wait::IdentityTaken { by: by.clone(), identity });
-        } else if free > 0 {
-            free -= 1;
-        } else {
+        } else if free == 0 {
             seat.verdict = Verdict::Wait(Wait::MaxSessions { limit });
-        }
-    }
-}
-
-/// Who has which identity. Empty, and without a look, where everyone's is its own name: names differ.
-struct Identities<'a> {
-    shared: bool,
-    taken: HashMap<&'a str, &'a SessionName>,
-}
-
-impl<'a> Identities<'a> {
-    fn of(seats: &[Seat<'a>]) -> Self {
-        let held = |seat: &Seat<'a>| -> Option<&'a str> {
-            let session = seat.session;
-            let known = session.identity.as_deref();
-            match (&session.observed, &session.desired) {
-                (
-                    Observed::Absent,
-                    Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Spec(_),
-                ) => None,
-                (_, Desired::Spec(wanted)) => Some(known.unwrap_or(&wanted.spec.identity)),
-                (_, Desired::Gone | Desired::NeverGood | Desired::Unseen) => {
-                    Some(known.unwrap_or(seat.name.as_str()))
-                }
-            }
-        };
-        let wanted = |seat: &Seat<'a>| match seat.claim {
-            Claim::Wants(wanted) => Some(wanted.spec.identity.as_str()),
-            Claim::None | Claim::Leaving | Claim::Kept | Claim::Holds(_) => None,
-        };
-        let foreign =
-            |seat: &Seat<'a>| held(seat).or(wanted(seat)).is_some_and(|id| id != seat.name.as_str());
-        let shared = seats.iter().any(foreign);
-        let taken = if shared {
-            seats.iter().filter_map(|seat| Some((held(seat)?, seat.name))).collect()
+            unmet.push((seat.name, wanted.spec.priority));
+        } else if let Err(wait) = room.take(seat.session) {
+            seat.verdict = Verdict::Wait(wait);
         } else {
-            HashMap::new()
-        };
-        Self { shared, taken }
-    }
-
-    /// Takes `identity` for `name`, or says who has it.
-    fn claim(&mut self, identity: &'a str, name: &'a SessionName) -> Result<(), &'a SessionName> {
-        if !self.shared {
-            return Ok(());
+            free -= 1;
         }
-        if let Some(by) = self.taken.get(identity) {
-            return Err(by);
-        }
-        self.taken.insert(identity, name);
-        Ok(())
     }
+    unmet
 }
 
 fn slots(limit: u32) -> usize {

@@ -28,8 +28,10 @@ use crate::api::{
 };
 
 pub mod activity;
+pub mod budget;
 pub mod eviction;
 pub mod fleet;
+pub mod memory;
 pub mod restart;
 pub mod session;
 pub mod status;
@@ -179,13 +181,16 @@ pub struct History {
     /// A person asked for a run, whatever the last one's result. Cleared by [`restart::begun`].
     pub start_requested: bool,
     /// A person asked for a new run in place of this one.
-    pub restart_requested: Option<RestartRequest>,
+    pub restart_requested: Option<RunRequest>,
+    /// A person asked for this run to be ended if an emergency cleanup would end it. Not remembered: a cleanup is
+    /// for now.
+    pub cleanup_requested: Option<RunRequest>,
 }
 
-/// `atm restart`.
+/// What a person asked for about one run: `atm restart`, `atm cleanup --emergency`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RestartRequest {
-    /// The run that is to be replaced; once another runs, the request is met.
+pub struct RunRequest {
+    /// Which; once another one runs, the request is met.
     pub run_id: RunId,
     /// Who.
     pub by: Actor,
@@ -214,6 +219,8 @@ pub struct Ended {
     pub ran: Duration,
     /// When it was over, for display.
     pub at: Timestamp,
+    /// What its tree used when it was last looked at, in bytes.
+    pub memory: Option<u64>,
 }
 
 /// What a session may do now.
@@ -260,6 +267,18 @@ pub enum Wait {
     BackOff {
         /// When it may go on.
         until: Moment,
+    },
+    /// It was ended to relieve the memory that all share, and waits a while before it comes back.
+    Relieved {
+        /// When it may come back, if there is room.
+        until: Moment,
+    },
+    /// Memory in use leaves no room for it.
+    MemoryBudget {
+        /// The budget of all sessions, in bytes.
+        limit: u64,
+        /// What it used when it was ended for memory, in bytes; 0 where that is not known.
+        needed: u64,
     },
     /// The machine was short of something when it was to start.
     HostError {
@@ -335,9 +354,12 @@ impl Verdict {
     /// When it changes by the mere passing of time.
     pub fn changes_at(&self) -> Option<Moment> {
         match self {
-            Self::Wait(Wait::BackOff { until } | Wait::HostError { until }) => Some(*until),
+            Self::Wait(Wait::BackOff { until } | Wait::HostError { until } | Wait::Relieved { until }) => {
+                Some(*until)
+            }
             Self::Wait(
                 Wait::MaxSessions { .. }
+                | Wait::MemoryBudget { .. }
                 | Wait::IdentityTaken { .. }
                 | Wait::InvalidSpec
                 | Wait::SpecUnseen
@@ -352,6 +374,8 @@ impl Verdict {
 
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod scenarios;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -6,13 +6,15 @@ use proptest::prelude::*;
 
 use super::{
     Desired, Observed, Verdict, Wait, Will,
-    activity::doing,
+    activity::{self, doing},
     session::{Step, step},
     status::derive,
     testing::{PERSON, host_error},
     world::World,
 };
 use crate::api::{
+    cause::StopReason,
+    quantity::{Dur, Limit, Size},
     record::Exit,
     spec::{OnChange, RestartPolicy},
     status::{Activity, Phase, Reason},
@@ -142,7 +144,7 @@ fn a_changed_command_waits_for_quiet_and_keeps_its_session() {
     world.settle();
     let before = world.sessions["a"].observed.run_id();
     world.pass(Duration::from_secs(10));
-    world.look();
+    world.look(Duration::from_secs(2));
     shows(&mut world, "a Running");
     assert_ne!(world.sessions["a"].observed.run_id(), before);
 }
@@ -177,6 +179,12 @@ enum Op {
     Silence(u8),
     Doing(u8, u8),
     Limit(u32),
+    Memory(u8),
+    Uses(u8, u8),
+    Attach(u8, bool),
+    Works(u8, bool),
+    Look,
+    Watch(u64),
     Pass(u64),
 }
 
@@ -190,6 +198,10 @@ enum Edit {
     Suspend(bool),
     Pinned(bool),
     OnChange(u8),
+    MaxIdle(u8),
+    MaxAge(u8),
+    MaxMemory(u8),
+    Slot(u8),
 }
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -205,6 +217,10 @@ fn op() -> impl Strategy<Value = Op> {
         any::<bool>().prop_map(Edit::Suspend),
         any::<bool>().prop_map(Edit::Pinned),
         (0_u8..3).prop_map(Edit::OnChange),
+        (0_u8..3).prop_map(Edit::MaxIdle),
+        (0_u8..3).prop_map(Edit::MaxAge),
+        (0_u8..3).prop_map(Edit::MaxMemory),
+        (0_u8..3).prop_map(Edit::Slot),
     ];
     prop_oneof![
         6 => Just(Op::Fleet),
@@ -219,8 +235,14 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (who.clone(), 0..2).prop_map(|(who, code)| Op::Ends(who, code)),
         1 => (who.clone(), any::<bool>()).prop_map(|(who, transient)| Op::CannotStart(who, transient)),
         1 => who.clone().prop_map(Op::Silence),
-        3 => (who, 0_u8..4).prop_map(|(who, what)| Op::Doing(who, what)),
+        3 => (who.clone(), 0_u8..4).prop_map(|(who, what)| Op::Doing(who, what)),
+        4 => (who.clone(), 0_u8..6).prop_map(|(who, size)| Op::Uses(who, size)),
+        1 => (who.clone(), any::<bool>()).prop_map(|(who, here)| Op::Attach(who, here)),
+        2 => (who, any::<bool>()).prop_map(|(who, works)| Op::Works(who, works)),
+        4 => Just(Op::Look),
+        6 => (1_u64..20).prop_map(Op::Watch),
         1 => (0_u32..5).prop_map(Op::Limit),
+        1 => (0_u8..3).prop_map(Op::Memory),
         3 => (0_u64..30).prop_map(Op::Pass),
     ]
 }
@@ -245,6 +267,13 @@ fn apply(world: &mut World, op: Op) {
                 let choices = [OnChange::WhenIdle, OnChange::Restart, OnChange::Manual];
                 spec.on_change = choices[usize::from(which)];
             }
+            Edit::MaxIdle(seconds) => spec.max_idle = span(seconds),
+            Edit::MaxAge(seconds) => spec.max_age = span(seconds),
+            Edit::MaxMemory(size) => spec.max_memory = memory(size),
+            Edit::Slot(which) => {
+                spec.owner = Some("owner".to_owned());
+                spec.slot = (which > 0).then(|| which.to_string());
+            }
         }),
         Op::Break(who) => world.break_file(name(who)),
         Op::Remove(who) => world.remove(name(who)),
@@ -268,14 +297,73 @@ fn apply(world: &mut World, op: Op) {
             world.doing(name(who), activities[usize::from(what)]);
         }
         Op::Limit(limit) => world.limit(limit),
-        Op::Pass(seconds) => world.pass(Duration::from_secs(seconds)),
+        Op::Memory(size) => world.config.max_memory = memory(size),
+        Op::Uses(who, size) => world.body(name(who)).look.memory.bytes = u64::from(size) * 50,
+        Op::Attach(who, here) => world.body(name(who)).look.attached = u32::from(here),
+        Op::Works(who, works) => world.body(name(who)).computes = works,
+        Op::Look => world.look(Duration::from_secs(2)),
+        Op::Watch(seconds) => world.observe(Duration::from_secs(seconds)),
+        Op::Pass(seconds) => world.unwatched(Duration::from_secs(seconds)),
     }
+}
+
+fn span(seconds: u8) -> Limit<Dur> {
+    if seconds == 0 { Limit::Never } else { Limit::At(Dur(Duration::from_secs(u64::from(seconds) * 7))) }
+}
+
+fn memory(size: u8) -> Limit<Size> {
+    if size == 0 { Limit::Never } else { Limit::At(Size(u64::from(size) * 100)) }
+}
+
+/// No busy session is ended for others while those that are not busy, and may be ended, would do.
+fn busy_ones_go_last(world: &World) -> Result<(), TestCaseError> {
+    let movable = |busy: bool| {
+        world.sessions.values().filter_map(move |session| match (&session.desired, &session.observed) {
+            (Desired::Spec(wanted), Observed::Running(run)) if !wanted.spec.pinned => {
+                ((doing(run) == Activity::Busy) == busy).then(|| activity::memory(run))
+            }
+            _ => None,
+        })
+    };
+    for (name, session) in &world.sessions {
+        let (Observed::Running(run), Some(Verdict::Stop(cause))) =
+            (&session.observed, world.verdicts.get(name))
+        else {
+            continue;
+        };
+        if doing(run) != Activity::Busy {
+            continue;
+        }
+        match cause.reason {
+            StopReason::IdleTimeout | StopReason::SlotTaken | StopReason::MaxSessions => {
+                prop_assert!(false, "{} is busy, and ended as {}", name, cause.reason);
+            }
+            StopReason::MemoryPressure => {
+                let limit = world.config.max_memory.at().unwrap().0;
+                let all: u64 = movable(true).chain(movable(false)).sum();
+                let pinned_and_leaving = used(world) - all;
+                let kept = pinned_and_leaving + movable(true).sum::<u64>();
+                prop_assert!(kept > limit, "{} is busy, and the others would have done", name);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn used(world: &World) -> u64 {
+    let runs = world.sessions.values().filter_map(|session| match &session.observed {
+        Observed::Running(run) | Observed::Stopping { run, .. } => Some(activity::memory(run)),
+        _ => None,
+    });
+    runs.sum()
 }
 
 /// What holds at any moment, whatever came before.
 fn holds(world: &World) -> Result<(), TestCaseError> {
     let mut again = world.clone();
     again.fleet();
+    busy_ones_go_last(&again)?;
     let first = again.verdicts.clone();
     again.fleet();
     prop_assert_eq!(&first, &again.verdicts, "the same question has the same answer");

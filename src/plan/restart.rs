@@ -18,6 +18,8 @@ use crate::api::{
 const HOST_INITIAL: Duration = Duration::from_millis(100);
 /// Longest wait after a start for which the machine was short of something.
 const HOST_MAX: Duration = Duration::from_secs(10);
+/// A session that was ended to relieve the memory of all does not come back earlier: the others are still growing.
+const RELIEF: Duration = Duration::from_secs(60);
 /// A wait is made longer or shorter by up to this part, so that what failed together does not start together.
 const JITTER: f64 = 0.1;
 
@@ -82,6 +84,7 @@ pub fn after_end(
         last: Some(ended),
         start_requested: history.start_requested,
         restart_requested: history.restart_requested,
+        cleanup_requested: None,
     };
     let mut delay = Duration::ZERO;
     match kind {
@@ -108,6 +111,9 @@ pub fn after_end(
                 next.failures = 0;
                 next.ends = 0;
             }
+            if reason == StopReason::MemoryPressure {
+                next.not_before = now.checked_add(RELIEF);
+            }
         }
     }
     if again && !matches!(kind, End::HostTrouble) {
@@ -126,7 +132,13 @@ pub fn after_end(
 /// To be called when [`Step::Start`](super::session::Step::Start) is carried out, also where the start then
 /// fails: a request asks for one start, not for one after the other.
 pub fn begun(history: &History) -> History {
-    History { not_before: None, start_requested: false, restart_requested: None, ..history.clone() }
+    History {
+        not_before: None,
+        start_requested: false,
+        restart_requested: None,
+        cleanup_requested: None,
+        ..history.clone()
+    }
 }
 
 /// Whether `policy` starts a session again that ended by itself.
@@ -220,6 +232,10 @@ pub fn next(wanted: &Wanted, history: &History, now: Moment) -> Want {
             Some(cause) if cause.reason == StopReason::SessionMemory => Done::Evicted(cause.clone()),
             _ => Done::Failed,
         }),
+        End::Asked(StopReason::MemoryPressure) => match pending(history, wanted, now) {
+            Some(until) => Want::Wait(Wait::Relieved { until }),
+            None => Want::Run,
+        },
         End::Asked(reason) => match (after_stop(reason, policy), &last.cause) {
             (AfterStop::Evicted, Some(cause)) => Want::Done(Done::Evicted(cause.clone())),
             (AfterStop::Evicted, None) | (AfterStop::Again, _) => Want::Run,
@@ -268,7 +284,7 @@ fn pending(history: &History, wanted: &Wanted, now: Moment) -> Option<Moment> {
     let until = history.not_before.filter(|until| *until > now)?;
     // Longer than any wait that could have been set: a date of another boot's clock. Better one start too
     // early than a session that waits for last month's uptime to be reached again.
-    let longest = spread(wanted.spec.backoff.max.0.max(HOST_MAX), 1.0);
+    let longest = spread(wanted.spec.backoff.max.0.max(HOST_MAX).max(RELIEF), 1.0);
     let plausible = now.checked_add(longest).is_none_or(|latest| until <= latest);
     plausible.then_some(until)
 }

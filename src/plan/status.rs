@@ -6,12 +6,14 @@
 use std::fmt::Write as _;
 
 use super::{
-    Desired, Done, Ended, History, Observed, Session, Verdict, Wait, Wanted,
+    Desired, Done, Ended, History, Observed, Session, Verdict, Wait, Wanted, budget,
     restart::{self, Want},
     session::{After, Replacement, Step, replacement},
 };
 use crate::api::{
     cause::{Actor, Cause, StopReason},
+    config::Config,
+    quantity::Size,
     record::Exit,
     spec::StopSignal,
     status::{Phase, Reason},
@@ -88,7 +90,9 @@ fn absent(session: &Session, verdict: Option<&Verdict>, now: Moment) -> Derived 
         // What others have is the fleet's to say.
         | (
             Want::Run,
-            Some(Verdict::Wait(wait @ (Wait::MaxSessions { .. } | Wait::IdentityTaken { .. }))),
+            Some(Verdict::Wait(
+                wait @ (Wait::MaxSessions { .. } | Wait::IdentityTaken { .. } | Wait::MemoryBudget { .. }),
+            )),
         ) => waits(wait, &session.history),
         (Want::Wait(wait), _) => waits(&wait, &session.history),
         (
@@ -98,7 +102,13 @@ fn absent(session: &Session, verdict: Option<&Verdict>, now: Moment) -> Derived 
                 Verdict::Run(_)
                 | Verdict::Stop(_)
                 | Verdict::Done(_)
-                | Verdict::Wait(Wait::BackOff { .. } | Wait::HostError { .. } | Wait::InvalidSpec | Wait::SpecUnseen),
+                | Verdict::Wait(
+                    Wait::BackOff { .. }
+                    | Wait::HostError { .. }
+                    | Wait::Relieved { .. }
+                    | Wait::InvalidSpec
+                    | Wait::SpecUnseen,
+                ),
             ),
         ) => (Phase::Pending, Reason::Starting, "is about to start".to_owned()),
     }
@@ -121,6 +131,24 @@ fn waits(wait: &Wait, history: &History) -> Derived {
             };
             let count = if count > 1 { format!(" {count} times in a row") } else { String::new() };
             (Reason::BackOff, format!("{how}{count}, last: {}; waits before the next try", last()))
+        }
+        Wait::Relieved { .. } => {
+            let message =
+                format!("{}; comes back after a minute at the earliest, when there is room", last());
+            (Reason::MemoryBudget, message)
+        }
+        Wait::MemoryBudget { limit, needed } => {
+            let limit = Size(*limit).human();
+            let message = match needed {
+                0 => format!("starts when less than 90 % of maxMemory ({limit}) is in use"),
+                needed => {
+                    let needed = Size(*needed).human();
+                    format!(
+                        "starts when the {needed} that it used last fit below 90 % of maxMemory ({limit})"
+                    )
+                }
+            };
+            (Reason::MemoryBudget, message)
         }
         Wait::HostError { .. } => (Reason::HostError, format!("{}; tried again soon", last())),
         Wait::SpecUnseen => {
@@ -234,6 +262,7 @@ pub fn explain(
     session: &Session,
     verdict: &Verdict,
     step: &Step,
+    config: &Config,
     now: Moment,
 ) -> (&'static str, String, Option<Moment>) {
     match step {
@@ -249,9 +278,32 @@ pub fn explain(
                 (phase, reason),
                 (Phase::Pending | Phase::Stopping, _) | (_, Reason::RestartPending)
             );
-            let message = if message.is_empty() { "runs as its spec says".to_owned() } else { message };
-            (if waits { "Wait" } else { "None" }, message, until.or(verdict.changes_at()))
+            if !message.is_empty() {
+                return (if waits { "Wait" } else { "None" }, message, until.or(verdict.changes_at()));
+            }
+            let (message, at) = outlook(session, config, now);
+            ("None", message, at)
         }
+    }
+}
+
+/// What becomes of a session that runs, if nothing happens: the budget that ends it first, and when.
+fn outlook(session: &Session, config: &Config, now: Moment) -> (String, Option<Moment>) {
+    let (Observed::Running(run), Desired::Spec(wanted)) = (&session.observed, &session.desired) else {
+        return ("runs as its spec says".to_owned(), None);
+    };
+    let idle = budget::idle_until(&wanted.spec, run);
+    let age = budget::breaks_at(&wanted.spec, run, config, now);
+    match (idle, age) {
+        (Some(idle), age) if age.is_none_or(|age| idle < age) => {
+            ("runs; ends as IdleTimeout then, if it stays idle".to_owned(), Some(idle))
+        }
+        (_, Some(age)) if budget::finishes_its_turn(&wanted.spec, run, now) => (
+            "over its age, finishes its turn; ends as MaxAgeExceeded then at the latest".to_owned(),
+            Some(age),
+        ),
+        (_, Some(age)) => ("runs; ends as MaxAgeExceeded then".to_owned(), Some(age)),
+        (_, None) => ("runs as its spec says".to_owned(), None),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    Desired, Ended, History, Observed, RestartRequest, Run, Session, Verdict, Wait, Wanted, Will,
+    Desired, Ended, History, Observed, Run, RunRequest, Session, Verdict, Wait, Wanted, Will,
     activity::{Births, Look, MemoryUse, Said, Seen},
     fleet::{Decisions, Mode, decide},
 };
@@ -96,7 +96,7 @@ pub(super) fn config(max_sessions: u32) -> Config {
         stale_after: Dur(secs(90)),
         resync_interval: Dur(secs(30)),
         age_grace: Dur(secs(900)),
-        emergency: Emergency { max_idle: Dur(secs(300)), max_age: Dur(secs(3600)) },
+        emergency: Emergency { max_idle: Dur(secs(300)), max_age: Dur(secs(3600)), everyone: true },
         on_shutdown: OnShutdown::Auto,
         clients: Clients { max: 10, buffer: 100, max_message: Size(1 << 20), broadcast_rate: 10 },
         logs: Logs { max_size: Size(10 << 20), max_files: 7, max_age: Dur(secs(7 * 86400)) },
@@ -124,7 +124,7 @@ pub(super) fn look(at: Moment) -> Look {
 /// What looks until [`NOW`] showed of a session that was quiet for so long.
 pub(super) fn seen_quiet(quiet: Duration) -> Seen {
     let quiet_since = Moment::from_nanos(NOW.as_nanos() - u64::try_from(quiet.as_nanos()).unwrap());
-    Seen { look: look(NOW), quiet_since, cpu_percent: 0.0, due: NOW }
+    Seen { look: look(NOW), quiet_since, attended: None, cpu_percent: 0.0, due: NOW }
 }
 
 /// A run that ended with exit status 0 after a second, as the first of its spec.
@@ -140,6 +140,7 @@ pub(super) fn ended() -> Ended {
         stop_signal: 15,
         ran: secs(1),
         at: timestamp(0),
+        memory: None,
     }
 }
 
@@ -189,7 +190,7 @@ pub(super) fn given(text: &str) -> Given {
 }
 
 /// The run of a session that lives since [`NOW`], quiet since then, of unknown activity.
-fn a_run() -> Run {
+pub(super) fn run() -> Run {
     Run { run_id: run_id(2), generation: 1, launch: digest("launch 1"), since: NOW, said: None, seen: None }
 }
 
@@ -249,7 +250,7 @@ impl Given {
     }
 
     pub(super) fn run(self, change: impl FnOnce(&mut Run)) -> Self {
-        let mut run = a_run();
+        let mut run = run();
         change(&mut run);
         self.observed(Observed::Running(run))
     }
@@ -293,7 +294,7 @@ impl Given {
     pub(super) fn stopping(self, reason: StopReason) -> Self {
         let kill_at = NOW.checked_add(secs(10)).unwrap();
         let cause = cause(reason);
-        self.observed(Observed::Stopping { run: a_run(), cause, since: NOW, kill_at, unkillable: false })
+        self.observed(Observed::Stopping { run: run(), cause, since: NOW, kill_at, unkillable: false })
     }
 
     pub(super) fn unknown(self) -> Self {
@@ -301,13 +302,13 @@ impl Given {
     }
 
     pub(super) fn restart_requested(self) -> Self {
-        let request = RestartRequest { run_id: run_id(2), by: PERSON };
+        let request = RunRequest { run_id: run_id(2), by: PERSON };
         self.history(|history| history.restart_requested = Some(request))
     }
 }
 
 pub(super) fn decided(limit: u32, sessions: &[Given], mode: &Mode, now: Moment) -> Decisions {
-    decide(sessions.iter().map(|given| (&given.name, &given.session)), &config(limit), mode, now)
+    decide(sessions.iter().map(|given| (&given.name, &given.session)), &config(limit), mode, None, now)
 }
 
 /// A verdict in a word or two.
@@ -318,6 +319,8 @@ pub(super) fn word(verdict: &Verdict) -> String {
         Verdict::Wait(Wait::MaxSessions { limit }) => format!("waits MaxSessions({limit})"),
         Verdict::Wait(Wait::IdentityTaken { by, .. }) => format!("waits for {by}"),
         Verdict::Wait(Wait::BackOff { .. }) => "waits BackOff".to_owned(),
+        Verdict::Wait(Wait::Relieved { .. }) => "waits Relieved".to_owned(),
+        Verdict::Wait(Wait::MemoryBudget { .. }) => "waits MemoryBudget".to_owned(),
         Verdict::Wait(Wait::HostError { .. }) => "waits HostError".to_owned(),
         Verdict::Wait(wait @ (Wait::InvalidSpec | Wait::SpecUnseen | Wait::Shutdown)) => {
             format!("waits {wait:?}")

@@ -3,12 +3,15 @@
 //! It does what the daemon does (decide together, act alone) and nothing more, so a test can let the two kinds of
 //! reconciles and the world's own events happen in any order. Each act checks the promises that no order may break.
 
+mod daemon;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    Desired, Ended, Observed, RestartRequest, Run, Session, Verdict, Wanted, Will,
-    activity::{Said, Seen},
+    Desired, Ended, Observed, Run, RunRequest, Session, Verdict, Wanted, Will,
+    activity::{Look, Said, Seen, memory},
     fleet::{Mode, decide},
+    memory::Relief,
     restart,
     session::{Step, step},
     status::derive,
@@ -19,10 +22,29 @@ use crate::api::{
     config::Config,
     name::SessionName,
     record::{Exit, StartError},
-    spec::SessionSpec,
+    spec::{SessionSpec, WrittenSpec},
     status::{Activity, Phase},
     time::Moment,
 };
+
+/// What the processes of a session are like, as a look at them shows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Body {
+    /// As a look would tell it now.
+    pub(super) look: Look,
+    /// Uses a whole core all the time.
+    pub(super) computes: bool,
+    /// Prints all the time.
+    pub(super) prints: bool,
+    /// Ends only when it is made to.
+    pub(super) stubborn: bool,
+}
+
+impl Body {
+    fn new(now: Moment) -> Self {
+        Self { look: look(now), computes: false, prints: false, stubborn: false }
+    }
+}
 
 /// The machine, its sessions, and what the daemon last decided about them.
 #[derive(Debug, Clone)]
@@ -34,6 +56,9 @@ pub(super) struct World {
     pub(super) verdicts: BTreeMap<SessionName, Verdict>,
     /// When the last decision asked to be made again.
     pub(super) next: Option<Moment>,
+    pub(super) relief: Option<Relief>,
+    written: BTreeMap<SessionName, WrittenSpec>,
+    pub(super) bodies: BTreeMap<SessionName, Body>,
     runs: u64,
     edits: i64,
 }
@@ -47,6 +72,9 @@ impl World {
             sessions: BTreeMap::new(),
             verdicts: BTreeMap::new(),
             next: None,
+            relief: None,
+            written: BTreeMap::new(),
+            bodies: BTreeMap::new(),
             runs: 0,
             edits: 0,
         }
@@ -71,11 +99,32 @@ impl World {
 
     // What people do.
 
+    /// Writes a spec file of this content.
+    pub(super) fn declare(&mut self, text: &str, written: &WrittenSpec) {
+        let spec = written.resolve(&name(text), &self.config);
+        self.write(text, |before| *before = spec);
+        if let Some(Session { desired: Desired::Spec(wanted), .. }) = self.sessions.get_mut(text) {
+            wanted.launch = written.launch_digest();
+        }
+        self.written.insert(name(text), written.clone());
+    }
+
+    /// Edits the config: every spec means what it says under the new one.
+    pub(super) fn configure(&mut self, config: Config) {
+        self.config = config;
+        for (name, written) in &self.written {
+            if let Some(Session { desired: Desired::Spec(wanted), .. }) = self.sessions.get_mut(name) {
+                wanted.spec = Arc::new(written.resolve(name, &self.config));
+            }
+        }
+    }
+
     /// Writes a spec file: a new session, or a changed one. What `change` does to `command` needs a new run.
     pub(super) fn write(&mut self, text: &str, change: impl FnOnce(&mut SessionSpec)) {
         self.edits += 1;
         let fresh = given(text);
-        let session = self.sessions.entry(fresh.name).or_insert(fresh.session);
+        let unknown = Session { desired: Desired::Gone, ..fresh.session };
+        let session = self.sessions.entry(fresh.name).or_insert(unknown);
         let Desired::Spec(fresh) = given(text).session.desired else { unreachable!() };
         let before = match &session.desired {
             Desired::Spec(wanted) => wanted.clone(),
@@ -130,7 +179,7 @@ impl World {
         if let Some(session) = self.sessions.get_mut(text)
             && let Observed::Running(run) = &session.observed
         {
-            session.history.restart_requested = Some(RestartRequest { run_id: run.run_id, by: PERSON });
+            session.history.restart_requested = Some(RunRequest { run_id: run.run_id, by: PERSON });
         }
     }
 
@@ -146,23 +195,67 @@ impl World {
         self.now = self.now.checked_add(time).unwrap();
     }
 
-    /// Every tree is looked at, and nothing new is seen.
-    pub(super) fn look(&mut self) {
+    /// Time passes for the processes alone.
+    fn live_on(&mut self, time: Duration) {
+        self.pass(time);
         let now = self.now;
-        for session in self.sessions.values_mut() {
-            if let Observed::Running(run) = &mut session.observed {
-                let seen =
-                    run.seen.map_or_else(|| Seen::first(look(now), run.since), |seen| seen.then(look(now)));
-                run.seen = Some(seen);
+        for body in self.bodies.values_mut() {
+            body.look.cpu += if body.computes && !body.look.stopped { time } else { Duration::ZERO };
+            if body.prints && !body.look.stopped {
+                body.look.output = Some(now);
             }
         }
     }
 
+    /// Every tree is looked at; the next look is due in `planned`.
+    pub(super) fn look(&mut self, planned: Duration) {
+        let now = self.now;
+        for (name, session) in &mut self.sessions {
+            if let Observed::Running(run) | Observed::Stopping { run, .. } = &mut session.observed {
+                let body = self.bodies.entry(name.clone()).or_insert_with(|| Body::new(now));
+                let look = Look { at: now, ..body.look };
+                let seen = run.seen.map_or_else(|| Seen::first(look, run.since), |seen| seen.then(look));
+                run.seen = Some(Seen { due: now.checked_add(planned).unwrap(), ..seen });
+            }
+        }
+    }
+
+    /// `time` passes, with a look and a reconcile each `step`.
+    pub(super) fn watch(&mut self, time: Duration, step: Duration, mut see: impl FnMut(&Self)) {
+        let end = self.now.checked_add(time).unwrap();
+        while self.now < end {
+            let pause = step.min(end.since(self.now));
+            self.live_on(pause);
+            self.look(step);
+            self.settle_seeing(&mut see);
+        }
+    }
+
+    /// `time` passes with looks and nothing else.
+    pub(super) fn observe(&mut self, time: Duration) {
+        self.look(time);
+        self.live_on(time);
+        self.look(Duration::from_secs(2));
+    }
+
+    /// `time` passes while no daemon runs.
+    pub(super) fn unwatched(&mut self, time: Duration) {
+        self.live_on(time);
+    }
+
+    pub(super) fn body(&mut self, text: &str) -> &mut Body {
+        let now = self.now;
+        self.bodies.entry(name(text)).or_insert_with(|| Body::new(now))
+    }
+
+    /// Its agent, or a person, says what it does.
     pub(super) fn doing(&mut self, text: &str, activity: Activity) {
         let now = self.now;
         if let Some(Session { observed: Observed::Running(run), .. }) = self.sessions.get_mut(text) {
             run.said = Some(Said { activity, at: now });
-            run.seen = Some(Seen::first(look(now), run.since));
+            if run.seen.is_none() {
+                run.seen = Some(Seen::first(look(now), run.since));
+            }
         }
     }
 
@@ -208,6 +301,10 @@ impl World {
         let Some(session) = self.sessions.get_mut(text) else {
             return;
         };
+        let used = match &session.observed {
+            Observed::Running(run) | Observed::Stopping { run, .. } => Some(memory(run)),
+            Observed::Absent | Observed::Starting { .. } | Observed::Unknown { .. } => None,
+        };
         let (run, since, cause) = match &session.observed {
             Observed::Running(run) => (Some(run.clone()), run.since, None),
             Observed::Stopping { run, cause, .. } => (Some(run.clone()), run.since, Some(cause.clone())),
@@ -234,11 +331,13 @@ impl World {
             stop_signal: 15,
             ran: now.since(since),
             at: timestamp(0),
+            memory: used,
         };
         session.history =
             restart::after_end(&session.history, ended, spec.restart_policy, &spec.backoff, now, 0.0);
         session.observed = Observed::Absent;
         session.identity = None;
+        self.bodies.remove(text);
     }
 
     /// Its keeper stops answering, or answers again.
@@ -249,124 +348,6 @@ impl World {
         {
             session.observed = Observed::Unknown { since: now, why: "timed out".to_owned() };
         }
-    }
-
-    // What the daemon does.
-
-    /// One `Fleet` reconcile. Gives whether a verdict changed.
-    pub(super) fn fleet(&mut self) -> bool {
-        let decisions = decide(self.sessions.iter(), &self.config, &self.mode, self.now);
-        self.next = decisions.next;
-        let verdicts = decisions.verdicts.into_iter().collect();
-        let changed = self.verdicts != verdicts;
-        self.verdicts = verdicts;
-        changed
-    }
-
-    /// One `Session` reconcile. Gives whether it did anything.
-    pub(super) fn session(&mut self, text: &str) -> bool {
-        let (live, limit) = (self.live(), self.config.max_sessions as usize);
-        let Some(verdict) = self.verdicts.get(text) else {
-            return false;
-        };
-        let Some(session) = self.sessions.get(text) else {
-            return false;
-        };
-        let what = step(session, verdict, self.now);
-        match what {
-            Step::Start => {
-                let Desired::Spec(wanted) = &session.desired else {
-                    panic!("started without a spec: {text}")
-                };
-                let identity = wanted.spec.identity.clone();
-                assert!(live < limit, "{text} was started beyond the limit of {limit}: {}", self.shows());
-                let holder = self.sessions.iter().find(|(_, other)| {
-                    other.observed.is_live() && other.identity.as_deref() == Some(identity.as_str())
-                });
-                assert!(holder.is_none(), "{text} has the identity `{identity}` of {holder:?}");
-                self.runs += 1;
-                let (run_id, since) = (run_id(1000 + self.runs), self.now);
-                let session = self.sessions.get_mut(text).unwrap();
-                session.history = restart::begun(&session.history);
-                session.observed = Observed::Starting { run_id, since };
-                session.identity = Some(identity.into());
-            }
-            Step::Terminate { cause, now } => self.terminate(text, cause, now),
-            Step::Update => {
-                let session = self.sessions.get_mut(text).unwrap();
-                let (Desired::Spec(wanted), Observed::Running(run)) =
-                    (&session.desired, &mut session.observed)
-                else {
-                    panic!("nothing to update: {text}")
-                };
-                assert_ne!(run.generation, wanted.generation, "{text} knew that already");
-                run.generation = wanted.generation;
-            }
-            Step::Rest { until } => {
-                assert!(until.is_none_or(|until| until > self.now), "{text} rests until a time that is over");
-                return false;
-            }
-        }
-        true
-    }
-
-    fn terminate(&mut self, text: &str, cause: crate::api::cause::Cause, at_once: bool) {
-        let now = self.now;
-        let session = self.sessions.get_mut(text).unwrap();
-        let grace = if at_once { Duration::ZERO } else { Duration::from_secs(10) };
-        let kill_at = now.checked_add(grace).unwrap();
-        session.observed = match session.observed.clone() {
-            Observed::Running(run) => {
-                Observed::Stopping { run, cause, since: now, kill_at, unkillable: false }
-            }
-            Observed::Stopping { run, cause: first, since, kill_at: before, unkillable } => {
-                assert!(kill_at < before, "a stop can only be shortened");
-                Observed::Stopping { run, cause: first, since, kill_at, unkillable }
-            }
-            Observed::Starting { run_id, since } => {
-                let run =
-                    Run { run_id, generation: 1, launch: digest("launch 1"), since, said: None, seen: None };
-                Observed::Stopping { run, cause, since: now, kill_at, unkillable: false }
-            }
-            observed @ (Observed::Absent | Observed::Unknown { .. }) => {
-                panic!("{text} was signalled while {observed:?}")
-            }
-        };
-    }
-
-    /// Reconciles until nothing changes any more, while processes are made and end as they are asked to.
-    pub(super) fn settle(&mut self) {
-        for _ in 0..100 {
-            let mut changed = self.fleet();
-            let names: Vec<_> = self.sessions.keys().cloned().collect();
-            for name in &names {
-                changed |= self.session(name.as_str());
-            }
-            for name in &names {
-                let session = &self.sessions[name];
-                match (&session.observed, &session.desired) {
-                    (Observed::Starting { .. }, Desired::Spec(_)) => self.up(name.as_str()),
-                    (Observed::Starting { .. } | Observed::Stopping { .. }, _) => {
-                        self.ends(name.as_str(), Exit::Signal(15));
-                    }
-                    (Observed::Absent, Desired::Gone) => {
-                        self.sessions.remove(name);
-                        self.verdicts.remove(name);
-                    }
-                    (Observed::Absent | Observed::Running(_) | Observed::Unknown { .. }, _) => continue,
-                }
-                changed = true;
-            }
-            if !changed {
-                return;
-            }
-        }
-        panic!("it does not settle: {}", self.shows());
-    }
-
-    /// Ends every session.
-    pub(super) fn shut_down(&mut self) {
-        self.mode = Mode::EndAll(cause(StopReason::Shutdown));
     }
 
     pub(super) fn wanted(&self, text: &str) -> &Wanted {

@@ -71,6 +71,10 @@ pub struct Emergency {
     pub max_idle: Dur,
     /// Older.
     pub max_age: Dur,
+    /// Whether it is for everyone. Where nobody wrote it, it spares sessions whose `maxIdle` is `never`: what ends a
+    /// session is never a default alone.
+    #[serde(skip)]
+    pub everyone: bool,
 }
 
 /// What a stop of the daemon does to its sessions.
@@ -139,6 +143,7 @@ impl Config {
 impl WrittenConfig {
     /// What it means on `machine`.
     pub fn resolve(self, machine: Machine) -> Config {
+        let everyone = self.emergency.is_some();
         let emergency = self.emergency.unwrap_or_default();
         let clients = self.clients.unwrap_or_default();
         let logs = self.logs.unwrap_or_default();
@@ -164,6 +169,7 @@ impl WrittenConfig {
             emergency: Emergency {
                 max_idle: emergency.max_idle.map_or(defaults::EMERGENCY.max_idle, |idle| idle.0),
                 max_age: emergency.max_age.map_or(defaults::EMERGENCY.max_age, |age| age.0),
+                everyone,
             },
             on_shutdown: self.on_shutdown.unwrap_or(defaults::ON_SHUTDOWN),
             clients: Clients {

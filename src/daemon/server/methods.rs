@@ -232,14 +232,14 @@ fn plan<K: Keepers>(daemon: &Daemon<K>, peer: Peer) -> Result<Value, Failure> {
     let now = daemon.clock.now();
     let world = daemon.store.look();
     let plans = world.sessions.iter().map(|(name, entry)| (name, &entry.plan));
-    let decisions = crate::plan::fleet::decide(plans, &world.config, &world.mode, now);
+    let decisions = crate::plan::fleet::decide(plans, &world.config, &world.mode, world.relief.as_ref(), now);
     let mut steps = Vec::new();
     for (name, verdict) in &decisions.verdicts {
         let Some(entry) = world.sessions.get(name).filter(|entry| peer.viewer.may_see(entry)) else {
             continue;
         };
         let step = session::step(&entry.plan, verdict, now);
-        let (action, why, next) = status::explain(&entry.plan, verdict, &step, now);
+        let (action, why, next) = status::explain(&entry.plan, verdict, &step, &world.config, now);
         steps.push(PlanStep {
             name: name.clone(),
             action: action.into(),

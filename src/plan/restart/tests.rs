@@ -115,12 +115,12 @@ fn persons_and_edits_forgive_and_rules_neither_count_nor_forgive() {
         let history = count(&troubled(), stopped(reason), OnFailure);
         assert_eq!((history.failures, history.not_before), (0, None), "{reason}");
     }
-    for reason in
-        [R::IdleTimeout, R::MaxAgeExceeded, R::MemoryPressure, R::MaxSessions, R::SlotTaken, R::Shutdown]
-    {
+    for reason in [R::IdleTimeout, R::MaxAgeExceeded, R::MaxSessions, R::SlotTaken, R::Shutdown] {
         let history = count(&troubled(), stopped(reason), OnFailure);
         assert_eq!((history.failures, history.not_before), (4, None), "{reason}");
     }
+    let relieved = count(&troubled(), stopped(R::MemoryPressure), OnFailure);
+    assert_eq!((relieved.failures, relieved.not_before), (4, NOW.checked_add(Duration::from_secs(60))));
     for reason in [R::KeeperLost, R::SessionMemory, R::ProcessLimit] {
         let history = count(&troubled(), stopped(reason), OnFailure);
         assert_eq!(history.failures, 5, "{reason}");

@@ -8,10 +8,10 @@ use crate::{
         status::Activity,
     },
     plan::{
-        Grant, RestartRequest, Will, session,
+        Grant, RunRequest, Will, session,
         testing::{
-            Given, NOW, PERSON, cause, digest, ended, exited, given, host_error, name, not_started, run_id,
-            seconds, signaled, stopped,
+            Given, NOW, PERSON, cause, config, digest, ended, exited, given, host_error, name, not_started,
+            run_id, seconds, signaled, stopped,
         },
     },
 };
@@ -212,7 +212,7 @@ fn a_changed_spec_says_what_it_waits_for() {
 #[track_caller]
 fn check_plan(given: &Given, verdict: &Verdict, expect: &str) {
     let step = session::step(&given.session, verdict, NOW);
-    let (action, why, next) = explain(&given.session, verdict, &step, NOW);
+    let (action, why, next) = explain(&given.session, verdict, &step, &config(9), NOW);
     let next = next.map_or_else(String::new, |at| format!(" ({}s)", at.since(NOW).as_secs()));
     assert_eq!(format!("{action}: {why}{next}"), expect);
 }
@@ -238,7 +238,7 @@ fn the_plan_says_what_would_be_done_and_why() {
         &Verdict::Stop(cause(StopReason::MaxSessions)),
         "Stop: because of MaxSessions",
     );
-    let request = RestartRequest { run_id: run_id(2), by: PERSON };
+    let request = RunRequest { run_id: run_id(2), by: PERSON };
     let restart = given("a").history(|history| history.restart_requested = Some(request)).running();
     check_plan(&restart, &RUN, "Restart: restarted by `atm restart`, asked for by user id 1000");
     let succeeded = Verdict::Done(Done::Succeeded);

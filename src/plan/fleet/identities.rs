@@ -1,0 +1,59 @@
+//! At most one live session per identity.
+
+use std::collections::HashMap;
+
+use super::{Claim, Seat};
+use crate::{
+    api::name::SessionName,
+    plan::{Desired, Observed},
+};
+
+/// Who has which identity. Empty, and without a look, where everyone's is its own name: names differ.
+pub(super) struct Identities<'a> {
+    shared: bool,
+    taken: HashMap<&'a str, &'a SessionName>,
+}
+
+impl<'a> Identities<'a> {
+    pub(super) fn of(seats: &[Seat<'a>]) -> Self {
+        let held = |seat: &Seat<'a>| -> Option<&'a str> {
+            let session = seat.session;
+            let known = session.identity.as_deref();
+            match (&session.observed, &session.desired) {
+                (
+                    Observed::Absent,
+                    Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Spec(_),
+                ) => None,
+                (_, Desired::Spec(wanted)) => Some(known.unwrap_or(&wanted.spec.identity)),
+                (_, Desired::Gone | Desired::NeverGood | Desired::Unseen) => {
+                    Some(known.unwrap_or(seat.name.as_str()))
+                }
+            }
+        };
+        let wanted = |seat: &Seat<'a>| match seat.claim {
+            Claim::Wants(wanted) => Some(wanted.spec.identity.as_str()),
+            Claim::None | Claim::Leaving | Claim::Kept | Claim::Holds(_) => None,
+        };
+        let foreign =
+            |seat: &Seat<'a>| held(seat).or(wanted(seat)).is_some_and(|id| id != seat.name.as_str());
+        let shared = seats.iter().any(foreign);
+        let taken = if shared {
+            seats.iter().filter_map(|seat| Some((held(seat)?, seat.name))).collect()
+        } else {
+            HashMap::new()
+        };
+        Self { shared, taken }
+    }
+
+    /// Takes `identity` for `name`, or says who has it.
+    pub(super) fn claim(&mut self, identity: &'a str, name: &'a SessionName) -> Result<(), &'a SessionName> {
+        if !self.shared {
+            return Ok(());
+        }
+        if let Some(by) = self.taken.get(identity) {
+            return Err(by);
+        }
+        self.taken.insert(identity, name);
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! A full house: who leaves it for somebody with a better claim.
+
+use super::{Claim, Seat, slots};
+use crate::{
+    api::{
+        cause::{Cause, StopReason},
+        config::Config,
+        name::SessionName,
+        spec::RestartPolicy,
+        time::Moment,
+    },
+    plan::{
+        Desired, Observed, Verdict, activity,
+        eviction::{self, Loss, Shortage},
+    },
+};
+
+/// Makes room for those that found no slot: first by the emergency cleanup of whoever has been idle longest, then by
+/// idle sessions of lower priority. Nobody goes for a session of lower priority than its own. Gives the moment at
+/// which time alone makes more room.
+pub(super) fn make_room(
+    seats: &mut [Seat<'_>],
+    unmet: Vec<(&SessionName, i32)>,
+    config: &Config,
+    now: Moment,
+) -> Option<Moment> {
+    let mut unmet = unmet.into_iter().skip(coming_free(seats, config.max_sessions)).peekable();
+    unmet.peek()?;
+
+    let mut idlest = Vec::new();
+    let mut lowest = Vec::new();
+    let mut opens: Option<Moment> = None;
+    for seat in seats.iter_mut() {
+        let Some((wanted, run)) = seat.holder() else { continue };
+        let rank = eviction::rank(seat.name, &wanted.spec, &seat.session.observed, Shortage::Slots);
+        let Some(rank) = rank else { continue };
+        if let Some(over) = eviction::emergency(&wanted.spec, run, &config.emergency, now) {
+            let since = activity::since(run);
+            idlest.push(((since, wanted.spec.priority, seat.name), over, wanted.spec.priority, seat));
+        } else {
+            let at = eviction::emergency_at(&wanted.spec, run, &config.emergency, now);
+            opens = opens.into_iter().chain(at).min();
+            if rank.loss == Loss::Idle {
+                lowest.push((rank, wanted.spec.priority, seat));
+            }
+        }
+    }
+    idlest.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    lowest.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    let (mut idlest, mut lowest) = (idlest.into_iter(), lowest.into_iter());
+    for (claimant, priority) in unmet {
+        // Who wants comes by falling priority: whom one may not displace, the next one may not either.
+        if let Some((_, over, _, seat)) = idlest.find(|(_, _, own, _)| *own <= priority) {
+            let message = format!("{over}, and all {} places are taken", config.max_sessions);
+            seat.leave(Cause::rule(StopReason::IdleTimeout, message));
+        } else if let Some((_, _, seat)) = lowest.find(|(_, own, _)| *own < priority) {
+            let message = format!("idle, and `{claimant}` of the higher priority {priority} needs its place");
+            seat.leave(Cause::rule(StopReason::MaxSessions, message));
+        } else {
+            break;
+        }
+    }
+    opens
+}
+
+/// Slots that become free by what is on its way out already.
+fn coming_free(seats: &[Seat<'_>], limit: u32) -> usize {
+    let taken = |seat: &&Seat<'_>| match seat.claim {
+        Claim::Wants(_) => matches!(seat.verdict, Verdict::Run(_)),
+        Claim::None | Claim::Leaving | Claim::Kept | Claim::Holds(_) => {
+            seat.session.observed.is_live() && !frees_its_slot(seat)
+        }
+    };
+    slots(limit).saturating_sub(seats.iter().filter(taken).count())
+}
+
+/// Whether a session is on its way out and will not want its slot again at once.
+fn frees_its_slot(seat: &Seat<'_>) -> bool {
+    let ((Observed::Stopping { cause, .. }, _) | (_, Verdict::Stop(cause))) =
+        (&seat.session.observed, &seat.verdict)
+    else {
+        return false;
+    };
+    match cause.reason {
+        StopReason::SpecChanged | StopReason::ClientRestart => false,
+        StopReason::MaxAgeExceeded => matches!(&seat.session.desired,
+            Desired::Spec(wanted) if wanted.spec.restart_policy == RestartPolicy::Never),
+        StopReason::IdleTimeout
+        | StopReason::SessionMemory
+        | StopReason::MemoryPressure
+        | StopReason::MaxSessions
+        | StopReason::SlotTaken
+        | StopReason::ProcessLimit
+        | StopReason::SpecRemoved
+        | StopReason::ClientStop
+        | StopReason::ClientKill
+        | StopReason::Suspended
+        | StopReason::Shutdown
+        | StopReason::KeeperLost => true,
+    }
+}
