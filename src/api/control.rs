@@ -2,17 +2,18 @@
 //!
 //! A client may begin with `initialize`; every method answers with the result type named beside it.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
+    cause::Cause,
     config::Config,
     diagnose::Diagnostics,
     event::Event,
     name::{InstanceId, SessionName},
-    status::SessionView,
+    status::{Activity, SessionView},
     time::Timestamp,
 };
 
@@ -212,6 +213,57 @@ pub struct CleanupParams {
     /// Take the spec directory as it is now for the truth.
     #[serde(default)]
     pub accept_removals: bool,
+    /// Evict what is over the emergency thresholds too, as if all places were taken.
+    #[serde(default)]
+    pub emergency: bool,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Result of `cleanup`: what budgets end now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CleanupResult {
+    /// By name.
+    pub evictions: Vec<Eviction>,
+}
+
+/// A session that a budget ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Eviction {
+    /// Which.
+    pub name: SessionName,
+    /// Why, and who asked.
+    pub cause: Cause,
+}
+
+/// Parameters of `touch`: a sign of life of one session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TouchParams {
+    /// Which.
+    pub name: SessionName,
+    /// What it is doing from now on; absent: what it was doing before.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub activity: Option<Activity>,
+}
+
+/// What happened since the daemon was started, in numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counters {
+    /// Runs that came to a process.
+    pub started: u64,
+    /// Runs that were over, by the cause of their stop; `Exited`: by themselves.
+    pub ended: BTreeMap<String, u64>,
+    /// Ends by themselves that were answered with another start.
+    pub restarts: u64,
+    /// Runs that a budget ended.
+    pub evictions: u64,
+    /// Times that a budget, or a person by `atm cleanup`, had sessions ended.
+    pub cleanup_runs: u64,
+    /// Evictions that could not be asked for at once; each is tried again.
+    pub cleanup_errors: u64,
 }
 
 /// Result of `list`, `get` and `watch` (its snapshot).
@@ -313,6 +365,9 @@ pub struct HealthResult {
     pub specs_unavailable: Option<String>,
     /// Other things a person should know.
     pub warnings: Vec<String>,
+    /// What happened since the daemon was started.
+    #[serde(default)]
+    pub counters: Counters,
 }
 
 /// Sessions by phase.

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use super::{
     apply, cleanup, completion, config, daemon, delete, describe, dirs::Places, edit, events, get, kill,
-    logs, plan, restart, resume, run, schema, start, status, stop, suspend, validate, wait,
+    logs, plan, restart, resume, run, schema, start, status, stop, suspend, touch, validate, wait,
 };
 
 const AFTER: &str = "\
@@ -72,7 +72,9 @@ pub enum Command {
     Events(events::Args),
     /// Tell how the daemon is
     Status(status::Args),
-    /// Clean up now
+    /// Tell that a session lives, and what it is doing
+    Touch(touch::Args),
+    /// Evict now what is over its budget
     Cleanup(cleanup::Args),
     /// Print the completions for a shell
     Completion(completion::Args),

@@ -61,6 +61,7 @@ pub mod steer;
 pub mod stop;
 pub mod suspend;
 pub mod text;
+pub mod touch;
 pub mod validate;
 pub mod wait;
 pub mod watch;
@@ -129,6 +130,7 @@ fn dispatch(command: &Command, context: &mut Context) -> CliResult<ExitCode> {
         Command::Config(args) => config::run(args, context),
         Command::Events(args) => events::run(args, context),
         Command::Status(args) => status::run(args, context),
+        Command::Touch(args) => touch::run(args, context),
         Command::Cleanup(args) => cleanup::run(args, context),
         Command::Completion(args) => completion::run(args, context),
     };

@@ -112,7 +112,7 @@ pub fn steer_with(
 }
 
 /// The names that are meant. Named ones that do not exist are errors; no match for labels or `--all` is none.
-fn resolve(
+pub fn resolve(
     context: &mut Context,
     client: &mut Client,
     targets: &Targets,

@@ -274,6 +274,7 @@ impl<K: Keepers> Daemon<K> {
                         true
                     });
                     if this_run == Some(true) {
+                        self.store.edit_world(|world| world.counters.started += 1);
                         let message = format!("started, pid {}", child.pid);
                         self.tell(EventKind::Started, &name, Some(run_id), None, message);
                         self.save(&name);

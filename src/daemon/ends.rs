@@ -21,7 +21,7 @@ use crate::{
     },
     controller::Reason,
     host::signals as signal,
-    plan::{Desired, Ended, Observed, Will, restart},
+    plan::{Desired, Ended, Observed, Will, fleet, restart},
 };
 
 impl<K: Keepers> Daemon<K> {
@@ -189,6 +189,7 @@ impl<K: Keepers> Daemon<K> {
 
     fn conclude(&self, name: &SessionName, mut ended: Ended) {
         self.tell_end(name, &ended);
+        let (before, cause) = (self.restarts(name), ended.cause.as_ref().map(|cause| cause.reason));
         let now = self.clock.now();
         let (policy, backoff) = self.what_follows(name);
         self.store.edit(name, |entry| {
@@ -202,8 +203,19 @@ impl<K: Keepers> Daemon<K> {
             entry.plan.history =
                 restart::after_end(&entry.plan.history, ended, policy, &backoff, now, jitter());
         });
+        let restarts = self.restarts(name).saturating_sub(before);
+        self.store.edit_world(|world| {
+            let how = cause.map_or_else(|| "Exited".to_owned(), |reason| reason.to_string());
+            *world.counters.ended.entry(how).or_default() += 1;
+            world.counters.evictions += u64::from(cause.is_some_and(fleet::is_eviction));
+            world.counters.restarts += restarts;
+        });
         self.save_next(name);
         self.name_is_free(name);
+    }
+
+    fn restarts(&self, name: &SessionName) -> u64 {
+        self.store.look().sessions.get(name).map_or(0, |entry| entry.plan.history.restarts)
     }
 
     /// The restart policy that an end of `name` is counted by: its spec's, also while its file is unseen.

@@ -11,11 +11,12 @@
 //! One thread runs the loop; what can block has a thread of its own. [`core`] holds what the daemon is made
 //! of, [`absorb`](core::Daemon::absorb) takes news in, [`reconcile`] acts. [`adopt`] classifies what is found of a
 //! name and `takeover` acts on that; [`ends`] counts how runs ended, `loss` those whose keeper died. [`wills`] records
-//! what people ask for.
+//! what people ask for, `cleanup` has evicted what is over its budget now.
 
 mod absorb;
 mod activity;
 pub mod adopt;
+mod cleanup;
 pub mod clock;
 pub mod config_file;
 pub mod core;

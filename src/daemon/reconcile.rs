@@ -73,8 +73,7 @@ impl<K: Keepers> Daemon<K> {
         let now = self.clock.now();
         let (changed, next, relief) = {
             let world = self.store.look();
-            let plans = world.sessions.iter().map(|(name, entry)| (name, &entry.plan));
-            let decisions = fleet::decide(plans, &world.config, &world.mode, world.relief.as_ref(), now);
+            let decisions = world.decide(now);
             // Verdicts come in the order of the sessions: a thousand look-ups by name would cost more than deciding.
             let changed: Vec<(SessionName, Verdict)> = world
                 .sessions
@@ -85,6 +84,10 @@ impl<K: Keepers> Daemon<K> {
             (changed, decisions.next, decisions.relief)
         };
         self.store.note_relief(relief);
+        let ends = |(_, verdict): &(SessionName, Verdict)| matches!(verdict, Verdict::Stop(cause) if fleet::is_eviction(cause.reason));
+        if changed.iter().any(ends) {
+            self.store.edit_world(|world| world.counters.cleanup_runs += 1);
+        }
         // Only a changed verdict is news: waking on every pass is how reconcile storms start.
         for (name, verdict) in changed {
             if verdict == Verdict::Done(Done::Gone) {
@@ -299,6 +302,10 @@ impl<K: Keepers> Daemon<K> {
             grace_millis: grace.map(|g| u64::try_from(g.as_millis()).unwrap_or(u64::MAX)),
         };
         if let Err(error) = self.keepers.ask(name, request).await {
+            if fleet::is_eviction(cause.reason) {
+                self.store.edit_world(|world| world.counters.cleanup_errors += 1);
+                tracing::warn!(%name, %error, "cannot evict, tried again");
+            }
             return self.keeper_is_deaf(name, &cause, at_once, error);
         }
         let since = self.clock.now();
@@ -318,7 +325,7 @@ impl<K: Keepers> Daemon<K> {
                 Some(run_id)
             })
             .flatten();
-        let kind = if is_eviction(cause.reason) { EventKind::Evicted } else { EventKind::Stopping };
+        let kind = if fleet::is_eviction(cause.reason) { EventKind::Evicted } else { EventKind::Stopping };
         self.tell(kind, name, run_id, Some(cause.reason.to_string()), cause.message);
         self.look_at(Key::Fleet, Reason::Observed);
         Ok(Action::requeue(Duration::ZERO))
@@ -368,27 +375,6 @@ impl<K: Keepers> Daemon<K> {
         });
         self.store.touch(name);
         Ok(Action::requeue(Duration::ZERO))
-    }
-}
-
-/// Whether a budget, not a person or a file, ended it.
-pub fn is_eviction(reason: StopReason) -> bool {
-    match reason {
-        StopReason::IdleTimeout
-        | StopReason::MaxAgeExceeded
-        | StopReason::SessionMemory
-        | StopReason::MemoryPressure
-        | StopReason::MaxSessions
-        | StopReason::SlotTaken
-        | StopReason::ProcessLimit => true,
-        StopReason::SpecChanged
-        | StopReason::ClientRestart
-        | StopReason::SpecRemoved
-        | StopReason::ClientStop
-        | StopReason::ClientKill
-        | StopReason::Suspended
-        | StopReason::Shutdown
-        | StopReason::KeeperLost => false,
     }
 }
 

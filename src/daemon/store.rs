@@ -18,7 +18,7 @@ use super::{clock::Clock, memory::Memory};
 use crate::{
     api::{
         config::Config,
-        control::Counts,
+        control::{Counters, Counts},
         diagnose::Diagnostics,
         name::{RunId, SessionName},
         record::{ProcessId, StartError},
@@ -26,7 +26,12 @@ use crate::{
         status::{Activity, Phase, Reason},
         time::{Moment, Timestamp},
     },
-    plan::{Desired, Observed, Run, Session, Verdict, Will, activity, fleet::Mode, memory::Relief, status},
+    plan::{
+        Desired, Observed, Run, Session, Verdict, Will, activity,
+        fleet::{self, Decisions, Mode},
+        memory::Relief,
+        status,
+    },
 };
 
 /// Everything the daemon knows, as of one moment.
@@ -52,8 +57,18 @@ pub struct World {
     pub counts: Counts,
     /// Spec files that are wrong.
     pub invalid_specs: u32,
+    /// What happened since the start, in numbers.
+    pub counters: Counters,
     /// Which sources have reported. Nothing is decided before all have.
     pub sources: Sources,
+}
+
+impl World {
+    /// What the plan decides about all sessions as they are.
+    pub fn decide(&self, now: Moment) -> Decisions {
+        let plans = self.sessions.iter().map(|(name, entry)| (name, &entry.plan));
+        fleet::decide(plans, &self.config, &self.mode, self.relief.as_ref(), now)
+    }
 }
 
 /// Which sources have reported once.
@@ -270,6 +285,7 @@ impl Store {
             mode: Mode::Converge,
             counts: Counts::default(),
             invalid_specs: 0,
+            counters: Counters::default(),
             sources: Sources::default(),
         };
         let shared = Shared {

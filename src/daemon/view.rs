@@ -181,6 +181,7 @@ pub fn health(world: &World, viewer: Viewer, facts: Facts<'_>) -> HealthResult {
         spec_errors: spec_errors.filter_map(|entry| spec_error(entry, viewer)).collect(),
         specs_unavailable: world.specs_unavailable.clone(),
         warnings,
+        counters: world.counters.clone(),
     }
 }
 

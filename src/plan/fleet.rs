@@ -114,7 +114,7 @@ pub fn decide<'a>(
     give_way(&mut seats, config.max_sessions);
     let limit = config.max_memory.at().map(|limit| limit.0).filter(|_| *mode == Mode::Converge);
     let relief = limit.and_then(|limit| relieve(&mut seats, limit, relief, now));
-    let room = Room::of(&tenants(&seats), limit, relief.is_some(), now);
+    let room = Room::of(&tenants(&seats), limit, now);
     let unmet = admit(&mut seats, config.max_sessions, room);
     let opens = make_room(&mut seats, unmet, config, now);
     let short = seats.iter().any(|seat| matches!(seat.verdict, Verdict::Wait(Wait::MemoryBudget { .. })));
@@ -128,6 +128,27 @@ pub fn decide<'a>(
 fn changes_at(seat: &Seat<'_>, config: &Config, now: Moment) -> Option<Moment> {
     let age = seat.holder().and_then(|(wanted, run)| budget::breaks_at(&wanted.spec, run, config, now));
     age.or_else(|| seat.verdict.changes_at())
+}
+
+/// Whether a budget, not a person or a file, ends a session for this reason.
+pub fn is_eviction(reason: StopReason) -> bool {
+    match reason {
+        StopReason::IdleTimeout
+        | StopReason::MaxAgeExceeded
+        | StopReason::SessionMemory
+        | StopReason::MemoryPressure
+        | StopReason::MaxSessions
+        | StopReason::SlotTaken
+        | StopReason::ProcessLimit => true,
+        StopReason::SpecChanged
+        | StopReason::ClientRestart
+        | StopReason::SpecRemoved
+        | StopReason::ClientStop
+        | StopReason::ClientKill
+        | StopReason::Suspended
+        | StopReason::Shutdown
+        | StopReason::KeeperLost => false,
+    }
 }
 
 /// What `session` gets as if it were the only one.

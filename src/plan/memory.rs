@@ -139,7 +139,7 @@ fn choose(tenants: &[Tenant<'_>], sure: u64, limit: u64) -> Option<Victim> {
         .filter_map(|(_, tenant)| tenant.run().map(activity::memory))
         .fold(0, u64::saturating_add);
     let enough = sure.saturating_sub(others) <= limit;
-    let busy = (!enough && sure > limit).then(|| first(true)).flatten();
+    let busy = if enough { None } else { first(true) };
     let (rank, tenant) = busy.or_else(|| first(false))?;
     let run = tenant.run()?;
     let message = format!(
@@ -163,20 +163,19 @@ pub struct Room {
     limit: Option<u64>,
     used: u64,
     alone: bool,
-    relieving: bool,
     /// When the first of those that came back counts by what it really uses.
     grown_at: Option<Moment>,
 }
 
 impl Room {
     /// As the live ones leave it.
-    pub fn of(tenants: &[Tenant<'_>], limit: Option<u64>, relieving: bool, now: Moment) -> Self {
+    pub fn of(tenants: &[Tenant<'_>], limit: Option<u64>, now: Moment) -> Self {
         let used = tenants.iter().map(|tenant| expected(tenant, now)).fold(0, u64::saturating_add);
         let growing = tenants.iter().filter(|tenant| need(tenant.session) > 0).filter_map(|tenant| {
             let Observed::Running(run) = &tenant.session.observed else { return None };
             run.since.checked_add(GROWTH).filter(|grown| *grown > now)
         });
-        Self { limit, used, alone: tenants.is_empty(), relieving, grown_at: growing.min() }
+        Self { limit, used, alone: tenants.is_empty(), grown_at: growing.min() }
     }
 
     /// When time alone may make more room.
@@ -193,7 +192,7 @@ impl Room {
         let after = self.used.saturating_add(needed);
         // What needs nearly all of it would never come back, if it could not when nothing else is there.
         let fits = is_low(after, limit) || (self.alone && needed <= limit);
-        if self.relieving || !fits {
+        if !fits {
             return Err(Wait::MemoryBudget { limit, needed });
         }
         self.used = after;

@@ -104,7 +104,7 @@ fn usage_is_2_and_help_is_0() {
         (&["--help"], 0),
         (&["run", "--help"], 0),
         (&["--version"], 0),
-        (&["cleanup"], 2),
+        (&["cleanup", "--accept-removals", "--dry-run"], 2),
         (&["apply", "-"], 2),
     ] {
         assert_eq!(finish(atm(home.path(), arguments).spawn().unwrap()).code, code, "{arguments:?}");

@@ -9,9 +9,9 @@ use super::Peer;
 use crate::{
     api::{
         control::{
-            CONTROL_PROTOCOL, CleanupParams, ConfigResult, ErrorKind, EventsParams, EventsResult,
-            InitializeParams, InitializeResult, KillParams, ListResult, NameParams, NamesParams, PlanResult,
-            PlanStep, RpcRequest, VerbResult,
+            CONTROL_PROTOCOL, CleanupParams, CleanupResult, ConfigResult, ErrorKind, EventsParams,
+            EventsResult, InitializeParams, InitializeResult, KillParams, ListResult, NameParams,
+            NamesParams, PlanResult, PlanStep, RpcRequest, TouchParams, VerbResult,
         },
         diagnose::Diagnostics,
         event::Event,
@@ -131,6 +131,12 @@ pub async fn call<K: Keepers + 'static>(
         "suspend" => verb(daemon, peer, Verb::Suspend, &params::<NameParams>(request)?.name).await?,
         "resume" => verb(daemon, peer, Verb::Resume, &params::<NameParams>(request)?.name).await?,
         "kill" => kill(daemon, peer, &params(request)?).await?,
+        "touch" => {
+            let TouchParams { name, activity } = params(request)?;
+            known(daemon, peer, vec![name.clone()])?;
+            daemon.touch(&name, activity)?;
+            result(daemon, peer, &name, true)?
+        }
         "cleanup" => cleanup(daemon, peer, &params(request)?)?,
         "config" => config(daemon, peer)?,
         "health" => {
@@ -231,8 +237,7 @@ fn events<K: Keepers>(daemon: &Daemon<K>, peer: Peer, params: EventsParams) -> R
 fn plan<K: Keepers>(daemon: &Daemon<K>, peer: Peer) -> Result<Value, Failure> {
     let now = daemon.clock.now();
     let world = daemon.store.look();
-    let plans = world.sessions.iter().map(|(name, entry)| (name, &entry.plan));
-    let decisions = crate::plan::fleet::decide(plans, &world.config, &world.mode, world.relief.as_ref(), now);
+    let decisions = world.decide(now);
     let mut steps = Vec::new();
     for (name, verdict) in &decisions.verdicts {
         let Some(entry) = world.sessions.get(name).filter(|entry| peer.viewer.may_see(entry)) else {
@@ -285,17 +290,18 @@ fn result<K: Keepers>(
 }
 
 fn cleanup<K: Keepers>(daemon: &Daemon<K>, peer: Peer, params: &CleanupParams) -> Result<Value, Failure> {
-    if !peer.viewer.privileged {
-        let message = "only root and the daemon's own user may say what the spec directory means";
+    if !peer.viewer.privileged && (params.accept_removals || !params.dry_run) {
+        let message =
+            "only root and the daemon's own user may clean up; --dry-run tells about your own sessions";
         return Err(Failure::new(ErrorKind::Forbidden, message));
     }
     if params.accept_removals
+        && !params.dry_run
         && let Some(specs) = daemon.specs.borrow().as_ref()
     {
         specs.accept_removals();
     }
-    daemon.look_at(crate::daemon::core::Key::Fleet, crate::controller::Reason::Requested);
-    Ok(Value::Object(serde_json::Map::new()))
+    to_value(&CleanupResult { evictions: daemon.clean_up_now(params, peer.viewer, peer.actor) })
 }
 
 fn config<K: Keepers>(daemon: &Daemon<K>, peer: Peer) -> Result<Value, Failure> {

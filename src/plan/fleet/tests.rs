@@ -186,6 +186,13 @@ fn among_equals_lower_priority_gives_way_then_the_longest_idle_then_the_youngest
     let idle = |text, since| given(text).idle_since(since);
     check(1, [idle("a", NOW).priority(1), idle("b", NOW)], "a runs, b stops MaxSessions");
     check(1, [idle("a", NOW), idle("b", seconds(5))], "a runs, b stops MaxSessions");
+    let older = |mut given: Given| {
+        if let Observed::Running(run) = &mut given.session.observed {
+            run.since = seconds(1);
+        }
+        given
+    };
+    check(1, [idle("a", NOW), older(idle("b", seconds(5)))], "a runs, b stops MaxSessions");
     let born = |text, since| given(text).run(|run| run.since = since);
     check(1, [born("a", seconds(9)), born("b", seconds(5))], "a stops MaxSessions, b runs");
 }

@@ -1,0 +1,94 @@
+//! `atm cleanup` and `atm touch`: evict now, and say that a session lives.
+
+use super::{
+    core::{Daemon, Key},
+    keepers::Keepers,
+    view::Viewer,
+    wills::VerbError,
+};
+use crate::{
+    api::{
+        cause::{Actor, Cause, StopReason},
+        control::{CleanupParams, Eviction},
+        name::SessionName,
+        status::Activity,
+    },
+    controller::Reason,
+    plan::{
+        Desired, Observed, RunRequest, Session, Verdict,
+        activity::Said,
+        eviction,
+        fleet::{self, Decisions},
+    },
+};
+
+impl<K: Keepers> Daemon<K> {
+    /// What budgets end now, of what `viewer` may see; and has it ended, unless it is only to be told.
+    pub fn clean_up_now(&self, params: &CleanupParams, viewer: Viewer, by: Actor) -> Vec<Eviction> {
+        let evictions = self.evictions(params.emergency.then_some(by));
+        if !params.dry_run {
+            self.store.edit_world(|world| world.counters.cleanup_runs += 1);
+            for eviction in evictions.iter().filter(|_| params.emergency) {
+                self.store.edit(&eviction.name, |entry| {
+                    let run_id = entry.plan.observed.run_id();
+                    entry.plan.history.cleanup_requested = run_id.map(|run_id| RunRequest { run_id, by });
+                });
+            }
+            self.look_at(Key::Fleet, Reason::Requested);
+        }
+        let world = self.store.look();
+        let seen =
+            |eviction: &Eviction| world.sessions.get(&eviction.name).is_some_and(|e| viewer.may_see(e));
+        evictions.into_iter().filter(seen).collect()
+    }
+
+    /// What budgets end as things are, and with `emergency` what its thresholds would.
+    fn evictions(&self, emergency: Option<Actor>) -> Vec<Eviction> {
+        let now = self.clock.now();
+        let world = self.store.look();
+        let Decisions { verdicts, .. } = world.decide(now);
+        let threshold = |session: &Session| {
+            let (by, Desired::Spec(wanted)) = (emergency?, &session.desired) else { return None };
+            let Observed::Running(run) = &session.observed else { return None };
+            let over = eviction::emergency(&wanted.spec, run, &world.config.emergency, now)?;
+            Some(Cause::asked(StopReason::IdleTimeout, by, over))
+        };
+        verdicts
+            .into_iter()
+            .filter_map(|(name, verdict)| {
+                let session = &world.sessions.get(&name)?.plan;
+                let cause = match verdict {
+                    Verdict::Stop(cause) if fleet::is_eviction(cause.reason) => Some(cause),
+                    Verdict::Run(_) => threshold(session),
+                    Verdict::Stop(_) | Verdict::Wait(_) | Verdict::Done(_) => None,
+                };
+                Some(Eviction { name, cause: cause? })
+            })
+            .collect()
+    }
+
+    /// A sign of life of `name`, and what it is doing, where that is told.
+    pub fn touch(&self, name: &SessionName, activity: Option<Activity>) -> Result<(), VerbError> {
+        let at = self.clock.now();
+        self.store
+            .edit(name, |entry| match &mut entry.plan.observed {
+                Observed::Running(run) => {
+                    let before = run.said.map_or(Activity::Unknown, |said| said.activity);
+                    run.said = Some(Said { activity: activity.unwrap_or(before), at });
+                    Ok(())
+                }
+                Observed::Absent
+                | Observed::Starting { .. }
+                | Observed::Stopping { .. }
+                | Observed::Unknown { .. } => {
+                    Err(VerbError::Conflict(format!("{name} is not running: `atm start {name}` starts it")))
+                }
+            })
+            .ok_or_else(|| VerbError::NoSuchSession(name.clone()))??;
+        self.store.touch(name);
+        // A turn that is over may let a changed spec in, or a session that waits for its place.
+        self.look_at(Key::Fleet, Reason::Observed);
+        self.look_at(Key::Session(name.clone()), Reason::Observed);
+        Ok(())
+    }
+}
