@@ -328,6 +328,9 @@ pub struct ConfigResult {
     /// Where it was read from; absent: the defaults.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub file: Option<PathBuf>,
+    /// The keys that the file has; all others have their defaults.
+    #[serde(default)]
+    pub written: Vec<String>,
     /// What is wrong with the file; the last good one is in force.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<Diagnostics>,

@@ -6,7 +6,8 @@ use super::{
     context::Context,
     documents,
     error::{CliError, CliResult, Kind},
-    output::PlainForm,
+    output::{self, PlainForm},
+    text::escape,
 };
 use crate::api::{config::Config, control::ConfigResult};
 
@@ -32,21 +33,28 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     if args.default {
         return context.out.bytes(documents::DEFAULT_CONFIG.as_bytes());
     }
-    let (config, broken) = match context.connect() {
+    let (config, written, broken) = match context.connect() {
         Ok(mut client) => {
-            let ConfigResult { config, file, error } = client.call("config", &json!({}))?;
+            let ConfigResult { config, file, written, error } = client.call("config", &json!({}))?;
             match file {
                 Some(file) => context.out.note(&format!("in force, from `{}`", file.display()))?,
                 None => context.out.note("in force: the defaults")?,
             }
-            (config, error)
+            (config, written, error)
         }
-        Err(down) if down.kind == Kind::Unreachable => (from_file(context)?, None),
+        Err(down) if down.kind == Kind::Unreachable => {
+            let config = from_file(context)?;
+            let written = config.written.iter().map(|key| (*key).to_owned()).collect();
+            (config, written, None)
+        }
         Err(error) => return Err(error),
     };
     match args.output {
         PlainForm::Json => context.out.json(&config)?,
-        PlainForm::Yaml | PlainForm::Table => context.out.yaml(&config)?,
+        PlainForm::Yaml | PlainForm::Table => {
+            let text = annotated(&config, &written)?;
+            context.out.bytes(text.as_bytes())?;
+        }
     }
     match broken {
         None => Ok(()),
@@ -58,6 +66,23 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
             })
         }
     }
+}
+
+/// The config as YAML, each key that nobody wrote marked as a default.
+fn annotated(config: &Config, written: &[String]) -> CliResult<String> {
+    let mut text = String::new();
+    for line in output::to_yaml(config)?.lines() {
+        text.push_str(&escape(line));
+        // A key of the config stands at the margin; what is below it is a part of it.
+        if let Some((key, _)) = line.split_once(':')
+            && !key.starts_with([' ', '-', '#'])
+            && !written.iter().any(|written| written == key)
+        {
+            text.push_str("  # default");
+        }
+        text.push('\n');
+    }
+    Ok(text)
 }
 
 fn from_file(context: &mut Context) -> CliResult<Config> {

@@ -174,9 +174,14 @@ impl Output {
 
     /// A value as YAML. Raw in a pipe, where programs read it; made safe where a person does.
     pub fn yaml(&mut self, value: &impl Serialize) -> CliResult {
-        let text = serde_yaml::to_string(value).map_err(unwritable)?;
+        let text = to_yaml(value)?;
         if self.terminal { self.bytes(escape_lines(&text).as_bytes()) } else { self.bytes(text.as_bytes()) }
     }
+}
+
+/// `value` as YAML.
+pub fn to_yaml(value: &impl Serialize) -> CliResult<String> {
+    serde_yaml::to_string(value).map_err(unwritable)
 }
 
 fn unwritable(error: impl std::fmt::Display) -> CliError {

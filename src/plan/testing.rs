@@ -103,6 +103,7 @@ pub(super) fn config(max_sessions: u32) -> Config {
         http: None,
         env: BTreeMap::new(),
         daemon_memory_warning: Size(100 << 20),
+        written: Vec::new(),
     }
 }
 

@@ -61,6 +61,9 @@ pub struct Config {
     pub env: BTreeMap<String, String>,
     /// The daemon warns when its own memory passes this.
     pub daemon_memory_warning: Size,
+    /// The keys that somebody wrote; all others have their defaults. Empty where that is not known.
+    #[serde(skip)]
+    pub written: Vec<&'static str>,
 }
 
 /// Thresholds for idle sessions when `maxSessions` is reached.
@@ -143,6 +146,7 @@ impl Config {
 impl WrittenConfig {
     /// What it means on `machine`.
     pub fn resolve(self, machine: Machine) -> Config {
+        let written = self.keys();
         let everyone = self.emergency.is_some();
         let emergency = self.emergency.unwrap_or_default();
         let clients = self.clients.unwrap_or_default();
@@ -193,7 +197,48 @@ impl WrittenConfig {
             daemon_memory_warning: self
                 .daemon_memory_warning
                 .map_or(defaults::DAEMON_MEMORY_WARNING, |size| size.0),
+            written,
         }
+    }
+
+    /// The keys that are written.
+    fn keys(&self) -> Vec<&'static str> {
+        // Without `..`: a new key that is forgotten here does not compile.
+        let Self {
+            max_sessions,
+            max_idle,
+            max_age,
+            max_memory,
+            session_memory,
+            stale_after,
+            resync_interval,
+            age_grace,
+            emergency,
+            on_shutdown,
+            clients,
+            logs,
+            http,
+            env,
+            daemon_memory_warning,
+        } = self;
+        let keys = [
+            ("maxSessions", max_sessions.is_some()),
+            ("maxIdle", max_idle.is_some()),
+            ("maxAge", max_age.is_some()),
+            ("maxMemory", max_memory.is_some()),
+            ("sessionMemory", session_memory.is_some()),
+            ("staleAfter", stale_after.is_some()),
+            ("resyncInterval", resync_interval.is_some()),
+            ("ageGrace", age_grace.is_some()),
+            ("emergency", emergency.is_some()),
+            ("onShutdown", on_shutdown.is_some()),
+            ("clients", clients.is_some()),
+            ("logs", logs.is_some()),
+            ("http", http.is_some()),
+            ("env", env.is_some()),
+            ("daemonMemoryWarning", daemon_memory_warning.is_some()),
+        ];
+        keys.into_iter().filter(|(_, written)| *written).map(|(key, _)| key).collect()
     }
 }
 

@@ -144,7 +144,11 @@ fn every_default_of_the_schema_written_out_changes_nothing() {
         let nested = nested.map(|(inner, of)| (format!("{{{inner}: {}}}", of["default"]), of));
         for (value, of) in nested.chain([(property["default"].to_string(), property)]) {
             if !of["default"].is_null() {
-                assert_eq!(good(&format!("{key}: {value}")), Config::defaults(MACHINE), "{key}: {value}");
+                let mut config = good(&format!("{key}: {value}"));
+                assert_eq!(std::mem::take(&mut config.written), [key.as_str()]);
+                // Thresholds that somebody wrote are for everyone.
+                assert_eq!(std::mem::take(&mut config.emergency.everyone), key == "emergency");
+                assert_eq!(config, Config::defaults(MACHINE), "{key}: {value}");
                 seen += 1;
             }
         }

@@ -312,7 +312,8 @@ fn config<K: Keepers>(daemon: &Daemon<K>, peer: Peer) -> Result<Value, Failure> 
         config.env.values_mut().for_each(|value| view::HIDDEN.clone_into(value));
         error = error.map(Diagnostics::without_source);
     }
-    to_value(&ConfigResult { config, file: world.config_file.clone(), error })
+    let written = config.written.iter().map(|key| (*key).to_owned()).collect();
+    to_value(&ConfigResult { config, file: world.config_file.clone(), written, error })
 }
 
 fn to_value(value: &impl Serialize) -> Result<Value, Failure> {
