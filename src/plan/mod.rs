@@ -30,6 +30,7 @@ use crate::api::{
 pub mod activity;
 pub mod eviction;
 pub mod fleet;
+pub mod looks;
 pub mod restart;
 pub mod session;
 pub mod status;
