@@ -239,7 +239,7 @@ mod tests {
     fn what_a_daemon_left_is_read_back_or_not_at_all() {
         let boot = BootId("7d1c3b6e-0d2f-4b0a-9c55-1f3a2b4c5d6e".to_owned());
         let [first, second] = boot_words(&boot);
-        let moment = |seconds| Moment::from_nanos(seconds * 1_000_000_000);
+        let moment = |seconds: u64| Moment::from_nanos(seconds * 1_000_000_000);
         for said in [None, Some((status::Activity::Waiting, moment(90)))] {
             let left = Left {
                 cpu: Duration::from_millis(1234),

@@ -14,7 +14,6 @@
 //! what people ask for.
 
 mod absorb;
-mod activity;
 pub mod adopt;
 pub mod clock;
 pub mod config_file;
@@ -24,6 +23,7 @@ pub mod events;
 pub mod keepers;
 mod leftovers;
 mod logging;
+pub mod looks;
 mod loss;
 pub mod memory;
 pub mod paths;

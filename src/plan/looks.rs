@@ -172,7 +172,8 @@ mod tests {
     /// A run that was looked at in second 1000 and had been quiet for so long.
     fn quiet_for(quiet: u64) -> Run {
         let Observed::Running(run) = given("a").running().session.observed else { unreachable!() };
-        let seen = Seen { quiet_since: seconds(1000 - quiet), ..Seen::first(look(seconds(1000)), seconds(0)) };
+        let seen =
+            Seen { quiet_since: seconds(1000 - quiet), ..Seen::first(look(seconds(1000)), seconds(0)) };
         Run { seen: Some(seen), ..run }
     }
 
@@ -291,7 +292,8 @@ mod tests {
             let reads = second % 2 == phase;
             if reads || is_due {
                 // Others take and give back at the same time, up to half of what this one takes.
-                let now = (1 << 40) - size + noise[usize::try_from(second).unwrap() % noise.len()].min(size / 2);
+                let now =
+                    (1 << 40) - size + noise[usize::try_from(second).unwrap() % noise.len()].min(size / 2);
                 tide = tide.then([available, now], [0, 0]);
                 available = now;
             }

@@ -56,6 +56,9 @@ mod tests {
     #[test]
     fn a_line_is_found_by_its_whole_name() {
         let text = b"SwapPss:    3 kB\nPss:       12 kB\nPss_Anon:  5 kB\n";
-        assert_eq!((kib(text, "Pss:"), kib(text, "SwapPss:"), kib(text, "Rss:")), (Some(12288), Some(3072), None));
+        assert_eq!(
+            (kib(text, "Pss:"), kib(text, "SwapPss:"), kib(text, "Rss:")),
+            (Some(12288), Some(3072), None)
+        );
     }
 }

@@ -102,7 +102,8 @@ fn children_of_other_threads_than_the_first_are_found() {
 
 #[test]
 fn work_and_children_that_came_and_went_stay_in_it() {
-    let script = "echo ready; read go; i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; true | true; read end";
+    let script =
+        "echo ready; read go; i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; true | true; read end";
     let mut tree = Tree::grow(&format!("sh -c '{script}'; read end"));
     let mut looker = looker();
     let before = looker.look(&tree.target()).unwrap();
@@ -116,7 +117,8 @@ fn work_and_children_that_came_and_went_stay_in_it() {
     for member in looker.members.clone() {
         super::super::tree::signal(&[member.id()], 9);
     }
-    let ended = look_until(&mut looker, &tree.target(), |facts| facts.faults_of_ended > after.faults_of_ended);
+    let ended =
+        look_until(&mut looker, &tree.target(), |facts| facts.faults_of_ended > after.faults_of_ended);
     assert!(ended.cpu >= cpu, "{ended:?} {cpu:?}");
 }
 
