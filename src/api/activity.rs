@@ -13,11 +13,24 @@
 //! | 5 | keeper | last input |
 //! | 6 | keeper | attached clients |
 //! | 7 | keeper | bytes of output since the start |
-//! | 8 | daemon | processor time of the tree at its last sample, in nanoseconds |
-//! | 9 | daemon | new processes seen by its samples |
-//! | 10 to 511 | nobody | kept, zero |
+//! | 8 | daemon | processor time of the tree at its last look, in nanoseconds |
+//! | 9 | daemon | start time of the youngest process, in the kernel's ticks |
+//! | 10 | daemon | page faults of children that had ended and were waited for |
+//! | 11 | daemon | since when the session was quiet |
+//! | 12 | daemon | when it was last looked at |
+//! | 13 | daemon | when the next look was planned |
+//! | 14 | daemon | what its agent said last: 0 nothing, 1 busy, 2 waiting, 3 idle, 4 unknown |
+//! | 15 | daemon | when |
+//! | 16 | daemon | the last look that found a client attached, or the session stopped by a signal |
+//! | 17 | daemon | a checksum of 8 to 16: a part that was written by half proves nothing |
+//! | 18 to 511 | nobody | kept, zero |
 
-use super::time::{BootId, Moment};
+use std::time::Duration;
+
+use super::{
+    status,
+    time::{BootId, Moment},
+};
 
 /// Length of the page in bytes.
 pub const ACTIVITY_LENGTH: usize = 4096;
@@ -44,10 +57,95 @@ pub mod word {
     pub const ATTACHED: usize = 6;
     /// Bytes of output.
     pub const OUTPUT_BYTES: usize = 7;
-    /// Processor time.
-    pub const CPU: usize = 8;
-    /// New processes.
-    pub const FORKS: usize = 9;
+    /// First of what the daemon leaves: see [`super::Left`].
+    pub const LEFT: usize = 8;
+    /// The first that nobody writes.
+    pub const END: usize = LEFT + super::LEFT_WORDS;
+}
+
+/// How many words the daemon writes, checksum included.
+pub const LEFT_WORDS: usize = 10;
+
+/// What a daemon leaves of its last look for the next one, so that idle time outlives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// Processor time of the tree.
+    pub cpu: Duration,
+    /// Start time of the youngest process, in the kernel's ticks.
+    pub youngest: u64,
+    /// Page faults of children that had ended and were waited for.
+    pub faults_of_ended: u64,
+    /// Since when the session was quiet.
+    pub quiet_since: Moment,
+    /// When it was last looked at.
+    pub at: Moment,
+    /// When the next look was planned.
+    pub due: Moment,
+    /// What its agent, or a person, said last, and when.
+    pub said: Option<(status::Activity, Moment)>,
+    /// The last look that found a client attached, or the session stopped by a signal.
+    pub attended: Option<Moment>,
+}
+
+impl Left {
+    /// The words from [`word::LEFT`] on.
+    pub fn words(&self) -> [u64; LEFT_WORDS] {
+        let (code, said_at) = self.said.map_or((0, 0), |(said, at)| {
+            let code = match said {
+                status::Activity::Busy => 1,
+                status::Activity::Waiting => 2,
+                status::Activity::Idle => 3,
+                status::Activity::Unknown => 4,
+            };
+            (code, at.as_nanos())
+        });
+        let facts = [
+            u64::try_from(self.cpu.as_nanos()).unwrap_or(u64::MAX),
+            self.youngest,
+            self.faults_of_ended,
+            self.quiet_since.as_nanos(),
+            self.at.as_nanos(),
+            self.due.as_nanos(),
+            code,
+            said_at,
+            self.attended.map_or(0, Moment::as_nanos),
+        ];
+        let mut words = [checksum(facts); LEFT_WORDS];
+        words.iter_mut().zip(facts).for_each(|(word, fact)| *word = fact);
+        words
+    }
+
+    fn from_words(words: [u64; LEFT_WORDS]) -> Option<Self> {
+        let [cpu, youngest, faults_of_ended, quiet_since, at, due, code, said_at, attended, seal] = words;
+        let facts = [cpu, youngest, faults_of_ended, quiet_since, at, due, code, said_at, attended];
+        let said = match code {
+            0 => None,
+            1 => Some(status::Activity::Busy),
+            2 => Some(status::Activity::Waiting),
+            3 => Some(status::Activity::Idle),
+            4 => Some(status::Activity::Unknown),
+            _ => return None,
+        };
+        let moment = Moment::from_nanos;
+        (seal == checksum(facts) && quiet_since <= at && at <= due).then(|| Self {
+            cpu: Duration::from_nanos(cpu),
+            youngest,
+            faults_of_ended,
+            quiet_since: moment(quiet_since),
+            at: moment(at),
+            due: moment(due),
+            said: said.map(|said| (said, moment(said_at))),
+            attended: (attended > 0).then(|| moment(attended)),
+        })
+    }
+}
+
+/// FNV-1a by words. Not zero for zeros: a page that no daemon has written on proves nothing.
+fn checksum(words: [u64; LEFT_WORDS - 1]) -> u64 {
+    words.into_iter().fold(0xcbf2_9ce4_8422_2325, |sum: u64, word| {
+        // The rotation brings high bits down, which multiplication alone never does.
+        (sum ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29)
+    })
 }
 
 /// What a page says.
@@ -61,10 +159,8 @@ pub struct Activity {
     pub attached: u64,
     /// Bytes of output since the start.
     pub output_bytes: u64,
-    /// Processor time of the tree, in nanoseconds, as the daemon last saw it.
-    pub cpu_nanos: u64,
-    /// New processes that the daemon has seen.
-    pub forks: u64,
+    /// What a daemon left of its last look; absent where none did, or what it wrote is damaged.
+    pub left: Option<Left>,
 }
 
 /// Why a page says nothing. It is then unknown what happened: never "nothing happened".
@@ -104,14 +200,17 @@ pub fn read(page: &[u8], boot: &BootId) -> Result<Activity, ActivityError> {
     if [get(word::BOOT_FIRST)?, get(word::BOOT_SECOND)?] != boot_words(boot) {
         return Err(ActivityError::OtherBoot);
     }
+    let mut left = [0; LEFT_WORDS];
+    for (index, slot) in left.iter_mut().enumerate() {
+        *slot = get(word::LEFT + index)?;
+    }
     let moment = |index| get(index).map(|nanos| (nanos > 0).then(|| Moment::from_nanos(nanos)));
     Ok(Activity {
         output: moment(word::OUTPUT)?,
         input: moment(word::INPUT)?,
         attached: get(word::ATTACHED)?,
         output_bytes: get(word::OUTPUT_BYTES)?,
-        cpu_nanos: get(word::CPU)?,
-        forks: get(word::FORKS)?,
+        left: Left::from_words(left),
     })
 }
 
@@ -134,10 +233,42 @@ mod tests {
         assert_eq!(activity.output, Some(Moment::from_nanos(70)));
         assert_eq!((activity.input, activity.attached, activity.output_bytes), (None, 2, 9));
 
+        assert_eq!(activity.left, None, "zeros are no look");
+
         let other = BootId("00000000-0d2f-4b0a-9c55-1f3a2b4c5d6e".to_owned());
         assert_eq!(read(&good, &other), Err(ActivityError::OtherBoot));
         assert_eq!(read(&page(&[MAGIC, 2]), &boot), Err(ActivityError::Version(2)));
         assert_eq!(read(&[0; ACTIVITY_LENGTH], &boot), Err(ActivityError::NotAPage));
         assert_eq!(read(good.get(..40).unwrap(), &boot), Err(ActivityError::NotAPage));
+    }
+
+    #[test]
+    fn what_a_daemon_left_is_read_back_or_not_at_all() {
+        let boot = BootId("7d1c3b6e-0d2f-4b0a-9c55-1f3a2b4c5d6e".to_owned());
+        let [first, second] = boot_words(&boot);
+        let moment = |seconds: u64| Moment::from_nanos(seconds * 1_000_000_000);
+        for said in [None, Some((status::Activity::Waiting, moment(90)))] {
+            let left = Left {
+                cpu: Duration::from_millis(1234),
+                youngest: 77,
+                faults_of_ended: 88,
+                quiet_since: moment(95),
+                at: moment(100),
+                due: moment(105),
+                said,
+                attended: said.map(|_| moment(92)),
+            };
+            let mut words = vec![MAGIC, 1, first, second, 70, 0, 2, 9];
+            words.extend(left.words());
+            assert_eq!(words.len(), word::END);
+            assert_eq!(read(&page(&words), &boot).unwrap().left, Some(left));
+            for damaged in word::LEFT..word::END {
+                for bit in [1, 1 << 40, 1 << 63] {
+                    let mut words = words.clone();
+                    words[damaged] ^= bit;
+                    assert_eq!(read(&page(&words), &boot).unwrap().left, None, "word {damaged}");
+                }
+            }
+        }
     }
 }

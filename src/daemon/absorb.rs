@@ -226,6 +226,7 @@ impl<K: Keepers> Daemon<K> {
         if same {
             return triggers;
         }
+        self.plan_looks();
         self.tell_all(EventKind::ConfigChanged, "a changed config is in force");
         // What a spec leaves open the config fills in, so every meaning is made anew.
         let written: Vec<(SessionName, Arc<WrittenSpec>)> = {

@@ -13,6 +13,7 @@ use super::{
     clock::Clock,
     events::{Events, News},
     keepers::{Keepers, Report},
+    looks::{Looking, port::Looks},
     memory::{Instance, Memory},
     paths::Paths,
     specs,
@@ -52,6 +53,8 @@ pub enum Input {
     SourceEnded,
     /// A keeper has news.
     Keeper(Report),
+    /// Sessions were looked at.
+    Looks(Looks),
     /// Look at this again, for a reason of our own or of a person's.
     Look(Key, Reason),
     /// Look at everything again.
@@ -66,6 +69,8 @@ pub struct Daemon<K> {
     pub store: Store,
     /// The port to processes.
     pub keepers: K,
+    /// The port to what sessions do, and when they are looked at.
+    pub looking: Looking,
     /// What happened.
     pub events: Rc<Events>,
     /// Where state is written.
@@ -202,6 +207,7 @@ impl<K: Keepers> Daemon<K> {
                 Vec::new()
             }
             Input::Keeper(report) => self.absorb_report(report),
+            Input::Looks(looks) => self.absorb_looks(looks),
             Input::Look(key, reason) => vec![trigger(key, reason)],
             Input::Resync => {
                 self.resync_specs();

@@ -14,7 +14,6 @@
 //! what people ask for, `cleanup` has evicted what is over its budget now.
 
 mod absorb;
-mod activity;
 pub mod adopt;
 mod cleanup;
 pub mod clock;
@@ -25,6 +24,7 @@ pub mod events;
 pub mod keepers;
 mod leftovers;
 mod logging;
+pub mod looks;
 mod loss;
 pub mod memory;
 pub mod paths;

@@ -129,14 +129,17 @@ impl<K: Keepers> Daemon<K> {
         if !self.take_stock(name).await? {
             return Ok(Action::await_change()); // gone since the trigger: normal, not an error
         }
+        let mut step = self.next_step(name);
+        if let Step::Terminate { cause, .. } = &step
+            && fleet::is_eviction(cause.reason)
+            && self.look_now(name)
+        {
+            // What was decided may be out of date by a moment, and a session that woke in it is not to end.
+            self.decide();
+            self.look_at(Key::Fleet, Reason::Observed);
+            step = self.next_step(name);
+        }
         let now = self.clock.now();
-        let step = {
-            let world = self.store.look();
-            let Some(entry) = world.sessions.get(name) else { return Ok(Action::await_change()) };
-            // Before the first verdict there is nothing to do but to see how things stand.
-            let rest = Step::Rest { until: None };
-            entry.verdict.as_ref().map_or(rest, |verdict| session::step(&entry.plan, verdict, now))
-        };
         match step {
             Step::Start => self.launch(name).await,
             Step::Terminate { cause, now: at_once } => self.terminate(name, cause, at_once).await,
@@ -146,6 +149,17 @@ impl<K: Keepers> Daemon<K> {
                 Ok(until(earliest(at, settling), now))
             }
         }
+    }
+
+    /// What the plan says of one session, given the verdict in force.
+    fn next_step(&self, name: &SessionName) -> Step {
+        let world = self.store.look();
+        let entry = world.sessions.get(name);
+        // Before the first verdict there is nothing to do but to see how things stand.
+        let decided = entry.and_then(|entry| Some((&entry.plan, entry.verdict.as_ref()?)));
+        decided.map_or(Step::Rest { until: None }, |(plan, verdict)| {
+            session::step(plan, verdict, self.clock.now())
+        })
     }
 
     /// Starts a run: the protocol of [`crate::keeper`], up to the keeper's own part of it.

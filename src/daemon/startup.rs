@@ -27,6 +27,7 @@ use super::{
     events::Events,
     keepers::{LinuxKeepers, Report},
     logging,
+    looks::{self, Looking, port::LinuxLooker},
     memory::{self, Instance, Loaded, Memory, STATE_VERSION},
     paths::Paths,
     prune::prune,
@@ -219,6 +220,7 @@ async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result
     let listener = server::bind(&daemon.paths.socket).map_err(host("bind", &daemon.paths.socket))?;
     tokio::task::spawn_local(server::serve(Rc::clone(&daemon), listener));
     tokio::task::spawn_local(reap_orphans(Rc::clone(&daemon)));
+    tokio::task::spawn_local(looks::keep_looking(Rc::clone(&daemon)));
     tokio::task::spawn_local(resync(Rc::clone(&daemon)));
     tokio::task::spawn_local(prune_hourly(Rc::clone(&daemon)));
     tokio::task::spawn_local(announce(Rc::clone(&daemon)));
@@ -254,10 +256,13 @@ fn make_daemon(
     }))
     .map_err(host("start the state thread for", &paths.directories.state))?;
     let program = std::env::current_exe().map_err(host("find the program of", &paths.directories.runtime))?;
+    let looker = LinuxLooker::start(clock.boot().clone(), inputs.clone())
+        .map_err(host("start the thread that looks at the sessions of", &paths.directories.runtime))?;
     let cgroup = options.cgroup.clone().or_else(delegation::sessions);
     Ok(Rc::new(Daemon {
         store: Store::new(Config::defaults(machine), clock.clone()),
         keepers: LinuxKeepers::new(Rc::clone(paths), program, reports),
+        looking: Looking::new(Box::new(looker)),
         events: Rc::new(Events::load(&paths.events())),
         writer,
         clock,

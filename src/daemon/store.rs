@@ -27,7 +27,8 @@ use crate::{
         time::{Moment, Timestamp},
     },
     plan::{
-        Desired, Observed, Run, Session, Verdict, Will, activity,
+        Desired, Observed, Run, Session, Verdict, Will,
+        activity::{self, Look, Seen},
         fleet::{self, Decisions, Mode},
         memory::Relief,
         status,
@@ -55,6 +56,8 @@ pub struct World {
     pub mode: Mode,
     /// Sessions by phase.
     pub counts: Counts,
+    /// Memory of all sessions at their last looks, in bytes.
+    pub memory: u64,
     /// Spec files that are wrong.
     pub invalid_specs: u32,
     /// What happened since the start, in numbers.
@@ -155,6 +158,36 @@ pub struct Shown {
     pub since: Timestamp,
     activity: Option<Activity>,
     invalid: bool,
+    measured: Option<Measured>,
+}
+
+/// What looks measured, as far as a change of it is news to those who watch. The last look itself has it exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Measured {
+    memory: u64,
+    processes: u32,
+    attached: u32,
+    /// In whole percents of a core.
+    cpu: u32,
+}
+
+impl Measured {
+    /// The change is news from 1 MiB and 1 % of what was told on; and in the use of the processor from 1 % of a
+    /// core and a tenth of what was told on.
+    fn of(seen: &Seen, told: Option<Self>) -> Self {
+        let Look { memory, processes, attached, .. } = seen.look;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
+        let cpu = seen.cpu_percent.round() as u32;
+        let Some(told) = told else { return Self { memory: memory.bytes, processes, attached, cpu } };
+        let same_memory = memory.bytes.abs_diff(told.memory) <= (1 << 20).max(told.memory / 100);
+        let same_cpu = cpu.abs_diff(told.cpu) <= told.cpu / 10;
+        Self {
+            memory: if same_memory { told.memory } else { memory.bytes },
+            processes,
+            attached,
+            cpu: if same_cpu { told.cpu } else { cpu },
+        }
+    }
 }
 
 impl Entry {
@@ -181,6 +214,7 @@ impl Entry {
                 since: clock.wall(),
                 activity: None,
                 invalid: false,
+                measured: None,
             },
         };
         entry.shown = entry.derive(clock);
@@ -209,6 +243,18 @@ impl Entry {
         }
     }
 
+    /// What looks at the run that lives showed.
+    pub fn seen(&self) -> Option<&Seen> {
+        match &self.plan.observed {
+            Observed::Running(run) | Observed::Stopping { run, .. } => run.seen.as_ref(),
+            Observed::Absent | Observed::Starting { .. } | Observed::Unknown { .. } => None,
+        }
+    }
+
+    fn memory_in_use(&self) -> u64 {
+        self.seen().map_or(0, |seen| seen.look.memory.bytes)
+    }
+
     fn derive(&self, clock: &Clock) -> Shown {
         let (phase, reason, message) = status::derive(&self.plan, self.verdict.as_ref(), clock.now());
         let activity = match &self.plan.observed {
@@ -226,7 +272,8 @@ impl Entry {
             }
             _ => clock.wall(),
         };
-        Shown { phase, reason, message, since, activity, invalid: self.spec_error.is_some() }
+        let measured = self.seen().map(|seen| Measured::of(seen, self.shown.measured));
+        Shown { phase, reason, message, since, activity, invalid: self.spec_error.is_some(), measured }
     }
 }
 
@@ -284,6 +331,7 @@ impl Store {
             relief: None,
             mode: Mode::Converge,
             counts: Counts::default(),
+            memory: 0,
             invalid_specs: 0,
             counters: Counters::default(),
             sources: Sources::default(),
@@ -313,7 +361,9 @@ impl Store {
             let mut world = self.shared.world.borrow_mut();
             let world = &mut *world;
             count(&mut world.counts, &mut world.invalid_specs, &entry.shown, 1);
+            world.memory = world.memory.saturating_add(entry.memory_in_use());
             if let Some(old) = world.sessions.insert(name.clone(), entry) {
+                world.memory = world.memory.saturating_sub(old.memory_in_use());
                 count(&mut world.counts, &mut world.invalid_specs, &old.shown, -1);
             }
         }
@@ -326,7 +376,9 @@ impl Store {
             let mut world = self.shared.world.borrow_mut();
             let world = &mut *world;
             let entry = world.sessions.get_mut(name)?;
+            let before = entry.memory_in_use();
             let answer = change(entry);
+            world.memory = world.memory.saturating_sub(before).saturating_add(entry.memory_in_use());
             let shown = entry.derive(&self.shared.clock);
             let touched = shown != entry.shown;
             count(&mut world.counts, &mut world.invalid_specs, &entry.shown, -1);
@@ -346,6 +398,7 @@ impl Store {
             let mut world = self.shared.world.borrow_mut();
             let world = &mut *world;
             let entry = world.sessions.remove(name)?;
+            world.memory = world.memory.saturating_sub(entry.memory_in_use());
             count(&mut world.counts, &mut world.invalid_specs, &entry.shown, -1);
             entry
         };
@@ -434,5 +487,66 @@ fn count(counts: &mut Counts, invalid: &mut u32, shown: &Shown, by: i32) {
     }
     if shown.invalid {
         *invalid = invalid.saturating_add_signed(by);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::activity::{Births, MemoryUse};
+
+    fn seen(bytes: u64, cpu_percent: f32) -> Seen {
+        let at = Moment::from_nanos(1);
+        let look = Look {
+            at,
+            output: None,
+            input: None,
+            attached: 0,
+            cpu: std::time::Duration::ZERO,
+            births: Births::default(),
+            stopped: false,
+            processes: 1,
+            memory: MemoryUse { bytes, exact: true },
+        };
+        Seen { cpu_percent, ..Seen::first(look, at) }
+    }
+
+    #[test]
+    fn small_changes_of_what_is_measured_are_no_news_however_many() {
+        const MIB: u64 = 1 << 20;
+        let told = Measured::of(&seen(50 * MIB, 40.0), None);
+        let mut now = told;
+        for (memory, cpu) in [(50 * MIB + 4096, 40.4), (51 * MIB, 44.0), (49 * MIB, 36.0)] {
+            now = Measured::of(&seen(memory, cpu), Some(now));
+            assert_eq!(now, told);
+        }
+        assert_ne!(Measured::of(&seen(52 * MIB, 40.0), Some(told)), told);
+        assert_ne!(Measured::of(&seen(50 * MIB, 50.0), Some(told)), told);
+        let large = Measured::of(&seen(5000 * MIB, 0.0), None);
+        assert_eq!(Measured::of(&seen(5040 * MIB, 0.4), Some(large)), large, "less than a hundredth");
+        assert_ne!(Measured::of(&seen(5000 * MIB, 1.0), Some(large)), large, "it begins to work");
+    }
+
+    #[test]
+    fn memory_of_all_follows_every_change() {
+        let clock = Clock::start();
+        let machine = crate::api::config::Machine { memory: 1 << 30 };
+        let store = Store::new(Config::defaults(machine), clock.clone());
+        let running = |bytes| {
+            let run_id = RunId::generate();
+            let mut entry = Entry::new(Session::unknown(), Memory::new(clock.wall()), &clock);
+            let run = entry.started(run_id, clock.now());
+            entry.plan.observed = Observed::Running(Run { seen: Some(seen(bytes, 0.0)), ..run });
+            entry
+        };
+        let [a, b] = ["a", "b"].map(|name| SessionName::new(name).unwrap());
+        store.insert(&a, running(100));
+        store.insert(&b, running(30));
+        store.insert(&b, running(50));
+        assert_eq!(store.look().memory, 150);
+        store.edit(&a, |entry| entry.plan.observed = Observed::Absent);
+        assert_eq!(store.look().memory, 50);
+        store.remove(&b);
+        assert_eq!(store.look().memory, 0);
     }
 }

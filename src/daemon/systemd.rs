@@ -18,6 +18,9 @@ use super::{store::Reader, view};
 /// Changes within this time are one line: a thousand starts are not a thousand datagrams.
 const GATHER: Duration = Duration::from_millis(50);
 
+/// Memory that differs by less from what was told is no line of its own.
+const MEMORY_STEP: u64 = 64 << 20;
+
 /// How long the word of our end may take: nothing waits for it.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
@@ -52,6 +55,7 @@ async fn send(path: &OsStr, line: &str) -> io::Result<()> {
 /// Tells `STATUS=` at each change, for ever.
 pub async fn tell_status(reader: Reader) {
     let mut told = String::new();
+    let mut told_memory = 0;
     loop {
         let changed = reader.changed();
         tokio::pin!(changed);
@@ -60,7 +64,11 @@ pub async fn tell_status(reader: Reader) {
         let line: String = {
             let world = reader.look();
             // The protocol is lines: a control character would begin another assignment.
-            view::summary(&world).chars().filter(|c| !c.is_control()).collect()
+            let step = if told_memory == 0 || world.memory == 0 { 0 } else { MEMORY_STEP };
+            if world.memory.abs_diff(told_memory) > step {
+                told_memory = world.memory;
+            }
+            view::summary(&world, told_memory).chars().filter(|c| !c.is_control()).collect()
         };
         let told_now = line != told;
         if told_now {

@@ -61,7 +61,7 @@ impl<K: Keepers> Daemon<K> {
             }
             self.take_over(name, found).await?;
         }
-        self.read_activity(name);
+        self.look_if_waiting(name);
         Ok(true)
     }
 
@@ -199,7 +199,7 @@ impl<K: Keepers> Daemon<K> {
             generation: record.intent.generation,
             launch: record.intent.launch.clone(),
             since,
-            said: None,
+            said: self.take_up_looks(name, run_id),
             seen: None,
         };
         let launch = record.intent.launch.clone();

@@ -10,10 +10,12 @@ use crate::{
         control::{Counts, HealthResult},
         diagnose::Diagnostics,
         name::{RunId, SessionName},
+        quantity::Size,
         status::{ExitView, Origin, SessionStatus, SessionView},
     },
     plan::{
         Desired, Observed, Verdict, Wait, activity,
+        activity::ATTACHED_UNKNOWN,
         summary::{self, Overview},
     },
 };
@@ -89,7 +91,8 @@ pub fn session(
     let live = entry.plan.observed.is_live();
     let (activity, attached, quiet_since) = match &entry.plan.observed {
         Observed::Running(run) => {
-            (Some(activity::doing(run)), Some(activity::attached(run)), Some(activity::last_sign(run)))
+            let attached = Some(activity::attached(run)).filter(|attached| *attached != ATTACHED_UNKNOWN);
+            (Some(activity::doing(run)), attached, Some(activity::last_sign(run)))
         }
         Observed::Stopping { .. }
         | Observed::Absent
@@ -108,6 +111,7 @@ pub fn session(
         Some(_) | None => None,
     };
     let spec_error = spec_error(entry, viewer);
+    let seen = entry.seen();
     SessionView {
         name: name.clone(),
         run_id: entry.plan.observed.run_id().or_else(|| last.map(|last| last.run_id)),
@@ -126,9 +130,9 @@ pub fn session(
             started_at: run.map(|run| run.started_at),
             last_activity_at: quiet_since.map(|at| clock.show(at)),
             restarts: entry.plan.history.restarts,
-            memory_bytes: None,
-            cpu_percent: None,
-            processes: None,
+            memory_bytes: seen.map(|seen| seen.look.memory.bytes),
+            cpu_percent: seen.map(|seen| (seen.cpu_percent * 10.0).round() / 10.0),
+            processes: seen.map(|seen| seen.look.processes),
             attached,
             exit: last.and_then(|last| last.exit).map(ExitView::from),
             cause,
@@ -147,12 +151,12 @@ fn spec_error(entry: &Entry, viewer: Viewer) -> Option<Diagnostics> {
     Some(if viewer.uid == 0 || viewer.uid == *owner { error.clone() } else { error.clone().without_source() })
 }
 
-/// The line of `systemctl status`.
-pub fn summary(world: &World) -> String {
+/// The line of `systemctl status`, with so much memory of all sessions: see [`World::memory`].
+pub fn summary(world: &World, memory: u64) -> String {
     summary::summary(&Overview {
         counts: world.counts,
         max_sessions: world.config.max_sessions,
-        memory: None,
+        memory: (memory > 0).then_some((Size(memory), world.config.max_memory)),
         invalid_specs: usize::try_from(world.invalid_specs).unwrap_or(usize::MAX),
         config_error: world.config_error.is_some(),
         specs_unavailable: world.specs_unavailable.as_deref(),
@@ -174,7 +178,7 @@ pub fn health(world: &World, viewer: Viewer, facts: Facts<'_>) -> HealthResult {
         instance: facts.instance,
         directories: facts.paths.directories.clone(),
         containment: if facts.cgroup { "cgroup" } else { "procfs" }.into(),
-        summary: summary(world),
+        summary: summary(world, world.memory),
         counts,
         max_sessions: world.config.max_sessions,
         config_error: world.config_error.clone(),

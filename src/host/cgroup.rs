@@ -10,6 +10,7 @@ use std::{
         unix::fs::OpenOptionsExt,
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use nix::libc;
@@ -106,6 +107,26 @@ impl AsFd for Group {
     }
 }
 
+/// Processor time of all that was ever in the group at `path` and below it; `None` where it does not say.
+pub fn cpu(path: &Path) -> Option<Duration> {
+    let text = fs::read_to_string(path.join("cpu.stat")).ok()?;
+    field(&text, "usage_usec ").map(Duration::from_micros)
+}
+
+/// Memory of the group at `path` in bytes, less what of the page cache is not in use, with what is swapped out.
+/// `None` where it has no memory controller.
+pub fn memory(path: &Path) -> Option<u64> {
+    let number = |file: &str| fs::read_to_string(path.join(file)).ok()?.trim().parse::<u64>().ok();
+    let current = number("memory.current")?;
+    let text = fs::read_to_string(path.join("memory.stat")).ok()?;
+    let inactive = field(&text, "inactive_file ").unwrap_or(0);
+    Some(current.saturating_sub(inactive).saturating_add(number("memory.swap.current").unwrap_or(0)))
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
+}
+
 /// `CGROUP2_SUPER_MAGIC` of `<linux/magic.h>`.
 const CGROUP2_SUPER_MAGIC: rustix::fs::FsWord = 0x6367_7270;
 
@@ -114,7 +135,8 @@ fn below(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path())
 }
 
-fn read_members(path: &Path, into: &mut BTreeSet<i32>) {
+/// The pids in the group at `path` and below it.
+pub fn read_members(path: &Path, into: &mut BTreeSet<i32>) {
     let listed = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
     // 0 stands for a process outside our pid namespace.
     into.extend(listed.lines().filter_map(|line| line.parse().ok()).filter(|pid: &i32| *pid > 0));
@@ -132,5 +154,24 @@ fn remove_below(path: &Path) -> io::Result<()> {
             fs::remove_dir(path)
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_in_use_leaves_out_the_page_cache_that_can_go_and_counts_what_is_swapped_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |file: &str, text: &str| fs::write(dir.path().join(file), text).unwrap();
+        assert_eq!((memory(dir.path()), cpu(dir.path())), (None, None), "no controller, no answer");
+        put("memory.current", "1000\n");
+        put("memory.stat", "anon 300\nactive_file 100\ninactive_file 600\n");
+        assert_eq!(memory(dir.path()), Some(400));
+        put("memory.swap.current", "50\n");
+        assert_eq!(memory(dir.path()), Some(450));
+        put("cpu.stat", "usage_usec 1500000\nuser_usec 1000000\n");
+        assert_eq!(cpu(dir.path()), Some(Duration::from_millis(1500)));
     }
 }

@@ -334,10 +334,10 @@ impl Session {
         }
         self.course.save_at = None;
         if let Ok(page) = self.files.activity(&self.record.intent) {
-            page.store(word::OUTPUT_BYTES, self.course.output_bytes);
-            for index in [word::OUTPUT, word::INPUT, word::ATTACHED, word::CPU, word::FORKS] {
+            for index in word::OUTPUT..word::END {
                 page.store(index, self.page.as_ref().map_or(0, |old| old.load(index)));
             }
+            page.store(word::OUTPUT_BYTES, self.course.output_bytes);
             self.page = Some(page);
         }
         self.listen();

@@ -20,6 +20,9 @@ const WORKING: f64 = 0.01;
 /// down or starved. It has to be above what a loaded machine delays a thread by.
 const PUNCTUAL: Duration = Duration::from_secs(2);
 
+/// Stands in [`Look::attached`] for a number that nobody knows.
+pub const ATTACHED_UNKNOWN: u32 = u32::MAX;
+
 /// What an agent, or a person by `atm touch`, said about the turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Said {
@@ -38,7 +41,7 @@ pub struct Look {
     pub output: Option<Moment>,
     /// Last input from people.
     pub input: Option<Moment>,
-    /// Attached clients.
+    /// Attached clients; [`ATTACHED_UNKNOWN`] where that cannot be told: there may be some.
     pub attached: u32,
     /// Processor time of the tree so far, with that of its processes that have ended.
     pub cpu: Duration,

@@ -15,8 +15,7 @@ use std::{cmp::Reverse, time::Duration};
 
 use super::{Observed, Run, activity};
 use crate::api::{
-    cause::StopReason, config::Emergency, name::SessionName, quantity::Dur, spec::SessionSpec,
-    status::Activity, time::Moment,
+    config::Emergency, name::SessionName, quantity::Dur, spec::SessionSpec, status::Activity, time::Moment,
 };
 
 /// The rank of a session among those that could give way: the smallest goes first.
@@ -116,26 +115,4 @@ pub fn emergency_at(spec: &SessionSpec, run: &Run, thresholds: &Emergency, now: 
 
 fn open_to_emergency(spec: &SessionSpec, thresholds: &Emergency) -> bool {
     !spec.pinned && (thresholds.everyone || spec.max_idle.at().is_some())
-}
-
-/// Whether a stop for this reason was decided by what the session is, or is not, doing: it is looked at once more
-/// before the first signal.
-pub fn rests_on_activity(reason: StopReason) -> bool {
-    match reason {
-        StopReason::IdleTimeout
-        | StopReason::MaxAgeExceeded
-        | StopReason::MemoryPressure
-        | StopReason::MaxSessions
-        | StopReason::SlotTaken => true,
-        StopReason::SessionMemory
-        | StopReason::ProcessLimit
-        | StopReason::SpecChanged
-        | StopReason::ClientRestart
-        | StopReason::SpecRemoved
-        | StopReason::ClientStop
-        | StopReason::ClientKill
-        | StopReason::Suspended
-        | StopReason::Shutdown
-        | StopReason::KeeperLost => false,
-    }
 }

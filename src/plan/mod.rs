@@ -31,6 +31,7 @@ pub mod activity;
 pub mod budget;
 pub mod eviction;
 pub mod fleet;
+pub mod looks;
 pub mod memory;
 pub mod restart;
 pub mod session;

@@ -1,0 +1,398 @@
+//! Looks at running sessions: the loop says when, a thread does it, and what it showed comes back as one input.
+
+pub mod port;
+mod schedule;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use self::{
+    port::{Batch, Looker, Looks},
+    schedule::Schedule,
+};
+use super::{
+    core::{Daemon, Key},
+    keepers::Keepers,
+    store::Entry,
+};
+use crate::{
+    api::{
+        activity::{self, ACTIVITY_LENGTH, Left},
+        name::{RunId, SessionName},
+        time::Moment,
+    },
+    controller::{Reason, Trigger},
+    host::{
+        files,
+        look::{Facts, Target},
+    },
+    plan::{
+        Desired, Observed, Run,
+        activity::{ATTACHED_UNKNOWN, Births, Look, MemoryUse, Said, Seen},
+        looks::{self, LONG, Limits, SHORT},
+    },
+};
+
+/// No look is planned further ahead.
+const LONGEST: Duration = LONG;
+
+/// From the start of a run to the first look at it: what it is made of is there by then.
+const FIRST: Duration = Duration::from_secs(1);
+
+/// A look that is not older says what another one would.
+const LATELY: Duration = Duration::from_millis(100);
+
+/// A batch that takes longer is worth a word.
+const STUCK: Duration = Duration::from_secs(5);
+
+/// What a person is warned by.
+const TOPIC: &str = "looks";
+
+/// What the loop knows of looks.
+#[derive(Debug)]
+pub struct Looking {
+    looker: Box<dyn Looker>,
+    schedule: RefCell<Schedule>,
+    /// When the batch began that is being looked at.
+    under_way: Cell<Option<Moment>>,
+    stuck: Cell<bool>,
+    /// What an earlier daemon left of runs that were not looked at yet.
+    before: RefCell<BTreeMap<SessionName, (RunId, Seen)>>,
+    wake: Notify,
+}
+
+impl Looking {
+    /// Nothing is looked at yet.
+    pub fn new(looker: Box<dyn Looker>) -> Self {
+        Self {
+            looker,
+            schedule: RefCell::default(),
+            under_way: Cell::default(),
+            stuck: Cell::default(),
+            before: RefCell::default(),
+            wake: Notify::new(),
+        }
+    }
+
+    /// When something is to be done next, of itself.
+    fn next(&self) -> Option<Moment> {
+        match self.under_way.get() {
+            Some(_) if self.stuck.get() => None,
+            Some(since) => since.checked_add(STUCK),
+            None => self.schedule.borrow().next(),
+        }
+    }
+}
+
+/// The run of a session that has processes.
+fn run_of(observed: &Observed) -> Option<&Run> {
+    match observed {
+        Observed::Running(run) | Observed::Stopping { run, .. } => Some(run),
+        Observed::Absent | Observed::Starting { .. } | Observed::Unknown { .. } => None,
+    }
+}
+
+fn run_of_mut(observed: &mut Observed) -> Option<&mut Run> {
+    match observed {
+        Observed::Running(run) | Observed::Stopping { run, .. } => Some(run),
+        Observed::Absent | Observed::Starting { .. } | Observed::Unknown { .. } => None,
+    }
+}
+
+/// Whether its changed spec waits for quiet.
+fn waits(entry: &Entry) -> bool {
+    match (&entry.plan.desired, &entry.plan.observed) {
+        (Desired::Spec(wanted), Observed::Running(run)) => wanted.launch != run.launch,
+        _ => false,
+    }
+}
+
+/// The facts as the plan takes them. A page that says nothing is no proof of quiet: then each look is a sign of
+/// life, and somebody may be attached.
+fn look_of(facts: &Facts) -> Look {
+    let Facts { at, page, .. } = *facts;
+    Look {
+        at,
+        output: page.map_or(Some(at), |page| page.output),
+        input: page.map_or(Some(at), |page| page.input),
+        attached: page
+            .map_or(ATTACHED_UNKNOWN, |page| u32::try_from(page.attached).unwrap_or(ATTACHED_UNKNOWN)),
+        cpu: facts.cpu,
+        births: Births { youngest: facts.youngest, faults_of_ended: facts.faults_of_ended },
+        stopped: facts.stopped,
+        processes: facts.processes,
+        memory: MemoryUse { bytes: facts.memory, exact: facts.exact },
+    }
+}
+
+/// What is left of `run` for the next daemon.
+fn left_of(run: &Run, seen: &Seen) -> Left {
+    Left {
+        cpu: seen.look.cpu,
+        youngest: seen.look.births.youngest,
+        faults_of_ended: seen.look.births.faults_of_ended,
+        quiet_since: seen.quiet_since,
+        at: seen.look.at,
+        due: seen.due,
+        said: run.said.map(|said| (said.activity, said.at)),
+        attended: seen.attended,
+    }
+}
+
+/// As far as the next look is folded by it.
+fn seen_of(left: &Left) -> Seen {
+    let look = Look {
+        at: left.at,
+        output: None,
+        input: None,
+        attached: 0,
+        cpu: left.cpu,
+        births: Births { youngest: left.youngest, faults_of_ended: left.faults_of_ended },
+        stopped: false,
+        processes: 0,
+        memory: MemoryUse::default(),
+    };
+    Seen { look, quiet_since: left.quiet_since, attended: left.attended, cpu_percent: 0.0, due: left.due }
+}
+
+/// Looks at sessions for as long as the daemon turns. Wakes for nothing where none runs.
+pub(super) async fn keep_looking<K: Keepers>(daemon: Rc<Daemon<K>>) {
+    let watcher = daemon.store.reader().watch();
+    daemon.plan_looks();
+    loop {
+        let next = async {
+            match daemon.looking.next() {
+                Some(at) => tokio::time::sleep_until(Instant::now() + (at - daemon.clock.now())).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            names = watcher.changes() => names.iter().for_each(|name| daemon.plan_look(name)),
+            () = daemon.looking.wake.notified() => {}
+            () = next => daemon.begin_looks(),
+        }
+    }
+}
+
+impl<K: Keepers> Daemon<K> {
+    /// Plans looks at every session anew: the config changed.
+    pub(super) fn plan_looks(&self) {
+        let (names, shared) = {
+            let world = self.store.look();
+            let names: Vec<SessionName> = world.sessions.keys().cloned().collect();
+            (names, world.config.max_memory.at().map(|size| size.0))
+        };
+        self.looking.schedule.borrow_mut().share(shared);
+        for name in names {
+            self.plan_look(&name);
+        }
+        self.looking.wake.notify_one();
+    }
+
+    /// Plans the next look at one session, by what is known of it now.
+    fn plan_look(&self, name: &SessionName) {
+        let world = self.store.look();
+        let mut schedule = self.looking.schedule.borrow_mut();
+        let entry = world.sessions.get(name);
+        let Some((entry, run)) = entry.and_then(|entry| Some((entry, run_of(&entry.plan.observed)?))) else {
+            schedule.forget(name);
+            return;
+        };
+        let limits = Limits::of(&entry.plan.desired, &world.config);
+        let known = schedule.watched(name);
+        if known == Some((run.run_id, limits)) {
+            return;
+        }
+        // One that was found running is known by no look, and memory is given out by what is known.
+        let now = self.clock.now();
+        let first = if entry.adopted { now } else { now.checked_add(FIRST).unwrap_or(now) };
+        schedule.watch(name, run.run_id, limits, first);
+        let being_looked_at = self.looking.under_way.get().is_some();
+        if let Some(due) = looks::due(run, &limits, schedule.is_pressed()).filter(|_| !being_looked_at) {
+            schedule.plan(name, due);
+        }
+    }
+
+    /// Has those looked at that are due.
+    fn begin_looks(&self) {
+        let now = self.clock.now();
+        let looking = &self.looking;
+        if let Some(since) = looking.under_way.get() {
+            if now - since >= STUCK && !looking.stuck.replace(true) {
+                let seconds = (now - since).as_secs();
+                let message = format!(
+                    "looking at the processes of sessions has not ended for {seconds} s: idle times and memory \
+                     are not up to date"
+                );
+                self.warn(TOPIC, message);
+            }
+            return;
+        }
+        let mut schedule = looking.schedule.borrow_mut();
+        let names = schedule.take(now);
+        let exactly = schedule.may_be_pressed();
+        let mut batch = Batch { sessions: Vec::new(), machine: schedule.reads() };
+        for name in names {
+            let Some((run_id, limits)) = schedule.watched(&name) else { continue };
+            let exact_above = if exactly { Some(0) } else { limits.exact_above() };
+            match self.target(&name, exact_above) {
+                Some(target) => batch.sessions.push((name, run_id, target)),
+                None => schedule.plan(&name, later(now, SHORT)),
+            }
+        }
+        if batch.sessions.is_empty() && !batch.machine {
+            return;
+        }
+        looking.under_way.set(Some(now));
+        if looking.looker.look(batch).is_err() {
+            looking.stuck.set(true);
+            self.warn(
+                TOPIC,
+                "sessions are no longer looked at: restart the daemon, no session is lost".into(),
+            );
+        }
+    }
+
+    fn target(&self, name: &SessionName, exact_above: Option<u64>) -> Option<Target> {
+        let run = self.store.look().sessions.get(name)?.run?;
+        Some(Target {
+            keeper: run.keeper?,
+            child: run.child?,
+            page: self.paths.run(name).activity(),
+            group: self.cgroup.as_ref().map(|parent| parent.join(format!("s-{name}"))),
+            exact_above,
+        })
+    }
+
+    /// Takes in what looks at a batch showed.
+    pub(super) fn absorb_looks(&self, batch: Looks) -> Vec<Trigger<Key>> {
+        let looking = &self.looking;
+        looking.under_way.set(None);
+        if looking.stuck.replace(false) {
+            self.store.edit_world(|world| world.warnings.remove(TOPIC));
+        }
+        let told = batch.machine.is_some();
+        let reads = {
+            let mut schedule = looking.schedule.borrow_mut();
+            schedule.read(batch.machine);
+            schedule.reads()
+        };
+        let (mut left, mut triggers) = (Vec::new(), Vec::new());
+        for (name, run_id, facts) in batch.sessions {
+            let folded = match facts {
+                Ok(facts) => self.fold(&name, run_id, &facts, true),
+                Err(error) => {
+                    tracing::debug!(%name, %error, "cannot look at a session");
+                    None
+                }
+            };
+            if let Some(folded) = folded {
+                left.push((self.paths.run(&name).activity(), folded));
+                if self.store.look().sessions.get(&name).is_some_and(waits) {
+                    triggers.push(Trigger::new(Key::Session(name), Reason::Observed));
+                }
+            } else {
+                let due = later(self.clock.now(), SHORT);
+                looking.schedule.borrow_mut().plan(&name, due);
+            }
+        }
+        if reads {
+            looking.schedule.borrow_mut().suspect(told);
+        }
+        looking.wake.notify_one();
+        if !left.is_empty() {
+            looking.looker.leave(left);
+            triggers.push(Trigger::new(Key::Fleet, Reason::Observed));
+        }
+        triggers
+    }
+
+    /// Adds one look to what is known of a run, and plans the next. `None` where it says nothing new: the run is
+    /// over, or was looked at since.
+    fn fold(&self, name: &SessionName, run_id: RunId, facts: &Facts, thorough: bool) -> Option<Left> {
+        let mut schedule = self.looking.schedule.borrow_mut();
+        let (_, limits) = schedule.watched(name).filter(|(watched, _)| *watched == run_id)?;
+        let before = self.looking.before.borrow_mut().remove(name);
+        let before = before.filter(|(run, _)| *run == run_id).map(|(_, seen)| seen);
+        let pressed = schedule.is_pressed();
+        let folded = self.store.edit(name, |entry| {
+            let run = run_of_mut(&mut entry.plan.observed).filter(|run| run.run_id == run_id)?;
+            let mut look = look_of(facts);
+            let mut seen = match (run.seen, before) {
+                (Some(seen), _) if seen.look.at >= look.at => return None,
+                (Some(seen), _) => {
+                    // A quick look adds up resident sets: what is known exactly is not given up for that.
+                    if !thorough && seen.look.memory.exact {
+                        look.memory = seen.look.memory;
+                    }
+                    seen.then(look)
+                }
+                (None, Some(before)) if before.look.at < look.at => before.then(look),
+                (None, _) => Seen::first(look, run.since),
+            };
+            run.seen = Some(seen);
+            seen.due = looks::due(run, &limits, pressed).unwrap_or_else(|| later(look.at, SHORT));
+            run.seen = Some(seen);
+            Some((seen, left_of(run, &seen)))
+        });
+        let (seen, left) = folded.flatten()?;
+        schedule.looked(name, seen.look, facts.resident, thorough);
+        schedule.plan(name, seen.due);
+        Some(left)
+    }
+
+    /// Looks at one session here and now, for a decision that is acted on next: at its page, its processor time and
+    /// its processes; its memory as far as that is quick. `false`: nothing new was seen.
+    pub(super) fn look_now(&self, name: &SessionName) -> bool {
+        let run_id = {
+            let world = self.store.look();
+            world.sessions.get(name).and_then(|entry| run_of(&entry.plan.observed)).map(|run| run.run_id)
+        };
+        let Some((run_id, target)) = run_id.zip(self.target(name, None)) else { return false };
+        self.plan_look(name);
+        let facts = match self.looking.looker.look_now(&target) {
+            Ok(facts) => facts,
+            Err(error) => {
+                tracing::debug!(%name, %error, "cannot look at a session now");
+                return false;
+            }
+        };
+        let Some(left) = self.fold(name, run_id, &facts, false) else { return false };
+        self.looking.looker.leave(vec![(target.page, left)]);
+        self.looking.wake.notify_one();
+        true
+    }
+
+    /// Brings the store up to a session whose changed spec waits for quiet.
+    pub(super) fn look_if_waiting(&self, name: &SessionName) {
+        let now = self.clock.now();
+        let stale = |run: &Run| run.seen.is_none_or(|seen| now - seen.look.at > LATELY);
+        let wanted = {
+            let world = self.store.look();
+            let entry = world.sessions.get(name).filter(|entry| waits(entry));
+            entry.and_then(|entry| run_of(&entry.plan.observed)).is_some_and(stale)
+        };
+        if wanted {
+            self.look_now(name);
+        }
+    }
+
+    /// What an earlier daemon left of a run: what its agent said last. The looks are gone on with at the next one.
+    pub(super) fn take_up_looks(&self, name: &SessionName, run_id: RunId) -> Option<Said> {
+        let page = files::read_limited(&self.paths.run(name).activity(), ACTIVITY_LENGTH as u64).ok()?;
+        let left = activity::read(&page, self.clock.boot()).ok()?.left?;
+        let mut before = self.looking.before.borrow_mut();
+        before.insert(name.clone(), (run_id, seen_of(&left)));
+        left.said.map(|(activity, at)| Said { activity, at })
+    }
+}
+
+fn later(at: Moment, by: Duration) -> Moment {
+    at.checked_add(by).unwrap_or(at)
+}
