@@ -146,8 +146,12 @@ impl LogFile {
             self.check_size(now);
             self.index.mark(&self.file, self.size, stream, now);
         }
+        let place = self.size;
         let (written, error) = write_some(&mut self.file, bytes);
         self.size += written as u64;
+        if self.losing && written > 0 {
+            self.index.mark(&self.file, place, stream, now);
+        }
         self.losing = error.is_some();
         if let Some(error) = error {
             let lost = (bytes.len() - written) as u64;
@@ -265,6 +269,7 @@ impl LogFile {
             self.size = file.metadata().map_or(0, |meta| meta.len());
             self.file = file;
             self.made = made;
+            self.index.follow(&self.file, self.size, now);
         }
         self.index.look_after(&self.file, self.size, now);
         let mut number = self.limits.max_files.max(1);
@@ -300,7 +305,7 @@ fn write_some(file: &mut File, bytes: &[u8]) -> (usize, Option<io::Error>) {
 mod tests {
     use super::*;
     use crate::api::{
-        log_index::{Gap, Kind, Record},
+        log_index::{Gap, Header, Kind, Record},
         quantity::{Dur, Size},
     };
 
@@ -364,15 +369,50 @@ mod tests {
         assert_eq!(left, [true, false, true, false, false]);
     }
 
+    fn records(log: &Path) -> Vec<(u64, Kind)> {
+        let index = fs::read(log_index::path_of(log)).unwrap();
+        let (blocks, rest) = index.as_chunks();
+        assert_eq!(rest, [0_u8; 0]);
+        let inode = fs::metadata(log).unwrap().ino();
+        assert_eq!(Header::decode(&blocks[0]), Some(Header { inode }));
+        let records = blocks[1..].iter().map(|bytes| Record::decode(bytes).unwrap());
+        records.map(|record| (record.offset, record.kind)).collect()
+    }
+
     #[test]
-    fn a_log_that_was_removed_is_made_anew() {
+    fn what_was_removed_is_made_anew_with_an_index_of_its_own() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
         let mut log = LogFile::open(&path, limits(10, 4)).unwrap();
-        fs::remove_file(&path).unwrap();
-        log.tidy(NOW);
-        log.write(b"here", None, NOW);
+        let run = RunId::generate();
+        log.begin(run, NOW);
+        log.write(b"gone", None, NOW);
+        for file in [&path, &log_index::path_of(&path)] {
+            fs::remove_file(file).unwrap();
+            log.tidy(NOW);
+            assert_eq!(read(dir.path(), "a.log"), "");
+            assert_eq!(records(&path), [(0, Kind::Time(run))]);
+        }
+        log.write(b"here", Some(Stream::Error), NOW);
         assert_eq!(read(dir.path(), "a.log"), "here");
+        assert_eq!(records(&path), [(0, Kind::Time(run)), (0, Kind::Stream(Stream::Error))]);
+    }
+
+    #[test]
+    fn a_write_that_needs_no_mark_costs_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        let mut log = LogFile::open(&path, limits(1 << 20, 4)).unwrap();
+        let run = RunId::generate();
+        let at = |millis: u64| Moment::from_nanos(millis * 1_000_000);
+        log.begin(run, at(0));
+        for millis in (0..2500).step_by(10) {
+            log.write(b"x", None, at(millis));
+        }
+        assert_eq!(
+            records(&path),
+            [(0, Kind::RunStart(run)), (100, Kind::Time(run)), (200, Kind::Time(run))]
+        );
     }
 
     #[test]
@@ -390,13 +430,9 @@ mod tests {
         log.write(b"after\n", None, NOW);
         assert_eq!(log.end(), 8);
         assert_eq!(read(dir.path(), "a.log"), "before\nafter\n");
-        let index = fs::read(log_index::path_of(&path)).unwrap();
-        let told: Vec<_> = index.as_chunks().0[1..]
-            .iter()
-            .map(|bytes| Record::decode(bytes).map(|record| (record.offset, record.kind)).unwrap())
-            .collect();
         let gap = Gap { bytes: 8, errno: libc::ENOSPC };
-        assert_eq!(told, [(0, Kind::RunStart(run)), (7, Kind::Gap(gap)), (13, Kind::RunEnd(run))]);
+        let told = [(0, Kind::RunStart(run)), (7, Kind::Gap(gap)), (13, Kind::RunEnd(run))];
+        assert_eq!(records(&path), told);
     }
 
     #[test]

@@ -136,7 +136,7 @@ impl Index {
         self.follow(log, size, now);
     }
 
-    /// Makes the index anew where it was removed, or another log is written now.
+    /// Makes the index anew where it was removed.
     pub fn look_after(&mut self, log: &File, size: u64, now: Moment) {
         let file = self.file.as_ref();
         if !file.is_some_and(|file| is_still_at(file, &self.path).unwrap_or(true)) {
@@ -144,7 +144,8 @@ impl Index {
         }
     }
 
-    fn follow(&mut self, log: &File, size: u64, now: Moment) {
+    /// `log` is written now, from `size` bytes on.
+    pub fn follow(&mut self, log: &File, size: u64, now: Moment) {
         let Some(run) = self.run else { return };
         self.attach(log, size);
         self.stream = None;

@@ -12,6 +12,7 @@ use atm::api::{
     log_index::{Bytes, Header, Kind, LENGTH, Record, Stream},
     quantity::{Dur, Size},
     record::{Exit, Intent, RunAs},
+    time::Timestamp,
 };
 
 use crate::support::{Bench, Keeper, eventually, is_root};
@@ -119,6 +120,24 @@ fn output_that_goes_on_gets_times() {
     // What was written, as the file system dates it, is dated alike.
     let (begin, end) = (told.first().unwrap().at, told.last().unwrap().at);
     assert!(end.duration_since(begin).as_secs() >= 3, "{told:?}");
+}
+
+/// Times can be searched by halves also where the wall clock was set back.
+#[test]
+fn times_never_decrease() {
+    let bench = Bench::new();
+    let first = run(&bench, "echo 1", |_| {});
+    let log = first.intent.log_file.clone();
+    let future = Timestamp::from_second(4_000_000_000).unwrap();
+    let last = Record { offset: 2, at: future, kind: Kind::Time(first.intent.run_id) };
+    let mut index = fs::File::options().append(true).open(path_of(&log)).unwrap();
+    std::io::Write::write_all(&mut index, &last.encode()).unwrap();
+    let second = run(&bench, "echo 2", |_| {});
+    let told = read(&log);
+    assert_eq!(
+        told.last().map(|record| (record.at, record.kind)),
+        Some((future, Kind::RunEnd(second.intent.run_id)))
+    );
 }
 
 /// Whatever stands in the place of an index, nothing of the output is lost, and where it can be the index is begun
