@@ -8,6 +8,9 @@ mod support;
 #[path = "keeper/end.rs"]
 mod end;
 #[cfg(test)]
+#[path = "keeper/index.rs"]
+mod index;
+#[cfg(test)]
 #[path = "keeper/isolation.rs"]
 mod isolation;
 #[cfg(test)]

@@ -12,6 +12,8 @@ mod down;
 #[path = "verbs/files.rs"]
 mod files;
 mod harness;
+#[path = "verbs/logs.rs"]
+mod logs;
 #[path = "verbs/output.rs"]
 mod output;
 #[path = "verbs/reading.rs"]

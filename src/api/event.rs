@@ -32,6 +32,8 @@ pub enum EventKind {
     Unkillable,
     /// Processes that outlived the main process were ended.
     ZombieCleaned,
+    /// Output of a run that is over could not be written to its log: the disk was full, mostly.
+    OutputLost,
     /// A spec was read, and means something new.
     SpecChanged,
     /// A spec file is gone.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cause::Cause,
+    config::Logs,
     name::{RunId, SessionName},
     record::{ProcessId, StartError},
     spec::{Digest, SessionSpec},
@@ -128,7 +129,7 @@ pub enum Request {
         /// Its number.
         signal: i32,
     },
-    /// Take over what changed live in the spec (grace, signal).
+    /// Take over what changed live in the spec (grace, signal) and in the config.
     #[serde(rename_all = "camelCase")]
     Update {
         /// Generation of the new spec.
@@ -138,6 +139,9 @@ pub enum Request {
         launch: Digest,
         /// The new effective spec.
         spec: Box<SessionSpec>,
+        /// The limits of the log files; absent, from an older daemon: as before.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        logs: Option<Logs>,
     },
     /// Are you there?
     Ping,
@@ -208,5 +212,19 @@ mod tests {
         encode(FrameKind::Reply, &vec![0; MAX_FRAME as usize]).unwrap_err();
         let longest = encode(FrameKind::Reply, &vec![0; MAX_FRAME as usize - 1]).unwrap();
         assert!(decode(&longest).unwrap().is_some());
+    }
+
+    #[test]
+    fn an_update_of_an_older_daemon_leaves_the_logs_as_they_are() {
+        let written: crate::api::spec::WrittenSpec =
+            crate::api::spec::WrittenSpec::parse("command: [a]\n", std::path::Path::new("a.yaml")).unwrap();
+        let config = crate::api::config::Config::defaults(crate::api::config::Machine { memory: 1 << 30 });
+        let spec = Box::new(written.resolve(&SessionName::new("a").unwrap(), &config));
+        let launch = written.launch_digest();
+        let update = Request::Update { generation: 1, launch, spec, logs: Some(config.logs) };
+        let mut json = serde_json::to_value(&update).unwrap();
+        assert_eq!(serde_json::from_value::<Request>(json.clone()).unwrap(), update);
+        json.as_object_mut().unwrap().remove("logs").unwrap();
+        assert!(matches!(serde_json::from_value(json), Ok(Request::Update { logs: None, .. })));
     }
 }

@@ -4,6 +4,7 @@
 //!   them and say what is wrong, [`defaults`] for what is not written, [`schema`] for editors)
 //! - shown to people and programs: [`status`], [`event`], [`control`] (the daemon's socket)
 //! - between daemon and keeper: [`record`] (files), [`keeper`] (socket), [`activity`] (shared page)
+//! - between keeper and readers of output: [`log_index`]
 //! - shared words: [`name`], [`quantity`], [`time`], [`cause`]
 
 pub mod activity;
@@ -14,6 +15,7 @@ pub mod defaults;
 pub mod diagnose;
 pub mod event;
 pub mod keeper;
+pub mod log_index;
 pub mod name;
 pub mod quantity;
 pub mod record;

@@ -127,6 +127,18 @@ id_type! {
     RunId
 }
 
+impl RunId {
+    /// As a number, for files of fixed layout.
+    pub const fn as_u128(self) -> u128 {
+        self.0.as_u128()
+    }
+
+    /// From such a number.
+    pub const fn from_u128(number: u128) -> Self {
+        Self(uuid::Uuid::from_u128(number))
+    }
+}
+
 id_type! {
     /// A state directory: whose keepers these are. Made once, when the directory is first used.
     InstanceId

@@ -293,6 +293,9 @@ pub struct ExitRecord {
     /// Largest resident set of one process of the tree, in KiB.
     #[serde(default)]
     pub max_rss_kib: u64,
+    /// Bytes of output that could not be written to the log. Where they are missing is in its index.
+    #[serde(default)]
+    pub lost_output: u64,
     /// When the main process was made; absent where it never was.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub started_at: Option<Timestamp>,

@@ -247,10 +247,13 @@ impl Page {
 
     fn output(&mut self, logs: &LogFiles) {
         self.heading("Output");
-        let (first, last, whole) = match logs.ends(LOOKED_AT) {
+        let (first, last, whole, missing) = match logs.ends(LOOKED_AT) {
             Ok(ends) => ends,
             Err(error) => return self.lines(&format!("cannot be read: {}", error.message)),
         };
+        if missing > 0 {
+            self.lines(&format!("({missing} bytes could not be written; `atm logs NAME` tells where)"));
+        }
         if whole {
             let text = plain(&last);
             let lines: Vec<&str> = text.lines().collect();

@@ -1,24 +1,31 @@
-//! The files of a session's output: `NAME.log`, and `NAME.log.N`, older with higher numbers.
+//! The files of a session's output: `NAME.log`, and `NAME.log.N`, older with higher numbers; and the index beside
+//! each.
 //!
 //! They are read while a keeper writes and rotates them. A file is known by its inode, and one that is open
 //! stays readable whatever it is renamed to: so nothing is missed or told twice.
 
+mod follow;
+mod index;
+mod places;
+
 use std::{
-    fs::{self, File},
-    io::{self, Read, Seek, SeekFrom},
+    fs::File,
+    io::{self, Seek, SeekFrom},
+    ops::Range,
     os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
-    sync::mpsc,
-    time::Duration,
 };
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-
+pub use self::follow::{Follower, Found};
+use self::index::Index;
 use super::error::{CliError, CliResult};
-use crate::host::client::{Links, open_regular};
-
-/// Longest pause between two looks at a file that is followed, should no event come.
-const LOOK: Duration = Duration::from_millis(200);
+use crate::{
+    api::log_index::{Gap, Kind},
+    host::{
+        client::{Links, open_regular},
+        log_index,
+    },
+};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 << 10;
@@ -38,9 +45,31 @@ pub struct LogFiles {
 /// One file of it, open.
 #[derive(Debug)]
 struct Piece {
+    path: PathBuf,
     file: File,
     inode: u64,
     length: u64,
+    index: Option<Index>,
+    /// How many of the index's records were looked at for gaps.
+    looked_at: u64,
+}
+
+/// What output consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// Bytes, as they were written.
+    Bytes(&'a [u8]),
+    /// Bytes are missing here.
+    Gap(Gap),
+}
+
+/// What comes after what is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Nothing.
+    Last,
+    /// What a follower hands out.
+    Followed,
 }
 
 /// All that is kept, as it was when it was opened.
@@ -80,7 +109,8 @@ impl LogFiles {
         match open_regular(path, Links::Refuse) {
             Ok(file) => {
                 let metadata = file.metadata()?;
-                Ok(Some(Piece { file, inode: metadata.ino(), length: metadata.len() }))
+                let (inode, length) = (metadata.ino(), metadata.len());
+                Ok(Some(Piece { path: path.to_owned(), file, inode, length, index: None, looked_at: 0 }))
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 Ok(None)
@@ -91,7 +121,22 @@ impl LogFiles {
 
     /// Opens all that is kept; empty where there was no output yet.
     pub fn kept(&self) -> CliResult<Kept> {
-        self.open_all().map_err(|error| self.error(&error))
+        let mut kept = self.open_all().map_err(|error| self.error(&error))?;
+        let most = u32::try_from(kept.pieces.len()).unwrap_or(u32::MAX).saturating_add(1);
+        self.open_indices(&mut kept.pieces, most);
+        Ok(kept)
+    }
+
+    /// Opens the index of each of `pieces` that has one. They are known by inode: a number may be another file's by
+    /// now.
+    fn open_indices<'a>(&self, pieces: impl IntoIterator<Item = &'a mut Piece>, most: u32) {
+        let paths =
+            std::iter::once(self.current.clone()).chain((1..=most).map(|number| self.rotated(number)));
+        let mut indices: Vec<_> = paths.filter_map(|path| Index::open(&log_index::path_of(&path))).collect();
+        for piece in pieces {
+            let at = indices.iter().position(|(inode, _)| *inode == piece.inode);
+            piece.index = at.map(|at| indices.swap_remove(at).1);
+        }
     }
 
     fn open_all(&self) -> io::Result<Kept> {
@@ -128,18 +173,20 @@ impl LogFiles {
         Ok(Kept { pieces })
     }
 
-    /// At most `limit` bytes from the begin and from the end; and whether the latter are all there is.
-    pub fn ends(&self, limit: usize) -> CliResult<(Vec<u8>, Vec<u8>, bool)> {
+    /// At most `limit` bytes from the begin and from the end; whether the latter are all there is; and how many bytes
+    /// were lost.
+    pub fn ends(&self, limit: usize) -> CliResult<(Vec<u8>, Vec<u8>, bool, u64)> {
         let kept = self.kept()?;
         let total = kept.total();
         let from = total.saturating_sub(limit as u64);
         let read = |from, limit| kept.range(from, limit).map_err(|error| self.error(&error));
-        Ok((read(0, limit)?, read(from, limit)?, from == 0))
+        Ok((read(0, limit)?, read(from, limit)?, from == 0, kept.lost()))
     }
 }
 
 impl Kept {
-    fn total(&self) -> u64 {
+    /// How many bytes there are.
+    pub fn total(&self) -> u64 {
         self.pieces.iter().map(|piece| piece.length).sum()
     }
 
@@ -161,13 +208,17 @@ impl Kept {
         Ok(bytes)
     }
 
-    /// Where the last `lines` lines begin. The end of the last line is no line of its own.
-    fn tail(&self, lines: u64) -> io::Result<u64> {
-        let mut at = self.total();
+    /// Where in `range` its last `lines` lines begin. The end of the last line is no line of its own.
+    pub fn tail(&self, files: &LogFiles, range: Range<u64>, lines: u64) -> CliResult<u64> {
+        self.tail_of(range, lines).map_err(|error| files.error(&error))
+    }
+
+    fn tail_of(&self, range: Range<u64>, lines: u64) -> io::Result<u64> {
+        let mut at = range.end;
         let mut left = lines;
         let mut last = true;
-        while at > 0 && lines > 0 {
-            let from = at.saturating_sub(CHUNK as u64);
+        while at > range.start && lines > 0 {
+            let from = at.saturating_sub(CHUNK as u64).max(range.start);
             let chunk = self.range(from, usize::try_from(at - from).unwrap_or(CHUNK))?;
             for (index, byte) in chunk.iter().enumerate().rev() {
                 let ends_all = std::mem::replace(&mut last, false);
@@ -180,162 +231,101 @@ impl Kept {
             }
             at = from;
         }
-        Ok(if lines == 0 { self.total() } else { 0 })
+        Ok(if lines == 0 { range.end } else { range.start })
     }
 
-    /// Hands out all from the last `lines` lines on, or from the begin, and returns what is needed to follow.
+    /// Hands out what is in `range`, and the gaps in it. One at its very end may still grow, and is told with what
+    /// follows it: `end` says whether that is waited for.
     pub fn print(
-        self,
+        &mut self,
         files: &LogFiles,
-        lines: Option<u64>,
-        mut sink: impl FnMut(&[u8]) -> CliResult,
-    ) -> CliResult<Follower> {
+        range: &Range<u64>,
+        end: End,
+        mut sink: impl FnMut(Item) -> CliResult,
+    ) -> CliResult {
         let failed = |error: io::Error| files.error(&error);
-        let total = self.total();
-        let mut at = lines.map_or(Ok(0), |lines| self.tail(lines)).map_err(failed)?;
-        while at < total {
-            let bytes = self.range(at, CHUNK).map_err(failed)?;
-            if bytes.is_empty() {
-                break;
+        let mut behind = 0;
+        for piece in &mut self.pieces {
+            let begin = behind;
+            behind += piece.length;
+            let mut at = range.start.max(begin) - begin;
+            if at > piece.length || range.end < begin {
+                continue;
             }
-            at += bytes.len() as u64;
-            sink(&bytes)?;
+            let to = (range.end - begin).min(piece.length);
+            piece.look_from(at);
+            while at < to {
+                let length = usize::try_from(to - at).unwrap_or(CHUNK).min(CHUNK);
+                let mut bytes = vec![0; length];
+                piece.file.read_exact_at(&mut bytes, at).map_err(failed)?;
+                piece.tell(&bytes, at, &mut sink)?;
+                at += length as u64;
+            }
+            if range.end > behind || end == End::Last {
+                piece.tell_gaps(to, &mut sink)?;
+            }
         }
+        Ok(())
+    }
+
+    /// What is needed to follow, from the end of all that is kept on.
+    pub fn follow(self, files: &LogFiles) -> CliResult<Follower> {
         let mut newest = self.pieces.into_iter().next_back();
         if let Some(piece) = &mut newest {
-            piece.file.seek(SeekFrom::Start(piece.length)).map_err(failed)?;
+            piece.file.seek(SeekFrom::Start(piece.length)).map_err(|error| files.error(&error))?;
         }
-        Ok(Follower { files: files.clone(), open: newest, events: None })
+        Ok(Follower::new(files.clone(), newest))
     }
 }
 
-/// What a follower found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
-    /// Bytes, handed out.
-    Bytes,
-    /// Nothing new for now.
-    Nothing,
-    /// Files were removed before they were read.
-    Gap,
-}
-
-/// Goes on where printing ended, through rotation and new runs.
-#[derive(Debug)]
-pub struct Follower {
-    files: LogFiles,
-    /// The file that is read, at the place that was read to. Held open, its inode cannot be used again.
-    open: Option<Piece>,
-    events: Option<Events>,
-}
-
-#[derive(Debug)]
-struct Events {
-    inode: u64,
-    receiver: mpsc::Receiver<()>,
-    _watcher: RecommendedWatcher,
-}
-
-impl Follower {
-    /// Hands out what is new.
-    pub fn step(&mut self, mut sink: impl FnMut(&[u8]) -> CliResult) -> CliResult<Found> {
-        let files = self.files.clone();
-        let failed = |error: io::Error| files.error(&error);
-        let Some(open) = &mut self.open else {
-            self.open = LogFiles::open(&files.current).map_err(failed)?;
-            return Ok(if self.open.is_some() { Found::Bytes } else { Found::Nothing });
-        };
-        // Asked before reading: a file that was replaced by then gets no more bytes, so reading it to its end
-        // after this question leaves nothing behind.
-        let replaced = is_replaced(&files.current, open.inode).map_err(failed)?;
-        if read_on(open, &mut sink).map_err(|error| error.unwrap_or_else(failed))? {
-            return Ok(Found::Bytes);
-        }
-        if !replaced {
-            return Ok(Found::Nothing);
-        }
-        let (next, found) = self.successor().map_err(failed)?;
-        if next.is_none() {
-            return Ok(Found::Nothing);
-        }
-        self.open = next;
-        Ok(found)
-    }
-
-    /// The file that was begun when the open one was put aside.
-    fn successor(&self) -> io::Result<(Option<Piece>, Found)> {
-        let Some(open) = &self.open else {
-            return Ok((None, Found::Nothing));
-        };
-        let kept = self.files.open_all()?;
-        let at = kept.pieces.iter().position(|piece| piece.inode == open.inode);
-        match at {
-            Some(at) => Ok((kept.pieces.into_iter().nth(at + 1), Found::Bytes)),
-            None => Ok((kept.pieces.into_iter().next(), Found::Gap)),
+impl Piece {
+    /// Gaps before the byte at `at` are not to be told.
+    fn look_from(&mut self, at: u64) {
+        let search = self.index.as_ref().map(|index| index.search(|record| record.offset < at));
+        match search {
+            Some(Ok(number)) => self.looked_at = number,
+            Some(Err(_)) => self.index = None,
+            None => {}
         }
     }
 
-    /// Waits for an event, or a moment where none is told.
-    pub fn wait(&mut self) {
-        let inode = self.open.as_ref().map(|piece| piece.inode);
-        if self.events.as_ref().map(|events| events.inode) != inode {
-            self.events = inode.and_then(|inode| events(&self.files.current, inode));
-            if self.events.is_some() {
-                return; // what came before the watch began is told by nobody: look once more
+    /// Hands out `bytes`, which stand at `at`, and the gaps that are before or in them.
+    fn tell(&mut self, bytes: &[u8], at: u64, sink: &mut impl FnMut(Item) -> CliResult) -> CliResult {
+        let (mut place, mut rest) = (at, bytes);
+        // Recorded before what follows them was written: whoever sees that, sees them.
+        while let Some((offset, gap)) = self.next_gap(at + bytes.len() as u64) {
+            let before = usize::try_from(offset.saturating_sub(place)).unwrap_or(0).min(rest.len());
+            let (first, second) = rest.split_at(before);
+            if !first.is_empty() {
+                sink(Item::Bytes(first))?;
+            }
+            sink(Item::Gap(gap))?;
+            (place, rest) = (place + before as u64, second);
+        }
+        if rest.is_empty() { Ok(()) } else { sink(Item::Bytes(rest)) }
+    }
+
+    /// Hands out the gaps up to the byte at `at`.
+    fn tell_gaps(&mut self, at: u64, sink: &mut impl FnMut(Item) -> CliResult) -> CliResult {
+        while let Some((_, gap)) = self.next_gap(at.saturating_add(1)) {
+            sink(Item::Gap(gap))?;
+        }
+        Ok(())
+    }
+
+    /// The next gap before the byte at `end`.
+    fn next_gap(&mut self, end: u64) -> Option<(u64, Gap)> {
+        loop {
+            let record = self.index.as_ref()?.record(self.looked_at).ok().flatten()?;
+            if record.offset >= end {
+                return None;
+            }
+            self.looked_at += 1;
+            if let Kind::Gap(gap) = record.kind {
+                return Some((record.offset, gap));
             }
         }
-        if let Some(events) = &self.events {
-            _ = events.receiver.recv_timeout(LOOK);
-        } else {
-            // Without inotify, or before there is a file: nobody will tell, so this only passes the time.
-            let (_sender, receiver) = mpsc::channel::<()>();
-            _ = receiver.recv_timeout(LOOK);
-        }
     }
-}
-
-/// Reads to the end. `Err(Ok(error))` is the sink's own.
-fn read_on(
-    open: &mut Piece,
-    sink: &mut impl FnMut(&[u8]) -> CliResult,
-) -> Result<bool, Result<CliError, io::Error>> {
-    let place = open.file.stream_position().map_err(Err)?;
-    if open.file.metadata().map_err(Err)?.len() < place {
-        // Somebody emptied it: what is there now is new.
-        open.file.seek(SeekFrom::Start(0)).map_err(Err)?;
-    }
-    let (mut chunk, mut any) = (vec![0; CHUNK], false);
-    loop {
-        match open.file.read(&mut chunk) {
-            Ok(0) => return Ok(any),
-            Ok(count) => {
-                any = true;
-                sink(chunk.get(..count).unwrap_or_default()).map_err(Ok)?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Err(error)),
-        }
-    }
-}
-
-fn is_replaced(path: &Path, inode: u64) -> io::Result<bool> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(metadata.ino() != inode),
-        // Between the rename and the new file, or removed: there is nothing else to read yet.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn events(path: &Path, inode: u64) -> Option<Events> {
-    let (sender, receiver) = mpsc::sync_channel(1);
-    let mut watcher = notify::recommended_watcher(move |_| {
-        // Full: a look is due anyway.
-        let _ = sender.try_send(());
-    })
-    .ok()?;
-    watcher.watch(path, RecursiveMode::NonRecursive).ok()?;
-    Some(Events { inode, receiver, _watcher: watcher })
 }
 
 #[cfg(test)]

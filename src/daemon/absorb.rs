@@ -216,9 +216,9 @@ impl<K: Keepers> Daemon<K> {
 
     fn apply_config(&self, config: Config) -> Vec<Trigger<Key>> {
         let config = Arc::new(config);
-        let same = self.store.edit_world(|world| {
+        let (same, same_logs) = self.store.edit_world(|world| {
             world.warnings.remove("config");
-            let same = *world.config == *config;
+            let same = (*world.config == *config, world.config.logs == config.logs);
             world.config = Arc::clone(&config);
             same
         });
@@ -243,7 +243,8 @@ impl<K: Keepers> Daemon<K> {
                 }
                 Desired::Spec(_) | Desired::Gone | Desired::NeverGood | Desired::Unseen => false,
             });
-            if changed == Some(true) {
+            // The limits of its output files are its keeper's to know, whatever its spec means.
+            if changed == Some(true) || !same_logs {
                 triggers.push(session(&name, Reason::Desired));
             }
         }

@@ -34,6 +34,11 @@ impl<K: Keepers> Daemon<K> {
             let message = format!("Cleaned up zombie process for session {name}: pid {pid}");
             self.tell(EventKind::ZombieCleaned, name, Some(exit.run_id), None, message);
         }
+        if exit.lost_output > 0 {
+            let message =
+                format!("{} bytes of output could not be written: `atm logs` tells where", exit.lost_output);
+            self.tell(EventKind::OutputLost, name, Some(exit.run_id), None, message);
+        }
         self.honour_will(name, &exit);
         let ended = Ended {
             run_id: exit.run_id,
@@ -174,6 +179,7 @@ impl<K: Keepers> Daemon<K> {
             entry.stop_asked = None;
             entry.start_error = None;
             entry.launched = None;
+            entry.logs = None;
             entry.plan.identity = None;
         });
         self.tell_live(name, false);

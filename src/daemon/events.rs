@@ -145,6 +145,7 @@ fn log(event: &Event) {
         EventKind::KeeperLost | EventKind::Unkillable | EventKind::RecordDamaged => entry!(error),
         EventKind::StartFailed
         | EventKind::ZombieCleaned
+        | EventKind::OutputLost
         | EventKind::InvalidSpec
         | EventKind::SpecConflict
         | EventKind::SpecsUnavailable

@@ -28,7 +28,7 @@ pub fn prune(paths: &Paths, known: &BTreeSet<SessionName>, max_age: Duration) ->
     Ok(pruned)
 }
 
-/// Removes `log` and its rotated files, `log.N`.
+/// Removes `log` and its rotated files, `log.N`, each with its index.
 fn remove_output(log: &Path) -> io::Result<()> {
     let (Some(directory), Some(stem)) = (log.parent(), log.file_name().and_then(|name| name.to_str())) else {
         return Ok(());
@@ -37,6 +37,7 @@ fn remove_output(log: &Path) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let rest = name.to_str().and_then(|name| name.strip_prefix(stem));
+        let rest = rest.map(|rest| rest.strip_suffix(".idx").unwrap_or(rest));
         let ours = rest.is_some_and(|rest| {
             rest.is_empty() || rest.strip_prefix('.').is_some_and(|number| number.parse::<u32>().is_ok())
         });
@@ -71,7 +72,16 @@ mod tests {
         for name in ["a", "again"] {
             fs::write(paths.retired(&SessionName::new(name).unwrap()), "{}").unwrap();
         }
-        for log in ["a.log", "a.log.1", "a.log.bak", "ab.log", "again.log"] {
+        for log in [
+            "a.log",
+            "a.log.1",
+            "a.log.idx",
+            "a.log.1.idx",
+            "a.log.bak",
+            "a.log.bak.idx",
+            "ab.log",
+            "again.log",
+        ] {
             fs::write(at("l").join(log), "").unwrap();
         }
         let known = BTreeSet::from([SessionName::new("again").unwrap()]);
@@ -89,6 +99,6 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().to_str().unwrap().to_owned())
             .collect();
         left.sort();
-        assert_eq!(left, ["a.log.bak", "ab.log", "again.log"]);
+        assert_eq!(left, ["a.log.bak", "a.log.bak.idx", "ab.log", "again.log"]);
     }
 }

@@ -144,6 +144,7 @@ impl<K: Keepers> Daemon<K> {
             Step::Start => self.launch(name).await,
             Step::Terminate { cause, now: at_once } => self.terminate(name, cause, at_once).await,
             Step::Update => self.update(name).await,
+            Step::Rest { .. } if self.logs_changed(name) => self.update(name).await,
             Step::Rest { until: at } => {
                 let settling = self.settling(name, now);
                 Ok(until(earliest(at, settling), now))
@@ -208,6 +209,7 @@ impl<K: Keepers> Daemon<K> {
             return Ok(Action::await_change());
         }
         let intent = self.intent(name, run_id, &wanted);
+        self.store.edit(name, |entry| entry.logs = Some(intent.logs));
         match self.keepers.start(&intent) {
             Ok(()) => self.tell_live(name, true),
             Err(error @ LaunchError::NameTaken { .. }) => {
@@ -365,12 +367,24 @@ impl<K: Keepers> Daemon<K> {
         Err(error.into())
     }
 
+    /// Whether the keeper of a running session works by other limits of output files than the config's.
+    fn logs_changed(&self, name: &SessionName) -> bool {
+        let world = self.store.look();
+        world.sessions.get(name).is_some_and(|entry| {
+            // Before the first verdict the config has not been read.
+            entry.verdict.is_some()
+                && matches!(entry.plan.observed, Observed::Running(_))
+                && matches!(entry.plan.desired, Desired::Spec(_))
+                && entry.logs.is_some_and(|logs| logs != world.config.logs)
+        })
+    }
+
     /// Tells the keeper what changed live, so that it stops by the new grace even without the daemon.
     async fn update(&self, name: &SessionName) -> Result<Action, ReconcileError> {
-        let wanted = {
+        let (wanted, logs) = {
             let world = self.store.look();
             match world.sessions.get(name).map(|entry| &entry.plan.desired) {
-                Some(Desired::Spec(wanted)) => wanted.clone(),
+                Some(Desired::Spec(wanted)) => (wanted.clone(), world.config.logs),
                 Some(Desired::Gone | Desired::NeverGood | Desired::Unseen) | None => {
                     return Ok(Action::await_change());
                 }
@@ -380,9 +394,11 @@ impl<K: Keepers> Daemon<K> {
             generation: wanted.generation,
             launch: wanted.launch.clone(),
             spec: Box::new((*wanted.spec).clone()),
+            logs: Some(logs),
         };
         self.keepers.ask(name, request).await?;
         self.store.edit(name, |entry| {
+            entry.logs = Some(logs);
             if let Observed::Running(run) = &mut entry.plan.observed {
                 run.generation = wanted.generation;
             }

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, futures::Notified};
 use super::{clock::Clock, memory::Memory};
 use crate::{
     api::{
-        config::Config,
+        config::{Config, Logs},
         control::{Counters, Counts},
         diagnose::Diagnostics,
         name::{RunId, SessionName},
@@ -113,6 +113,8 @@ pub struct Entry {
     pub losing: bool,
     /// What the run that lives was started with.
     pub launched: Option<Digest>,
+    /// The limits of output files that its keeper knows.
+    pub logs: Option<Logs>,
     /// A keeper that has the name without its files being where they belong.
     pub stray: Option<ProcessId>,
     /// The run that this daemon asked to stop: its exit's cause is no news.
@@ -204,6 +206,7 @@ impl Entry {
             adopted: false,
             losing: false,
             launched: None,
+            logs: None,
             stray: None,
             stop_asked: None,
             start_error: None,

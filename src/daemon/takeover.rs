@@ -223,6 +223,7 @@ impl<K: Keepers> Daemon<K> {
                 entry.stray = None;
                 entry.adopted = true;
                 entry.launched = Some(launch);
+                entry.logs = Some(record.intent.logs);
                 entry.plan.identity = Some(identity);
                 if !matches!(observed, Observed::Stopping { .. }) {
                     // What was asked for is met by this run; a start asked for during a stop is not yet.

@@ -52,10 +52,11 @@ pub fn null() -> io::Result<OwnedFd> {
 ///
 /// Every other descriptor that the parent held is a stale number afterwards, so the caller must neither use
 /// nor drop what it captured, which a child that ends by exec or `_exit` does not.
-pub fn keep_only(input: BorrowedFd, output: BorrowedFd, line: BorrowedFd) -> io::Result<OwnedFd> {
+pub fn keep_only(streams: [BorrowedFd; 3], line: BorrowedFd) -> io::Result<OwnedFd> {
+    let [input, output, error] = streams;
     nix::unistd::dup2_stdin(input)?;
     nix::unistd::dup2_stdout(output)?;
-    nix::unistd::dup2_stderr(output)?;
+    nix::unistd::dup2_stderr(error)?;
     if line.as_raw_fd() != 3 {
         // SAFETY: dup3 takes numbers and touches no memory; 3 is nobody's here but the streams' sources',
         // which are on 0 to 2 by now.

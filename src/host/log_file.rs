@@ -11,16 +11,20 @@ use std::{
 
 use nix::libc;
 
-use super::{clock, errors::words, lock::is_still_at};
-use crate::api::{config::Logs, time::Moment};
+use super::{
+    clock,
+    lock::is_still_at,
+    log_index::{self, Index},
+};
+use crate::api::{config::Logs, log_index::Stream, name::RunId, time::Moment};
 
 /// A rotation that failed is tried again after this.
 const RETRY: Duration = Duration::from_secs(10);
 
 /// The current file and those before it: `NAME.log`, `NAME.log.1` (the newest of the old), `NAME.log.2`…
 ///
-/// Every byte goes to exactly one file, in order. A byte that cannot be written, as on a full disk, is
-/// counted, and a line in the log says how many are missing as soon as there is room.
+/// Every byte goes to exactly one file, in order, and nothing else does. What is known of them, and how many could
+/// not be written, as on a full disk, is told by the [`Index`] beside each file.
 #[derive(Debug)]
 pub struct LogFile {
     path: PathBuf,
@@ -30,9 +34,10 @@ pub struct LogFile {
     size: u64,
     limits: Logs,
     owner: Option<(u32, u32)>,
+    index: Index,
     lost: u64,
-    lost_to: String,
-    notice: Vec<u8>,
+    /// The last write lost something.
+    losing: bool,
     rotate_after: Option<Moment>,
 }
 
@@ -66,9 +71,9 @@ impl LogFile {
             size,
             limits,
             owner: None,
+            index: Index::of(path),
             lost: 0,
-            lost_to: String::new(),
-            notice: Vec::new(),
+            losing: false,
             rotate_after: None,
         })
     }
@@ -80,13 +85,14 @@ impl LogFile {
     /// owner what this one writes.
     pub fn give_to(&mut self, uid: u32, gid: u32) -> io::Result<()> {
         self.owner = Some((uid, gid));
+        self.index.give_to(uid, gid);
         if self.file.metadata()?.uid() == uid {
             return Ok(());
         }
         if self.made {
             return self.give(&self.file);
         }
-        self.try_rotate()
+        self.try_rotate(clock::monotonic())
     }
 
     fn give(&self, file: &File) -> io::Result<()> {
@@ -96,54 +102,71 @@ impl LogFile {
         }
     }
 
-    /// Bytes that are not in the log and not yet told there.
-    pub fn lost(&self) -> u64 {
+    /// Changes the limits: from the next write on, and for old files at once.
+    pub fn limit(&mut self, limits: Logs, now: Moment) {
+        self.limits = limits;
+        self.rotate_after = None;
+        self.tidy(now);
+    }
+
+    /// What is written from here on is of `run`.
+    pub fn begin(&mut self, run: RunId, now: Moment) {
+        self.index.begin(run, &self.file, self.size, now);
+    }
+
+    /// The run has written its last byte. Says how many bytes of it could not be written.
+    pub fn end(&mut self) -> u64 {
+        self.index.end(&self.file, self.size);
         self.lost
     }
 
-    /// Appends, and rotates first where the file would grow beyond its size. Never fails: see [`Self::lost`].
-    pub fn write(&mut self, bytes: &[u8], now: Moment) {
+    /// Appends what came by `stream`, where a session has two, and rotates first where the file would grow beyond
+    /// its size. Never fails: see [`Self::end`].
+    pub fn write(&mut self, bytes: &[u8], stream: Option<Stream>, now: Moment) {
         let most = usize::try_from(self.limits.max_size.0).unwrap_or(usize::MAX).max(1);
         let mut rest = bytes;
         while !rest.is_empty() {
-            let room = most.saturating_sub(usize::try_from(self.size).unwrap_or(usize::MAX));
+            let full = self.index.is_full(self.limits.max_size.0);
+            let size = usize::try_from(self.size).unwrap_or(usize::MAX);
+            let room = if full { 0 } else { most.saturating_sub(size) };
             let fits = rest.len() <= room || self.size == 0 || self.rotate(now);
             // Where rotation fails, too large a file is better than a gap.
             let (piece, after) = rest.split_at(if fits { rest.len().min(most) } else { rest.len() });
-            self.append(piece);
+            self.append(piece, stream, now);
             rest = after;
         }
     }
 
-    /// Says what is missing, if there is room now. To be called once more at the end.
-    pub fn settle(&mut self) -> bool {
-        let fresh = self.notice.is_empty() && self.lost > 0;
-        if fresh {
-            let (lost, reason) = (self.lost, &self.lost_to);
-            self.notice =
-                format!("\n[atm: {lost} bytes of output are missing here: {reason}]\n").into_bytes();
+    fn append(&mut self, bytes: &[u8], stream: Option<Stream>, now: Moment) {
+        // While nothing can be written there is nothing that a time would belong to; a gap is told before what
+        // follows it.
+        if self.losing {
+            self.index.flush();
+        } else if self.index.is_due(stream, now) {
+            self.check_size(now);
+            self.index.mark(&self.file, self.size, stream, now);
         }
-        let written = write_some(&mut self.file, &self.notice).0;
-        self.size += written as u64;
-        if fresh && written == 0 {
-            self.notice.clear(); // the count still grows
-        } else if fresh {
-            self.lost = 0;
-        }
-        self.notice.drain(..written.min(self.notice.len()));
-        self.notice.is_empty() && self.lost == 0
-    }
-
-    fn append(&mut self, bytes: &[u8]) {
-        if (self.lost > 0 || !self.notice.is_empty()) && !self.settle() {
-            self.lost += bytes.len() as u64;
-            return;
-        }
+        let place = self.size;
         let (written, error) = write_some(&mut self.file, bytes);
         self.size += written as u64;
+        if self.losing && written > 0 {
+            self.index.mark(&self.file, place, stream, now);
+        }
+        self.losing = error.is_some();
         if let Some(error) = error {
-            self.lost += (bytes.len() - written) as u64;
-            self.lost_to = words(&error);
+            let lost = (bytes.len() - written) as u64;
+            self.lost += lost;
+            self.index.lose(self.size, lost, error.raw_os_error().unwrap_or(0));
+        }
+    }
+
+    /// Somebody may have emptied the file: then places in its index mean nothing any more.
+    fn check_size(&mut self, now: Moment) {
+        if let Ok(about) = self.file.metadata()
+            && about.len() < self.size
+        {
+            self.size = about.len();
+            self.index.restart(&self.file, self.size, now);
         }
     }
 
@@ -158,15 +181,15 @@ impl LogFile {
         if self.rotate_after.is_some_and(|after| now < after) {
             return false;
         }
-        let rotated = self.try_rotate().is_ok();
+        let rotated = self.try_rotate(now).is_ok();
         if rotated {
-            self.tidy();
+            self.tidy(now);
         }
         self.rotate_after = if rotated { None } else { now.checked_add(RETRY) };
         rotated
     }
 
-    fn try_rotate(&mut self) -> io::Result<()> {
+    fn try_rotate(&mut self, now: Moment) -> io::Result<()> {
         let mut name = OsString::from(".");
         name.push(self.path.file_name().unwrap_or_default());
         name.push(".new");
@@ -174,29 +197,59 @@ impl LogFile {
         // The new file is made before anything moves: if there is no room for it, nothing has changed.
         let _ = fs::remove_file(&next); // a keeper that was killed here
         let file = open_with(&next, true)?;
-        let moved = self.give(&file).and_then(|()| self.shift()).and_then(|()| fs::rename(&next, &self.path));
-        if let Err(error) = moved {
-            let _ = fs::remove_file(&next); // best effort: the error that matters is the first
-            return Err(error);
+        let shifted = self.give(&file).and_then(|()| self.shift());
+        let moved = shifted.and_then(|free| fs::rename(&next, &self.path).map(|()| free));
+        // Only now the indices: they are known by their logs' inodes, and the new log is empty until this is done.
+        match moved {
+            Ok(free) => self.shift_indices(free),
+            Err(error) => {
+                let _ = fs::remove_file(&next); // best effort: the error that matters is the first
+                return Err(error);
+            }
         }
         self.file = file;
         self.made = true;
         self.size = 0;
+        self.index.restart(&self.file, 0, now);
         Ok(())
     }
 
-    /// Moves `NAME.log` to `.1`, `.1` to `.2`…, as far as the first free number. An empty one is only replaced.
-    fn shift(&self) -> io::Result<()> {
+    /// Moves `NAME.log` to `.1`, `.1` to `.2`…, as far as the first free number, and says which that was. An empty
+    /// one is only replaced.
+    fn shift(&self) -> io::Result<Option<u32>> {
         let keep = self.limits.max_files.saturating_sub(1);
         // What stands at the path may be another's by now: it is not ours to move.
         if keep == 0 || self.size == 0 || !is_still_at(&self.file, &self.path)? {
-            return Ok(());
+            return Ok(None);
         }
         let free = (1..=keep).find(|n| fs::symlink_metadata(self.old(*n)).is_err()).unwrap_or(keep);
         for number in (1..free).rev() {
             fs::rename(self.old(number), self.old(number + 1))?;
         }
-        fs::rename(&self.path, self.old(1))
+        fs::rename(&self.path, self.old(1))?;
+        Ok(Some(free))
+    }
+
+    /// Moves the indices as the logs were moved. What is left out is found missing by who reads it.
+    fn shift_indices(&self, free: Option<u32>) {
+        let Some(free) = free else { return };
+        let old = |number| log_index::path_of(&self.old(number));
+        let moved = |from: &Path, to: &Path| {
+            if fs::rename(from, to).is_err() {
+                let _ = fs::remove_file(to); // of a log that is elsewhere by now
+            }
+        };
+        for number in (1..free).rev() {
+            moved(&old(number), &old(number + 1));
+        }
+        moved(&log_index::path_of(&self.path), &old(1));
+    }
+
+    /// Removes an old log with its index. Says whether it was there.
+    fn remove(&self, number: u32) -> bool {
+        let path = self.old(number);
+        let _ = fs::remove_file(log_index::path_of(&path)); // it may have none
+        fs::remove_file(path).is_ok()
     }
 
     fn check_owner(&self, file: &File) -> io::Result<()> {
@@ -207,7 +260,7 @@ impl LogFile {
     }
 
     /// Removes files that are too many or too old, and makes the log anew where it was removed.
-    pub fn tidy(&mut self) {
+    pub fn tidy(&mut self, now: Moment) {
         if let Ok(false) = is_still_at(&self.file, &self.path)
             && let Ok((file, made)) = open(&self.path)
             // Another's file is neither given away nor written to: then the one without a name goes on.
@@ -216,9 +269,11 @@ impl LogFile {
             self.size = file.metadata().map_or(0, |meta| meta.len());
             self.file = file;
             self.made = made;
+            self.index.follow(&self.file, self.size, now);
         }
+        self.index.look_after(&self.file, self.size, now);
         let mut number = self.limits.max_files.max(1);
-        while fs::remove_file(self.old(number)).is_ok() {
+        while self.remove(number) {
             number += 1;
         }
         let age = i64::try_from(self.limits.max_age.0.as_secs()).unwrap_or(i64::MAX);
@@ -226,7 +281,7 @@ impl LogFile {
         for number in 1..self.limits.max_files {
             let path = self.old(number);
             if fs::symlink_metadata(&path).is_ok_and(|meta| meta.mtime() < oldest) {
-                let _ = fs::remove_file(&path); // tried again within the hour
+                self.remove(number); // tried again within the hour
             }
         }
     }
@@ -249,7 +304,10 @@ fn write_some(file: &mut File, bytes: &[u8]) -> (usize, Option<io::Error>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::quantity::{Dur, Size};
+    use crate::api::{
+        log_index::{Gap, Header, Kind, Record},
+        quantity::{Dur, Size},
+    };
 
     const DAY: Duration = Duration::from_secs(86400);
     const NOW: Moment = Moment::from_nanos(1);
@@ -269,7 +327,7 @@ mod tests {
         let mut expected = String::new();
         for number in 0..500 {
             let line = format!("{number}{}\n", "x".repeat(number % 230));
-            log.write(line.as_bytes(), NOW);
+            log.write(line.as_bytes(), None, NOW);
             expected.push_str(&line);
         }
         let mut all = String::new();
@@ -287,12 +345,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut log = LogFile::open(&dir.path().join("a.log"), limits(2, 3)).unwrap();
         for text in ["a\n", "b\n", "c\n", "d\n"] {
-            log.write(text.as_bytes(), NOW);
+            log.write(text.as_bytes(), None, NOW);
         }
         let names = ["a.log", "a.log.1", "a.log.2", "a.log.3"];
         assert_eq!(names.map(|name| read(dir.path(), name)), ["d\n", "c\n", "b\n", ""]);
         fs::remove_file(dir.path().join("a.log.1")).unwrap();
-        log.write(b"e\n", NOW);
+        log.write(b"e\n", None, NOW);
         assert_eq!(names.map(|name| read(dir.path(), name)), ["e\n", "d\n", "b\n", ""]);
     }
 
@@ -306,37 +364,75 @@ mod tests {
         let second = File::options().write(true).open(dir.path().join("a.log.2")).unwrap();
         second.set_modified(long_ago).unwrap();
         let mut log = LogFile::open(&dir.path().join("a.log"), limits(10, 4)).unwrap();
-        log.tidy();
+        log.tidy(NOW);
         let left: Vec<bool> = (1..=5).map(|n| dir.path().join(format!("a.log.{n}")).exists()).collect();
         assert_eq!(left, [true, false, true, false, false]);
     }
 
-    #[test]
-    fn a_log_that_was_removed_is_made_anew() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.log");
-        let mut log = LogFile::open(&path, limits(10, 4)).unwrap();
-        fs::remove_file(&path).unwrap();
-        log.tidy();
-        log.write(b"here", NOW);
-        assert_eq!(read(dir.path(), "a.log"), "here");
+    fn records(log: &Path) -> Vec<(u64, Kind)> {
+        let index = fs::read(log_index::path_of(log)).unwrap();
+        let (blocks, rest) = index.as_chunks();
+        assert_eq!(rest, [0_u8; 0]);
+        let inode = fs::metadata(log).unwrap().ino();
+        assert_eq!(Header::decode(&blocks[0]), Some(Header { inode }));
+        let records = blocks[1..].iter().map(|bytes| Record::decode(bytes).unwrap());
+        records.map(|record| (record.offset, record.kind)).collect()
     }
 
     #[test]
-    fn a_full_disk_leaves_a_count_and_later_a_line() {
+    fn what_was_removed_is_made_anew_with_an_index_of_its_own() {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = LogFile::open(&dir.path().join("a.log"), limits(1 << 20, 4)).unwrap();
-        log.write(b"before\n", NOW);
+        let path = dir.path().join("a.log");
+        let mut log = LogFile::open(&path, limits(10, 4)).unwrap();
+        let run = RunId::generate();
+        log.begin(run, NOW);
+        log.write(b"gone", None, NOW);
+        for file in [&path, &log_index::path_of(&path)] {
+            fs::remove_file(file).unwrap();
+            log.tidy(NOW);
+            assert_eq!(read(dir.path(), "a.log"), "");
+            assert_eq!(records(&path), [(0, Kind::Time(run))]);
+        }
+        log.write(b"here", Some(Stream::Error), NOW);
+        assert_eq!(read(dir.path(), "a.log"), "here");
+        assert_eq!(records(&path), [(0, Kind::Time(run)), (0, Kind::Stream(Stream::Error))]);
+    }
+
+    #[test]
+    fn a_write_that_needs_no_mark_costs_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        let mut log = LogFile::open(&path, limits(1 << 20, 4)).unwrap();
+        let run = RunId::generate();
+        let at = |millis: u64| Moment::from_nanos(millis * 1_000_000);
+        log.begin(run, at(0));
+        for millis in (0..2500).step_by(10) {
+            log.write(b"x", None, at(millis));
+        }
+        assert_eq!(
+            records(&path),
+            [(0, Kind::RunStart(run)), (100, Kind::Time(run)), (200, Kind::Time(run))]
+        );
+    }
+
+    #[test]
+    fn what_a_full_disk_cost_is_told_beside_the_log_and_not_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        let mut log = LogFile::open(&path, limits(1 << 20, 4)).unwrap();
+        let run = RunId::generate();
+        log.begin(run, NOW);
+        log.write(b"before\n", None, NOW);
         let good = std::mem::replace(&mut log.file, File::options().write(true).open("/dev/full").unwrap());
-        log.write(b"gone", NOW);
-        log.write(b" too", NOW);
-        assert_eq!(log.lost(), 8);
+        log.write(b"gone", None, NOW);
+        log.write(b" too", None, NOW);
         log.file = good;
-        log.write(b"after\n", NOW);
-        assert_eq!(log.lost(), 0);
-        let expected =
-            "before\n\n[atm: 8 bytes of output are missing here: No space left on device]\nafter\n";
-        assert_eq!(read(dir.path(), "a.log"), expected);
+        log.write(b"after\n", None, NOW);
+        assert_eq!(log.end(), 8);
+        assert_eq!(read(dir.path(), "a.log"), "before\nafter\n");
+        let gap = Gap { bytes: 8, errno: libc::ENOSPC };
+        let told = [(0, Kind::RunStart(run)), (7, Kind::Gap(gap)), (13, Kind::RunEnd(run))];
+        assert_eq!(records(&path), told);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod files;
 pub mod line;
 pub mod lock;
 pub mod log_file;
+pub mod log_index;
 pub mod look;
 pub mod machine;
 #[allow(unsafe_code)] // a shared mapping

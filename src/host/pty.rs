@@ -1,4 +1,4 @@
-//! Where a session's output comes from: a terminal, or a pipe.
+//! Where a session's output comes from: a terminal, or two pipes.
 
 use std::{
     io,
@@ -15,12 +15,23 @@ use rustix::{
 /// The ends of a session's input and output.
 #[derive(Debug)]
 pub struct Streams {
-    /// Ours: the terminal's master, or the pipe's reading end. Never blocks.
+    /// Ours: the terminal's master, or the reading end of standard output. Never blocks.
     pub ours: OwnedFd,
     /// The session's standard input.
     pub input: OwnedFd,
-    /// The session's standard output and error.
+    /// The session's standard output, and its error where that has no pipe of its own.
     pub output: OwnedFd,
+    /// Standard error, where it is told apart.
+    pub error: Option<Pipe>,
+}
+
+/// Both ends of a pipe.
+#[derive(Debug)]
+pub struct Pipe {
+    /// The reading end. Never blocks.
+    pub ours: OwnedFd,
+    /// The writing end.
+    pub theirs: OwnedFd,
 }
 
 /// A terminal of this size.
@@ -37,7 +48,7 @@ pub fn open_terminal(columns: u16, rows: u16) -> io::Result<Streams> {
     }
     let slave = open_slave(master.as_fd())?;
     tcsetwinsize(&slave, Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 })?;
-    Ok(Streams { ours: master, input: slave.try_clone()?, output: slave })
+    Ok(Streams { ours: master, input: slave.try_clone()?, output: slave, error: None })
 }
 
 /// The other end of a terminal. Opened again after a hangup (`vhangup`, as a login does), it makes the
@@ -53,13 +64,19 @@ pub fn open_slave(master: BorrowedFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(slave) })
 }
 
-/// One pipe for both output and error, so that the log has them in the order they were written; input is
-/// `/dev/null`.
-pub fn open_pipe() -> io::Result<Streams> {
-    let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+/// A pipe each for output and error, so that they can be told apart. What is written to both within the moment
+/// between two reads comes in either order; `2>&1` keeps it, and tells nothing apart. Input is `/dev/null`.
+pub fn open_pipes() -> io::Result<Streams> {
+    let (output, error) = (open_pipe()?, open_pipe()?);
+    let input = super::descriptors::null()?;
+    Ok(Streams { ours: output.ours, input, output: output.theirs, error: Some(error) })
+}
+
+fn open_pipe() -> io::Result<Pipe> {
+    let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     // Only our end: a session that finds its standard output non-blocking loses output.
-    super::descriptors::set_nonblocking(&reader)?;
-    Ok(Streams { ours: reader, input: super::descriptors::null()?, output: writer })
+    super::descriptors::set_nonblocking(&ours)?;
+    Ok(Pipe { ours, theirs })
 }
 
 /// Gives the terminal to its user: without it `/dev/tty` works, but `/dev/pts/N` cannot be opened again.

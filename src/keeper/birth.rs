@@ -71,6 +71,7 @@ impl Starting<'_> {
             intent: self.intent,
             input: streams.input.as_fd(),
             output: streams.output.as_fd(),
+            error: streams.error.as_ref().map_or(&streams.output, |error| &error.theirs).as_fd(),
             line,
             inherited: self.inherited,
         };

@@ -44,8 +44,10 @@ pub struct Job<'a> {
     pub intent: &'a Intent,
     /// The session's standard input.
     pub input: BorrowedFd<'a>,
-    /// The session's standard output and error.
+    /// The session's standard output.
     pub output: BorrowedFd<'a>,
+    /// The session's standard error.
+    pub error: BorrowedFd<'a>,
     /// The child's end of the line.
     pub line: &'a Line,
     /// Limits to give back.
@@ -56,7 +58,7 @@ pub struct Job<'a> {
 pub fn run(job: &Job) -> u8 {
     let _ = spawn::die_with_parent(true); // the gate holds without it; it ends a name service that hangs
     // The lock goes here too: were it held on, a keeper that is killed now would seem to live.
-    let Ok(fd) = descriptors::keep_only(job.input, job.output, job.line.fd().as_fd()) else {
+    let Ok(fd) = descriptors::keep_only([job.input, job.output, job.error], job.line.fd().as_fd()) else {
         return 1;
     };
     let line = Line::from_fd(fd);

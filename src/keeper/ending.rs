@@ -147,7 +147,7 @@ impl Session {
                 break;
             }
         }
-        self.log.settle();
+        let lost_output = self.log.end();
         let _ = failpoint::hit("before-exit-record");
         let (exit, ended) = self.course.exit.unzip();
         let usage = children::usage();
@@ -160,6 +160,7 @@ impl Session {
             leftovers: std::mem::take(&mut self.course.leftovers),
             cpu_micros: usage.cpu_micros,
             max_rss_kib: usage.max_rss_kib,
+            lost_output,
             started_at: Some(self.record.started_at),
             ended_at: wall(),
             ran_millis: millis(ended.unwrap_or_else(monotonic).since(self.record.started)),

@@ -15,6 +15,7 @@ use crate::{
         activity::word,
         cause::{Actor, Cause, StopReason},
         keeper::{Reply, Request},
+        log_index::Stream,
         record::{Exit, Record},
         time::Moment,
     },
@@ -47,8 +48,12 @@ const BREATH: Duration = Duration::from_millis(10);
 /// Where its output comes from.
 #[derive(Debug)]
 pub struct Source {
-    /// Our end; absent once it has ended.
+    /// Our end of the terminal, or of the pipe that is standard output; absent once it has ended.
     pub ours: Option<OwnedFd>,
+    /// Our end of the pipe that is standard error. Absent for a terminal, where both are one.
+    pub error: Option<OwnedFd>,
+    /// Whether standard error has a pipe of its own.
+    pub apart: bool,
     /// The terminal's other end, held so that a session which closes its terminal and lives on does not make
     /// ours readable for ever. Absent for pipes, which simply end.
     pub held: Option<OwnedFd>,
@@ -105,8 +110,10 @@ pub struct Course {
 impl Session {
     /// Runs until nothing is left of the session, and writes its exit record.
     pub fn run(mut self) {
-        self.log.tidy();
-        self.course.tidy_at = Some(later(monotonic(), TIDY));
+        let now = monotonic();
+        self.log.begin(self.record.intent.run_id, now);
+        self.log.tidy(now);
+        self.course.tidy_at = Some(later(now, TIDY));
         if self.listener.is_none() {
             self.course.listen_at = Some(later(monotonic(), LISTEN_AGAIN));
         }
@@ -129,9 +136,11 @@ impl Session {
         let patience = self.next().map(|next| next.since(monotonic()));
         let mut watched = vec![(self.signals.as_fd(), false)];
         watched.extend(self.source.ours.as_ref().map(|fd| (fd.as_fd(), false)));
+        watched.extend(self.source.error.as_ref().map(|fd| (fd.as_fd(), false)));
         let listener = self.listener.as_ref().filter(|_| self.course.listen_at.is_none());
         watched.extend(listener.map(|fd| (fd.as_fd(), false)));
-        let (has_source, has_listener) = (self.source.ours.is_some(), listener.is_some());
+        let (has_output, has_error) = (self.source.ours.is_some(), self.source.error.is_some());
+        let has_listener = listener.is_some();
         watched.extend(self.peers.watched());
         // No memory for a poll is no reason to lose a session: nothing here blocks, so all may be tried.
         let ready = poll::wait(&watched, patience).unwrap_or_else(|_| {
@@ -145,7 +154,7 @@ impl Session {
             Some(first.read)
         };
         let signalled = take(true).unwrap_or(false);
-        let output = take(has_source).unwrap_or(false);
+        let output = take(has_output).unwrap_or(false) | take(has_error).unwrap_or(false);
         let connecting = take(has_listener).unwrap_or(false);
 
         let now = monotonic();
@@ -181,7 +190,7 @@ impl Session {
             self.save();
         }
         if self.course.tidy_at.is_some_and(|at| at <= now) {
-            self.log.tidy();
+            self.log.tidy(now);
             self.course.tidy_at = Some(later(now, TIDY));
         }
         match self.course.stop.as_mut().map_or(Due::Nothing, |stop| stop.step(now)) {
@@ -199,38 +208,42 @@ impl Session {
 
     /// Output to the log: one turn of it. Says whether there was any.
     pub fn pump(&mut self, now: Moment) -> bool {
-        let Some(ours) = &self.source.ours else {
-            return false;
+        let (any, ended) = match &self.source.ours {
+            Some(ours) => {
+                let ended = fill(ours, &mut self.buffer);
+                (self.take_down(self.source.apart.then_some(Stream::Output), now), ended)
+            }
+            None => (false, false),
         };
-        self.buffer.clear();
-        let mut ended = false;
-        while self.buffer.len() < self.buffer.capacity() {
-            match poll::read(ours, &mut self.buffer) {
-                Ok(Got::Bytes(_)) => {}
-                Ok(Got::Nothing) => break,
-                Ok(Got::End) | Err(_) => {
-                    ended = true;
-                    break;
-                }
-            }
-        }
-        let bytes = self.buffer.as_slice();
-        if !bytes.is_empty() {
-            self.log.write(bytes, now);
-            self.course.output_bytes += bytes.len() as u64;
-            if let Some(page) = &self.page {
-                page.store(word::OUTPUT_BYTES, self.course.output_bytes);
-                page.store(word::OUTPUT, now.as_nanos());
-            }
-        }
-        if ended {
+        if let Some(ours) = self.source.ours.as_ref().filter(|_| ended) {
             // While we hold its other end a terminal ends only by a hangup.
             self.source.held = self.source.held.take().and_then(|_| pty::open_slave(ours.as_fd()).ok());
             if self.source.held.is_none() {
                 self.source.ours = None;
             }
         }
-        !self.buffer.is_empty()
+        let Some(error) = &self.source.error else {
+            return any;
+        };
+        if fill(error, &mut self.buffer) {
+            self.source.error = None;
+        }
+        self.take_down(Some(Stream::Error), now) || any
+    }
+
+    /// Writes what is in the buffer to the log. Says whether it was anything.
+    fn take_down(&mut self, stream: Option<Stream>, now: Moment) -> bool {
+        let bytes = self.buffer.as_slice();
+        if bytes.is_empty() {
+            return false;
+        }
+        self.log.write(bytes, stream, now);
+        self.course.output_bytes += bytes.len() as u64;
+        if let Some(page) = &self.page {
+            page.store(word::OUTPUT_BYTES, self.course.output_bytes);
+            page.store(word::OUTPUT, now.as_nanos());
+        }
+        true
     }
 
     fn hear(&mut self) {
@@ -295,9 +308,13 @@ impl Session {
                 Reply::Ok
             }
             Ok(Request::Signal { signal }) => refused(format!("{signal} is no signal")),
-            Ok(Request::Update { generation, launch: _, spec }) => {
+            Ok(Request::Update { generation, launch: _, spec, logs }) => {
                 self.record.intent.generation = *generation;
                 self.record.intent.spec = (**spec).clone();
+                if let Some(logs) = *logs {
+                    self.record.intent.logs = logs;
+                    self.log.limit(logs, monotonic());
+                }
                 match self.files.write_record(&self.record) {
                     Ok(()) => Reply::Ok,
                     Err(error) => refused(format!("cannot write the record: {error}")),
@@ -342,6 +359,19 @@ impl Session {
         }
         self.listen();
     }
+}
+
+/// Reads one turn of output, in place of what the buffer holds. Says whether it has ended.
+fn fill(from: &OwnedFd, buffer: &mut Vec<u8>) -> bool {
+    buffer.clear();
+    while buffer.len() < buffer.capacity() {
+        match poll::read(from, buffer) {
+            Ok(Got::Bytes(_)) => {}
+            Ok(Got::Nothing) => return false,
+            Ok(Got::End) | Err(_) => return true,
+        }
+    }
+    false
 }
 
 /// Who is behind a stop. The daemon and root speak for others, whom they have checked; anyone else is who

@@ -114,11 +114,13 @@ impl Begun {
             }
         };
         let (keeper, child, uid, started) = (record.keeper, record.child, record.uid, record.started);
-        let held = matches!(record.intent.spec.terminal, Terminal::Pty { .. }).then_some(streams.output);
+        let apart = streams.error.is_some();
+        let held = (!apart).then_some(streams.output);
+        let error = streams.error.map(|error| error.ours);
         let mut session = Session {
             files: self.files,
             signals: self.signals,
-            source: Source { ours: Some(streams.ours), held },
+            source: Source { ours: Some(streams.ours), error, apart, held },
             log,
             page,
             group,
@@ -149,7 +151,7 @@ impl Starting<'_> {
         let early = |error: StartError| Box::new(Failure::from(error));
         let streams = match self.intent.spec.terminal {
             Terminal::Pty { columns, rows } => pty::open_terminal(columns, rows),
-            Terminal::Pipes(_) => pty::open_pipe(),
+            Terminal::Pipes(_) => pty::open_pipes(),
         };
         let streams = streams.map_err(|error| early(host("open a terminal or a pipe", &error)))?;
         let (line, theirs) = Line::pair().map_err(|error| early(host("open a pair of sockets", &error)))?;
@@ -254,6 +256,7 @@ impl Starting<'_> {
             leftovers: Vec::new(),
             cpu_micros: 0,
             max_rss_kib: 0,
+            lost_output: 0,
             started_at: failure.began.map(|(at, _)| at),
             ended_at: clock::wall(),
             ran_millis: failure.began.map_or(0, |(_, at)| millis(clock::monotonic().since(at))),

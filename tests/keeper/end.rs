@@ -237,7 +237,10 @@ fn signals_and_updates_are_no_stop() {
     let mut spec = Box::new(keeper.intent.spec.clone());
     spec.stop_signal = "INT".parse().unwrap();
     let launch = atm::api::spec::Digest("another".to_owned());
-    assert_eq!(keeper.ask(&Request::Update { generation: 2, launch, spec: spec.clone() }), Reply::Ok);
+    assert_eq!(
+        keeper.ask(&Request::Update { generation: 2, launch, spec: spec.clone(), logs: None }),
+        Reply::Ok
+    );
     let record = keeper.record();
     assert_eq!((record.intent.generation, &record.intent.spec), (2, &*spec));
     assert_eq!(record.intent.launch, keeper.intent.launch, "what it was started with");

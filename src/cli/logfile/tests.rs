@@ -1,5 +1,8 @@
 use super::*;
-use std::{fs::OpenOptions, io::Write};
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+};
 
 /// A log of at most `files` files, written and rotated as a keeper does.
 struct Writer {
@@ -32,31 +35,41 @@ impl Writer {
     }
 }
 
+/// What an item is in plain text.
+fn show(item: Item) -> String {
+    match item {
+        Item::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+        Item::Gap(gap) => format!("<{}>", gap.bytes),
+    }
+}
+
 fn print(writer: &Writer, lines: Option<u64>) -> (String, Follower) {
-    let mut out = Vec::new();
+    let mut out = String::new();
     let logs = writer.logs();
-    let follower = logs
-        .kept()
-        .unwrap()
-        .print(&logs, lines, |bytes| {
-            out.extend_from_slice(bytes);
-            Ok(())
-        })
-        .unwrap();
-    (String::from_utf8(out).unwrap(), follower)
+    let mut kept = logs.kept().unwrap();
+    let mut range = 0..kept.total();
+    if let Some(lines) = lines {
+        range.start = kept.tail(&logs, range.clone(), lines).unwrap();
+    }
+    let printed = kept.print(&logs, &range, End::Followed, |item| {
+        out.push_str(&show(item));
+        Ok(())
+    });
+    printed.unwrap();
+    (out, kept.follow(&logs).unwrap())
 }
 
 fn drain(follower: &mut Follower) -> (String, bool) {
-    let (mut out, mut gap) = (Vec::new(), false);
+    let (mut out, mut gap) = (String::new(), false);
     loop {
         let found = follower
-            .step(|bytes| {
-                out.extend_from_slice(bytes);
+            .step(|item| {
+                out.push_str(&show(item));
                 Ok(())
             })
             .unwrap();
         match found {
-            Found::Nothing => return (String::from_utf8(out).unwrap(), gap),
+            Found::Nothing => return (out, gap),
             Found::Gap => gap = true,
             Found::Bytes => {}
         }
