@@ -105,9 +105,9 @@ pub fn session(
         Observed::Starting { .. } | Observed::Running(_) | Observed::Unknown { .. } => None,
     };
     let next_start_at = match &entry.verdict {
-        Some(Verdict::Wait(Wait::BackOff { until } | Wait::HostError { until })) if !live => {
-            Some(clock.show(*until))
-        }
+        Some(Verdict::Wait(
+            Wait::BackOff { until } | Wait::HostError { until } | Wait::Relieved { until },
+        )) if !live => Some(clock.show(*until)),
         Some(_) | None => None,
     };
     let spec_error = spec_error(entry, viewer);

@@ -364,7 +364,7 @@ impl<K: Keepers> Daemon<K> {
             }
         };
         let Some(left) = self.fold(name, run_id, &facts, false) else { return false };
-        self.looking.looker.leave(vec![(target.page, left)]);
+        self.looking.looker.leave_now(&target.page, &left);
         self.looking.wake.notify_one();
         true
     }

@@ -1,7 +1,13 @@
 //! The port between the daemon and the processes of sessions, and the thread behind it: a read that hangs in the
 //! kernel delays looks and nothing else.
 
-use std::{cell::RefCell, fmt, io, path::PathBuf, sync::mpsc, thread};
+use std::{
+    cell::RefCell,
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
+};
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -46,6 +52,9 @@ pub trait Looker: fmt::Debug {
 
     /// Leaves for the next daemon what is known of sessions, in their activity pages.
     fn leave(&self, left: Vec<(PathBuf, Left)>);
+
+    /// The same for one session, while the loop waits: what its agent said was answered as known.
+    fn leave_now(&self, page: &Path, left: &Left);
 }
 
 enum Job {
@@ -83,6 +92,11 @@ impl Looker for LinuxLooker {
 
     fn leave(&self, left: Vec<(PathBuf, Left)>) {
         let _ = self.jobs.send(Job::Leave(left)); // the thread has ended: the next look says so
+    }
+
+    fn leave_now(&self, page: &Path, left: &Left) {
+        // Where there is no page the next daemon begins anew: idle for less long, never for longer.
+        let _ = page::write_words(page, word::LEFT, &left.words());
     }
 }
 
