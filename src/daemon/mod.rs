@@ -8,8 +8,8 @@
 //!   signals ─────────┘              └──── store ─────────┘
 //! ```
 //!
-//! One thread runs the loop; what can block has a thread of its own. [`core`] holds what the daemon is made
-//! of, [`absorb`](core::Daemon::absorb) takes news in, [`reconcile`] acts. [`adopt`] classifies what is found of a
+//! One thread runs the loop ([`event_loop`]); what can block has a thread of its own. [`core`] holds what the daemon
+//! is made of, [`absorb`](core::Daemon::absorb) takes news in, [`reconcile`] acts. [`adopt`] classifies what is found of a
 //! name and `takeover` acts on that; [`ends`] counts how runs ended, `loss` those whose keeper died. [`wills`] records
 //! what people ask for.
 
@@ -20,6 +20,7 @@ pub mod clock;
 pub mod config_file;
 pub mod core;
 mod ends;
+pub mod event_loop;
 pub mod events;
 pub mod keepers;
 mod leftovers;
@@ -36,6 +37,8 @@ mod startup;
 pub mod store;
 mod systemd;
 mod takeover;
+#[cfg(test)]
+mod tests;
 pub mod view;
 pub mod wills;
 pub mod writer;

@@ -7,6 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{
     core::{Daemon, Key},
     keepers::Keepers,
+    store::Reader,
     systemd,
 };
 use crate::{
@@ -63,7 +64,7 @@ pub async fn wait<K: Keepers>(daemon: Rc<Daemon<K>>, mut signals: Signals, reloa
     }
     end_all(&daemon);
     let reader = daemon.store.reader();
-    let all_gone = reader.wait_until(|world| !world.sessions.values().any(|e| may_end(&e.plan.observed)));
+    let all_gone = all_gone(&reader);
     tokio::pin!(all_gone);
     tokio::select! {
         () = &mut all_gone => return,
@@ -76,6 +77,11 @@ pub async fn wait<K: Keepers>(daemon: Rc<Daemon<K>>, mut signals: Signals, reloa
         _ = signals.terminate.recv() => tracing::warn!("asked a third time: what is left is left"),
         _ = signals.interrupt.recv() => tracing::warn!("asked a third time: what is left is left"),
     }
+}
+
+/// Waits until no session lives whose end is worth waiting for.
+pub(super) async fn all_gone(reader: &Reader) {
+    reader.wait_until(|world| !world.sessions.values().any(|entry| may_end(&entry.plan.observed))).await;
 }
 
 /// Whether its end is worth waiting for: what is unknown is not ended, and what outlives SIGKILL may never be.
@@ -97,7 +103,7 @@ fn ends_sessions(policy: OnShutdown) -> bool {
     }
 }
 
-fn end_all<K: Keepers>(daemon: &Daemon<K>) {
+pub(super) fn end_all<K: Keepers>(daemon: &Daemon<K>) {
     let cause = Cause::rule(StopReason::Shutdown, "the daemon ends");
     daemon.tell_all(EventKind::Stopping, "the daemon ends its sessions");
     daemon.store.edit_world(|world| world.mode = Mode::EndAll(cause));

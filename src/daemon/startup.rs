@@ -11,11 +11,10 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, stream};
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::mpsc::{UnboundedSender, unbounded_channel},
     task::LocalSet,
 };
 
@@ -24,6 +23,7 @@ use super::{
     adopt::{Findings, Found, Here},
     clock::Clock,
     core::{Daemon, Input},
+    event_loop,
     events::Events,
     keepers::{LinuxKeepers, Report},
     logging,
@@ -45,13 +45,9 @@ use crate::{
         record::ENV_SOCKET,
         spec::WrittenSpec,
     },
-    controller::{self, Heartbeat},
     host::{clock, delegation, errors::words, files, lock, machine, poll, process::Process, reaper},
     plan::{Desired, Session, Wanted},
 };
-
-/// Reconciles at once. They wait for keepers, not for each other: a keeper that hangs holds one of these.
-const CONCURRENCY: usize = 1024;
 
 /// How long a lock whose holder is dead is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -219,11 +215,15 @@ async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result
     let listener = server::bind(&daemon.paths.socket).map_err(host("bind", &daemon.paths.socket))?;
     tokio::task::spawn_local(server::serve(Rc::clone(&daemon), listener));
     tokio::task::spawn_local(reap_orphans(Rc::clone(&daemon)));
-    tokio::task::spawn_local(resync(Rc::clone(&daemon)));
+    tokio::task::spawn_local(event_loop::resync(Rc::clone(&daemon)));
     tokio::task::spawn_local(prune_hourly(Rc::clone(&daemon)));
     tokio::task::spawn_local(announce(Rc::clone(&daemon)));
 
-    turn(&daemon, inbox, signals).await;
+    let reload = || {
+        let _ = daemon.inputs.send(Input::Resync); // the loop has ended
+    };
+    let shutdown = shutdown::wait(Rc::clone(&daemon), signals, reload);
+    event_loop::turn(&daemon, inbox, shutdown).await;
     // What is still to be written is written before the end.
     if let Err(error) = daemon.writer.flush().await {
         tracing::error!(%error, "the last state could not be written");
@@ -409,22 +409,6 @@ async fn reap_orphans(daemon: Rc<Daemon<LinuxKeepers>>) {
     }
 }
 
-/// A full look at everything, in any case.
-async fn resync(daemon: Rc<Daemon<LinuxKeepers>>) {
-    let reader = daemon.store.reader();
-    loop {
-        let interval = daemon.store.look().config.resync_interval;
-        // A changed interval holds from now, and not only after the one before is over.
-        let changed = reader.wait_until(|world| world.config.resync_interval != interval);
-        tokio::select! {
-            () = changed => {}
-            () = tokio::time::sleep(interval.0.max(Duration::from_secs(1))) => {
-                let _ = daemon.inputs.send(Input::Resync); // fails when the loop has ended
-            }
-        }
-    }
-}
-
 /// Removes what is left of sessions that were forgotten long ago.
 async fn prune_hourly(daemon: Rc<Daemon<LinuxKeepers>>) {
     daemon.store.reader().wait_until(|world| world.sources.all()).await;
@@ -451,18 +435,6 @@ async fn announce(daemon: Rc<Daemon<LinuxKeepers>>) {
     tracing::info!(sessions = known, socket = %daemon.paths.socket.display(), "ready");
     systemd::tell(NotifyState::Ready).await;
     systemd::tell_status(reader).await;
-}
-
-/// The loop itself.
-async fn turn(daemon: &Rc<Daemon<LinuxKeepers>>, inbox: UnboundedReceiver<Input>, signals: Signals) {
-    let heard = stream::unfold(inbox, |mut inbox| async { Some((inbox.recv().await?, inbox)) });
-    let triggers = heard.flat_map(|input| stream::iter(daemon.absorb(input)));
-    let reload = || {
-        daemon.inputs.send(Input::Resync).unwrap_or_default();
-    };
-    let shutdown = shutdown::wait(Rc::clone(daemon), signals, reload);
-    let config = controller::Config { concurrency: CONCURRENCY, ..controller::Config::default() };
-    controller::run(&**daemon, triggers, shutdown, config, &Heartbeat::new()).await;
 }
 
 #[cfg(test)]
