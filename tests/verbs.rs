@@ -16,6 +16,8 @@ mod harness;
 mod output;
 #[path = "verbs/reading.rs"]
 mod reading;
+#[path = "verbs/socket.rs"]
+mod socket;
 #[path = "verbs/steering.rs"]
 mod steering;
 #[path = "verbs/users.rs"]

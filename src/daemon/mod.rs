@@ -19,6 +19,7 @@ pub mod adopt;
 pub mod clock;
 pub mod config_file;
 pub mod core;
+mod directories;
 mod ends;
 pub mod event_loop;
 pub mod events;

@@ -23,7 +23,7 @@ use super::{
     adopt::{Findings, Found, Here},
     clock::Clock,
     core::{Daemon, Input},
-    event_loop,
+    directories, event_loop,
     events::Events,
     keepers::{LinuxKeepers, Report},
     logging,
@@ -75,7 +75,7 @@ pub enum StartupError {
     },
 }
 
-fn host(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StartupError {
+pub(super) fn host(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StartupError {
     let path = path.to_owned();
     move |source| StartupError::Host { action, path, source }
 }
@@ -85,7 +85,7 @@ pub fn main(options: &Options) -> Result<ExitCode, StartupError> {
     let _flush = logging::start();
     let paths = Rc::new(Paths::new(options.directories.clone(), options.socket.clone()));
     let runs_are_kept = paths.runs().is_dir();
-    make_directories(&paths, options.system)?;
+    directories::make(&paths, options.system)?;
     // Both directories: two daemons must share neither the running sessions nor what is remembered of them.
     let _locks = [
         take_lock(&paths.daemon_lock(), &paths.directories.runtime)?,
@@ -104,29 +104,6 @@ pub fn main(options: &Options) -> Result<ExitCode, StartupError> {
     // Threads that hang in a system call (a dead network file system) must not keep the daemon from ending.
     runtime.shutdown_background();
     outcome
-}
-
-fn make_directories(paths: &Paths, system: bool) -> Result<(), StartupError> {
-    // In system mode every user may reach the socket; what is below is closed to them one by one.
-    let open = if system { 0o755 } else { 0o700 };
-    let directories = &paths.directories;
-    for (directory, mode) in [
-        (directories.runtime.clone(), open),
-        (paths.locks(), 0o700),
-        (paths.runs(), if system { 0o711 } else { 0o700 }),
-        (directories.state.clone(), 0o700),
-    ] {
-        files::make_directory(&directory, mode).map_err(host("make", &directory))?;
-    }
-    // What lives can be held without these; what is to start and needs one says so.
-    for (directory, mode) in
-        [(paths.memories(), 0o700), (paths.retired_memories(), 0o700), (directories.log.clone(), open)]
-    {
-        if let Err(error) = files::make_directory(&directory, mode) {
-            tracing::error!(path = %directory.display(), %error, "cannot make a directory");
-        }
-    }
-    Ok(())
 }
 
 fn take_lock(path: &Path, directory: &Path) -> Result<File, StartupError> {
@@ -212,8 +189,8 @@ async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result
     let known = known_specs(&daemon);
 
     start_sources(&daemon, options, known)?;
-    let listener = server::bind(&daemon.paths.socket).map_err(host("bind", &daemon.paths.socket))?;
-    tokio::task::spawn_local(server::serve(Rc::clone(&daemon), listener));
+    let socket = server::Socket::bind(&daemon.paths.socket).map_err(host("bind", &daemon.paths.socket))?;
+    tokio::task::spawn_local(server::serve(Rc::clone(&daemon), socket));
     tokio::task::spawn_local(reap_orphans(Rc::clone(&daemon)));
     tokio::task::spawn_local(event_loop::resync(Rc::clone(&daemon)));
     tokio::task::spawn_local(prune_hourly(Rc::clone(&daemon)));
@@ -440,12 +417,6 @@ async fn announce(daemon: Rc<Daemon<LinuxKeepers>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::control::Directories;
-
-    fn mode(path: &Path) -> u32 {
-        use std::os::unix::fs::PermissionsExt as _;
-        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
-    }
 
     #[test]
     fn a_second_daemon_is_told_who_the_first_one_is() {
@@ -455,23 +426,5 @@ mod tests {
         let error = take_lock(&path, dir.path()).unwrap_err();
         assert!(matches!(error, StartupError::AlreadyRunning { pid: Some(_), .. }));
         assert!(error.to_string().contains(&format!("pid {}", std::process::id())), "{error}");
-    }
-
-    #[test]
-    fn directories_are_closed_to_others_in_user_mode() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        let directories = Directories {
-            config: at("c"),
-            sessions: at("s"),
-            runtime: at("r"),
-            state: at("t"),
-            log: at("l"),
-        };
-        let paths = Paths::new(directories, None);
-        make_directories(&paths, false).unwrap();
-        for made in [at("r"), at("t"), at("l"), paths.locks(), paths.runs(), paths.memories()] {
-            assert_eq!(mode(&made), 0o700, "{}", made.display());
-        }
     }
 }
