@@ -82,7 +82,14 @@ impl<K: Keepers> Daemon<K> {
                 self.store.edit_world(|world| world.warnings.remove("inotify"));
                 tracing::info!("{notice}");
             }
-            Notice::Braked { .. } => self.tell_all(EventKind::SpecsUnavailable, notice.to_string()),
+            Notice::Braked { .. } => {
+                self.tell_all(EventKind::SpecsUnavailable, notice.to_string());
+                self.store.edit_world(|world| world.warnings.insert("removals", notice.to_string()));
+            }
+            Notice::Released => {
+                self.store.edit_world(|world| world.warnings.remove("removals"));
+                tracing::info!("{notice}");
+            }
             Notice::OddName(_) | Notice::Forgotten { .. } => tracing::warn!("{notice}"),
         }
     }

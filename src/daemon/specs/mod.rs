@@ -172,6 +172,8 @@ pub enum Notice {
         /// Live sessions with a spec in force.
         live: usize,
     },
+    /// No such removal is held up any more: the specs are back, or were removed.
+    Released,
     /// inotify is not to be had: the directory is listed each second instead.
     Blind(String),
     /// inotify works again.
@@ -192,6 +194,7 @@ impl fmt::Display for Notice {
                 "the specs of {missing} of {live} live sessions vanished at once; they are stopped only if that \
                  stays so (`atm cleanup --accept-removals` does it now)"
             ),
+            Self::Released => f.write_str("no removal of specs is held up any more"),
             Self::Blind(why) => write!(f, "no inotify ({why}): the spec directory is listed each second"),
             Self::Sighted => f.write_str("inotify works again"),
             Self::Forgotten { name } => {

@@ -378,6 +378,7 @@ pub fn line(change: &Change<Toy>) -> String {
         }
         Change::Available { identity } => format!("available {}", identity.ino),
         Change::Notice(Notice::Braked { missing, live }) => format!("braked {missing}/{live}"),
+        Change::Notice(Notice::Released) => "released".to_owned(),
         Change::Notice(Notice::OddName(text)) => format!("odd {text}"),
         Change::Notice(Notice::Blind(_)) => "blind".to_owned(),
         Change::Notice(Notice::Sighted) => "sighted".to_owned(),
