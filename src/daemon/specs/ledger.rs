@@ -251,6 +251,13 @@ impl<S: Document> Ledger<S> {
     /// An event about one file.
     pub fn hint(&mut self, key: &FileKey, hint: Hint, now: Moment) {
         self.with_looks(key, |file| file.looks.hint(hint, now));
+        if hint.came
+            && let Some(entry) = self.entries.get_mut(&key.name)
+            && entry.force.as_ref().is_none_or(|force| force.suffix == key.suffix)
+        {
+            // It was there since it was missed: what two looks prove is that it was missing between them.
+            entry.lost = None;
+        }
         if !matches!(self.place, Place::Ours(_)) {
             // Whether the directory is the right one is decided by listings.
             self.list_at(now);
@@ -262,6 +269,12 @@ impl<S: Document> Ledger<S> {
         if self.odd.len() < MAX_ODD && self.odd.insert(text.clone()) {
             self.tell(Change::Notice(Notice::OddName(text)));
         }
+    }
+
+    /// Whether something is missing, so that events of before a listing are to be heard before its result is handed
+    /// in: that a name came and went again only an event tells.
+    pub fn misses_something(&self) -> bool {
+        self.entries.values().any(|entry| entry.lost.is_some())
     }
 
     /// Events were lost, or the directory itself was touched: list at once.

@@ -265,6 +265,10 @@ impl<S: Document, C: Clone + PartialEq> Source<S, C> {
                 match step {
                     Step::List => {
                         let listing = self.busy(Self::list);
+                        if self.ledger.misses_something() {
+                            self.busy(|source| source.watch.catch_up());
+                            self.hear(clock::monotonic());
+                        }
                         self.ledger.listed(listing, clock::monotonic());
                     }
                     Step::Read { key, directory, .. } => {
