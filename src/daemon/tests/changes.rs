@@ -31,3 +31,33 @@ async fn limits_change_live_and_who_stays_within_them_is_not_touched() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_keeper_that_refuses_a_changed_spec_is_replaced_all_the_same() {
+    with_daemon("{}", async |field| {
+        let name = field.write("a", "command: x\nterminationGracePeriod: 10m\nonChange: Restart");
+        field.until_phase(&name, Phase::Running).await;
+        field.keepers().behave(&name, |manner| {
+            manner.refuses_updates = true;
+            manner.ends = NEVER;
+        });
+        field.write("a", "command: x\nterminationGracePeriod: 10s\nonChange: Restart");
+        field.pass(secs(3600)).await;
+        assert_eq!(field.shows(), "a Running");
+        assert_eq!(field.keepers().refused(), 1, "asked once for one change");
+
+        field.write("a", "command: y\nterminationGracePeriod: 10s\nonChange: Restart");
+        field.pass(secs(9)).await;
+        assert_eq!(field.keepers().starts(&name).len(), 1);
+        field.pass(secs(2)).await;
+        assert_eq!(
+            field.keepers().starts(&name).len(),
+            2,
+            "stopped by the grace in force: {}",
+            field.shows()
+        );
+        let cause = field.entry(&name, |entry| entry.plan.history.last.clone().unwrap().cause.unwrap());
+        assert_eq!(cause.reason, StopReason::SpecChanged);
+    })
+    .await;
+}

@@ -65,6 +65,7 @@ struct Inner {
     manners: RefCell<BTreeMap<SessionName, Manner>>,
     started: RefCell<Vec<(SessionName, Moment)>>,
     ended: Cell<u32>,
+    refused: Cell<u32>,
     signals: RefCell<Vec<(SessionName, i32)>>,
     most: Cell<usize>,
 }
@@ -86,6 +87,7 @@ impl FakeKeepers {
             manners: RefCell::default(),
             started: RefCell::default(),
             ended: Cell::new(0),
+            refused: Cell::new(0),
             signals: RefCell::default(),
             most: Cell::new(0),
         }))
@@ -119,6 +121,11 @@ impl FakeKeepers {
     /// How many runs have ended.
     pub fn ended(&self) -> u32 {
         self.0.ended.get()
+    }
+
+    /// How many requests were refused.
+    pub fn refused(&self) -> u32 {
+        self.0.refused.get()
     }
 
     /// Signals that keepers of `name` got.
@@ -289,7 +296,8 @@ impl Keepers for FakeKeepers {
                 self.stop(name, cause, grace_millis.map(Duration::from_millis));
             }
             Request::Update { .. } if manner.refuses_updates => {
-                let message = "it is full".into();
+                self.0.refused.set(self.0.refused.get() + 1);
+                let message = "cannot write its record".into();
                 return Err(AskError::Refused { name: name.clone(), message });
             }
             Request::Update { .. } | Request::Signal { .. } | Request::Ping => {}
