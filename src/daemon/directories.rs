@@ -1,10 +1,16 @@
 //! The daemon's own directories, and who may enter them.
 
+use std::{
+    io,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+};
+
 use super::{
     paths::Paths,
     startup::{StartupError, host},
 };
-use crate::host::files;
+use crate::host::{files, machine};
 
 /// Makes what is missing.
 pub fn make(paths: &Paths, system: bool) -> Result<(), StartupError> {
@@ -18,6 +24,7 @@ pub fn make(paths: &Paths, system: bool) -> Result<(), StartupError> {
         (directories.state.clone(), 0o700),
     ] {
         files::make_directory(&directory, mode).map_err(host("make", &directory))?;
+        open_again(&directory, mode).map_err(host("open to users", &directory))?;
     }
     // What lives can be held without these; what is to start and needs one says so.
     for (directory, mode) in
@@ -30,15 +37,23 @@ pub fn make(paths: &Paths, system: bool) -> Result<(), StartupError> {
     Ok(())
 }
 
+/// Gives `directory` its `mode` where it is closed to all others: so a keeper leaves it that made it anew, which cannot
+/// know whom the daemon serves. Any other mode is somebody's choice, and stays.
+fn open_again(directory: &Path, mode: u32) -> io::Result<()> {
+    let found = std::fs::metadata(directory)?;
+    let closed = found.permissions().mode() & 0o777 == 0o700;
+    if closed && mode != 0o700 && found.uid() == machine::uid() {
+        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::api::control::Directories;
 
     fn mode(path: &Path) -> u32 {
-        use std::os::unix::fs::PermissionsExt as _;
         std::fs::metadata(path).unwrap().permissions().mode() & 0o777
     }
 
@@ -58,5 +73,35 @@ mod tests {
         for made in [at("r"), at("t"), at("l"), paths.locks(), paths.runs(), paths.memories()] {
             assert_eq!(mode(&made), 0o700, "{}", made.display());
         }
+    }
+
+    #[test]
+    fn what_a_keeper_made_anew_is_opened_to_users_in_system_mode_and_what_somebody_chose_stays() {
+        let close = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let directories = Directories {
+            config: at("c"),
+            sessions: at("s"),
+            runtime: at("r"),
+            state: at("t"),
+            log: at("l"),
+        };
+        let paths = Paths::new(directories, None);
+        make(&paths, true).unwrap();
+        let modes = || [at("r"), paths.runs(), paths.locks(), at("t")].map(|path| mode(&path));
+        assert_eq!(modes(), [0o755, 0o711, 0o700, 0o700]);
+        close(&at("r"), 0o700);
+        close(&paths.runs(), 0o700);
+        make(&paths, true).unwrap();
+        assert_eq!(modes(), [0o755, 0o711, 0o700, 0o700]);
+        close(&at("r"), 0o750);
+        make(&paths, true).unwrap();
+        assert_eq!(modes(), [0o750, 0o711, 0o700, 0o700]);
+        close(&at("r"), 0o700);
+        make(&paths, false).unwrap();
+        assert_eq!(mode(&at("r")), 0o700, "in user mode it is closed");
     }
 }
