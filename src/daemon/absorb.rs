@@ -6,8 +6,9 @@ use super::{
     config_file,
     core::{Daemon, Key},
     keepers::{Keepers, Report},
-    memory::{self, LastConfig, STATE_VERSION},
+    memory::{LastConfig, STATE_VERSION},
     specs::{self, Notice},
+    state_files,
     store::SpecError,
 };
 use crate::{
@@ -210,7 +211,7 @@ impl<K: Keepers> Daemon<K> {
 
     /// The config that was in force last, should the file be wrong when the daemon starts.
     fn last_config(&self) -> Option<Config> {
-        let kept = memory::read_versioned::<LastConfig>(&self.paths.last_config(), STATE_VERSION);
+        let kept = state_files::read_versioned::<LastConfig>(&self.paths.last_config(), STATE_VERSION);
         kept.ok().flatten().map(|kept| kept.config)
     }
 

@@ -9,9 +9,9 @@
 //! ```
 //!
 //! One thread runs the loop ([`event_loop`]); what can block has a thread of its own. [`core`] holds what the daemon
-//! is made of, [`absorb`](core::Daemon::absorb) takes news in, [`reconcile`] acts. [`adopt`] classifies what is found of a
-//! name and `takeover` acts on that; [`ends`] counts how runs ended, `loss` those whose keeper died. [`wills`] records
-//! what people ask for.
+//! is made of, [`absorb`](core::Daemon::absorb) takes news in, [`reconcile`] acts. [`adopt`] classifies what is
+//! found of a name and `takeover` acts on that; [`ends`] counts how runs ended, `loss` those whose keeper died.
+//! `recovery` takes in what an earlier daemon left, before the loop turns. [`wills`] records what people ask for.
 
 mod absorb;
 mod activity;
@@ -31,10 +31,12 @@ pub mod memory;
 pub mod paths;
 mod prune;
 pub mod reconcile;
+mod recovery;
 mod server;
 mod shutdown;
 pub mod specs;
 mod startup;
+pub mod state_files;
 pub mod store;
 mod systemd;
 mod takeover;

@@ -7,7 +7,6 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     rc::Rc,
-    sync::Arc,
     time::Duration,
 };
 
@@ -20,33 +19,26 @@ use tokio::{
 
 use super::{
     Options, adopt,
-    adopt::{Findings, Found, Here},
+    adopt::Here,
     clock::Clock,
     core::{Daemon, Input},
     directories, event_loop,
     events::Events,
     keepers::{LinuxKeepers, Report},
     logging,
-    memory::{self, Instance, Loaded, Memory, STATE_VERSION},
+    memory::Instance,
     paths::Paths,
     prune::prune,
-    server, shutdown,
+    recovery, server, shutdown,
     shutdown::Signals,
-    specs,
-    store::{Entry, Store},
+    specs, state_files,
+    store::Store,
     systemd,
     writer::Writer,
 };
 use crate::{
-    api::{
-        config::Config,
-        event::EventKind,
-        name::{InstanceId, SessionName},
-        record::ENV_SOCKET,
-        spec::WrittenSpec,
-    },
-    host::{clock, delegation, errors::words, files, lock, machine, poll, process::Process, reaper},
-    plan::{Desired, Session, Wanted},
+    api::{config::Config, event::EventKind, record::ENV_SOCKET},
+    host::{clock, delegation, lock, machine, poll, process::Process, reaper},
 };
 
 /// How long a lock whose holder is dead is waited for.
@@ -136,40 +128,11 @@ fn lock_holder(path: &Path) -> Option<i32> {
     text.trim().parse().ok()
 }
 
-/// Reads or makes the instance, and says what is wrong with its file.
-///
-/// One whose file is damaged or gone is told by the runs: the runtime directory is ours alone. A state directory
-/// that never had one is another matter: what lives in the runtime directory then belongs to another.
-fn load_instance(paths: &Paths) -> (Instance, Vec<memory::Damaged>) {
-    let path = paths.instance();
-    let mut problems = Vec::new();
-    match memory::read_versioned::<Instance>(&path, STATE_VERSION) {
-        Ok(Some(instance)) => return (instance, problems),
-        Ok(None) => {}
-        Err(damaged) => problems.push(damaged),
-    }
-    let is_lost = !problems.is_empty() || paths.events().exists();
-    let known = is_lost.then(|| adopt::instance_of_runs(paths)).flatten();
-    let id = known.unwrap_or_else(InstanceId::generate);
-    let instance = Instance { version: STATE_VERSION, instance: id, specs: None };
-    let write = || {
-        let bytes = serde_json::to_vec(&instance)?;
-        files::replace(&path, &bytes, files::Durability::Synced)
-    };
-    if let Err(error) = write() {
-        // The spec directory's identity is written here too, again and again until that succeeds; before it, no
-        // session is started, as none could be remembered.
-        let message = format!("cannot write {}: {}", path.display(), words(&error));
-        problems.push(memory::Damaged { what: "instance".into(), message });
-    }
-    (instance, problems)
-}
-
 async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result<ExitCode, StartupError> {
     let clock = Clock::start();
     let signals = Signals::listen().map_err(host("listen for signals in", &paths.directories.runtime))?;
-    let (instance, problems) = load_instance(&paths);
-    let mut loaded = memory::load(&paths.memories()).map_err(host("read", &paths.memories()))?;
+    let (instance, problems) = recovery::load_instance(&paths);
+    let mut loaded = state_files::load(&paths.memories()).map_err(host("read", &paths.memories()))?;
     let here = Here {
         instance: instance.instance,
         boot: clock.boot().clone(),
@@ -183,10 +146,10 @@ async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result
     for problem in damaged.chain(findings.damaged.iter().cloned()) {
         daemon.tell_all(EventKind::RecordDamaged, format!("{}: {}", problem.what, problem.message));
     }
-    recover(&daemon, &mut loaded, &findings);
-    remember(&daemon, loaded, &findings);
-    take_over_all(&daemon, findings, runs_are_kept);
-    let known = known_specs(&daemon);
+    recovery::recover(&daemon, &mut loaded, &findings);
+    recovery::remember(&daemon, loaded, &findings);
+    recovery::take_over_all(&daemon, findings, runs_are_kept);
+    let known = recovery::known_specs(&daemon);
 
     start_sources(&daemon, options, known)?;
     let socket = server::Socket::bind(&daemon.paths.socket).map_err(host("bind", &daemon.paths.socket))?;
@@ -262,87 +225,6 @@ fn base_env(paths: &Paths) -> BTreeMap<String, String> {
     env
 }
 
-/// Fills the store with what is remembered, and with names that only the runtime directory knows.
-///
-/// What may live keeps its last good spec from the first moment; what does not is wanted again when its file is
-/// seen, and not before: the file may have been removed while no daemon looked.
-fn remember(daemon: &Daemon<LinuxKeepers>, loaded: Loaded, findings: &Findings) {
-    for (name, memory) in loaded.memories {
-        let may_live = findings.names.get(&name).is_some_and(Found::may_live);
-        let desired = if memory.spec.is_some() { Desired::Unseen } else { Desired::NeverGood };
-        let history = memory.recall(daemon.clock.boot());
-        let mut session = Session { desired, history, ..Session::unknown() };
-        let mut written = None;
-        // It was good when it was remembered; where this program reads it otherwise, the file decides.
-        if let Some(good) = memory.spec.as_ref().filter(|_| may_live)
-            && let Ok(spec) = WrittenSpec::parse(&good.text, &good.file)
-        {
-            session.desired = Desired::Spec(Wanted {
-                spec: daemon.resolve(&name, &spec),
-                generation: good.generation,
-                launch: spec.launch_digest(),
-                first_seen: memory.first_seen,
-                will: memory.will.into(),
-            });
-            written = Some(Arc::new(spec));
-        }
-        let mut entry = Entry::new(session, memory, &daemon.clock);
-        entry.written = written;
-        daemon.store.insert(&name, entry);
-    }
-    for (name, found) in &findings.names {
-        if found.may_live() && !daemon.store.look().sessions.contains_key(name) {
-            daemon.store.insert(name, daemon.new_entry(Session::unknown()));
-        }
-    }
-}
-
-/// Takes over from the runs' own files what state does not know: it is written by a thread of its own, and a
-/// daemon that is killed early leaves a run that state never heard of.
-fn recover(daemon: &Daemon<LinuxKeepers>, loaded: &mut Loaded, findings: &Findings) {
-    for (name, found) in &findings.names {
-        let told = match found {
-            Found::Live { record, .. } | Found::Lost { record } | Found::Interrupted { record } => {
-                record.intent.source.clone()
-            }
-            Found::Ended { record, .. } => record.as_ref().and_then(|record| record.intent.source.clone()),
-            Found::Settling { .. } => adopt::intent_of(&daemon.paths, name).and_then(|intent| intent.source),
-            Found::Foreign { .. } | Found::Abandoned { .. } | Found::NeverStarted | Found::Nothing => None,
-        };
-        let Some(told) = told else { continue };
-        let memory = loaded.memories.entry(name.clone()).or_insert_with(|| Memory::new(daemon.clock.wall()));
-        if memory.spec.as_ref().is_none_or(|known| known.generation < told.generation) {
-            memory.spec = Some(told);
-        }
-    }
-}
-
-/// Acts on every finding.
-fn take_over_all(daemon: &Daemon<LinuxKeepers>, mut findings: Findings, runs_are_kept: bool) {
-    let names: Vec<SessionName> = daemon.store.look().sessions.keys().cloned().collect();
-    for name in names {
-        let found = findings.names.remove(&name).unwrap_or(Found::Nothing);
-        daemon.take_over_at_start(&name, found, runs_are_kept);
-    }
-}
-
-/// What the source of specs is to know from before: it tells a spec that is gone from one that never was.
-fn known_specs(daemon: &Daemon<LinuxKeepers>) -> Vec<specs::Known> {
-    let world = daemon.store.look();
-    let known = world.sessions.iter().filter_map(|(name, entry)| {
-        let good = entry.memory.spec.as_ref()?;
-        Some(specs::Known {
-            name: name.clone(),
-            file_name: good.file.file_name()?.to_str()?.to_owned(),
-            owner: good.owner,
-            digest: good.digest.clone(),
-            text: good.text.clone(),
-            live: entry.plan.observed.is_live(),
-        })
-    });
-    known.collect()
-}
-
 fn start_sources(
     daemon: &Rc<Daemon<LinuxKeepers>>,
     options: &Options,
@@ -359,7 +241,7 @@ fn start_sources(
         recorded,
         known,
         config: directories.config.clone(),
-        parse_config: Box::new(move |text, file| Config::parse(text, file, machine)),
+        parse_config: Box::new(move |bytes, file| Config::parse_bytes(bytes, file, machine)),
         inotify: true,
     };
     let handle = specs::spawn(source, updates).map_err(host("watch", &directories.sessions))?;

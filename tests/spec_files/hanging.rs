@@ -1,7 +1,5 @@
 //! S30: the file system of the spec directory does not answer.
 
-#![expect(clippy::print_stderr, reason = "a skipped test says why")]
-
 use super::{
     SLEEPER,
     fuse::Mount,

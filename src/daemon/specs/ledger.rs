@@ -16,12 +16,13 @@ use super::{
     Change, Known, Notice, Unavailable,
     entry::{Believed, Content, Entry, File, Force},
     judge::{Document, Rules, print_of},
+    listing::Place,
     looks::{Hint, Seen},
     names::{FileKey, Suffix},
 };
 use crate::{
     api::{name::SessionName, time::Moment},
-    host::specfile::{DirId, Inode, Sight, Stamp},
+    host::specfile::{DirId, Sight},
 };
 
 /// Between two listings at least, however many events were lost.
@@ -60,48 +61,6 @@ pub enum Step {
     },
     /// Nothing, until something happens, at the latest at this time.
     Wait(Option<Moment>),
-}
-
-/// What a listing saw.
-#[derive(Debug)]
-pub enum Listing {
-    /// There is no directory.
-    Missing,
-    /// It cannot be opened or listed, for this reason.
-    Unreadable(String),
-    /// There is one.
-    Here {
-        /// The directory.
-        directory: Inode,
-        /// The specs in it.
-        files: Vec<Listed>,
-        /// Names that look like specs; for people.
-        odd: Vec<String>,
-    },
-}
-
-/// One spec in a listing.
-#[derive(Debug, Clone)]
-pub struct Listed {
-    /// Which.
-    pub key: FileKey,
-    /// Absent where nobody could say.
-    pub stamp: Option<Stamp>,
-    /// For how long nothing touched it, by the wall clock.
-    pub quiet: Option<Duration>,
-}
-
-/// What the path leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// Nobody looked yet.
-    Unlooked,
-    /// The right directory.
-    Ours(Inode),
-    /// Another one, which does not have all live specs.
-    Other(Inode),
-    /// No directory that could be read.
-    Lost,
 }
 
 /// How far the first listing is told.

@@ -7,7 +7,7 @@
 //!                      lists, reads, waits     decides
 //! ```
 //!
-//! - [`source`] is the thread `specs`, which does all that can block: watching, listing, opening, reading
+//! - [`handle`] is what the loop has of the thread `specs`, and [`source`] the thread itself, which does all that can block: watching, listing, opening, reading
 //!   and parsing. The loop only ever receives from it, so a directory that hangs delays specs and nothing else.
 //! - [`ledger`] decides, from values: listings, reads and events with their [`Moment`](crate::api::time::Moment)
 //!   in; [`Change`]s and the next [`ledger::Step`] out. No clock and no IO. Its parts: [`looks`] (when a file is
@@ -43,9 +43,10 @@ use crate::{
 };
 
 mod entry;
+pub mod handle;
 pub mod judge;
 pub mod ledger;
-mod listing;
+pub mod listing;
 pub mod looks;
 pub mod names;
 mod removal;
@@ -56,9 +57,10 @@ pub mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use handle::{Handle, spawn};
 pub use judge::{Document, Rules};
 pub use ledger::QUIET_AT_START;
-pub use source::{Handle, Options, Update, spawn};
+pub use source::{Options, Update};
 
 /// A change in what is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,8 @@ use crate::{
     daemon::specs::{
         Change, Known, Notice, Unavailable,
         judge::Rules,
-        ledger::{Ledger, Listed, Listing, Step},
+        ledger::{Ledger, Step},
+        listing::{Listed, Listing},
         looks::{Hint, What},
         names::FileKey,
     },
