@@ -11,6 +11,10 @@
 mod contents;
 #[path = "spec_files/directory.rs"]
 mod directory;
+#[path = "spec_files/fuse.rs"]
+mod fuse;
+#[path = "spec_files/hanging.rs"]
+mod hanging;
 mod harness;
 #[path = "spec_files/kinds.rs"]
 mod kinds;

@@ -20,6 +20,8 @@ mod harness;
 mod policy;
 #[path = "starts/shutdown.rs"]
 mod shutdown;
+#[path = "starts/unkillable.rs"]
+mod unkillable;
 
 /// Runs until it is stopped.
 const SLEEPER: &str = "command: [sleep, '1000']\nterminationGracePeriod: 2s\n";

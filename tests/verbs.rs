@@ -18,6 +18,8 @@ mod logs;
 mod output;
 #[path = "verbs/reading.rs"]
 mod reading;
+#[path = "verbs/socket.rs"]
+mod socket;
 #[path = "verbs/steering.rs"]
 mod steering;
 #[path = "verbs/users.rs"]

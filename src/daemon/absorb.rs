@@ -6,8 +6,9 @@ use super::{
     config_file,
     core::{Daemon, Key},
     keepers::{Keepers, Report},
-    memory::{self, LastConfig, STATE_VERSION},
+    memory::{LastConfig, STATE_VERSION},
     specs::{self, Notice},
+    state_files,
     store::SpecError,
 };
 use crate::{
@@ -82,7 +83,14 @@ impl<K: Keepers> Daemon<K> {
                 self.store.edit_world(|world| world.warnings.remove("inotify"));
                 tracing::info!("{notice}");
             }
-            Notice::Braked { .. } => self.tell_all(EventKind::SpecsUnavailable, notice.to_string()),
+            Notice::Braked { .. } => {
+                self.tell_all(EventKind::SpecsUnavailable, notice.to_string());
+                self.store.edit_world(|world| world.warnings.insert("removals", notice.to_string()));
+            }
+            Notice::Released => {
+                self.store.edit_world(|world| world.warnings.remove("removals"));
+                tracing::info!("{notice}");
+            }
             Notice::OddName(_) | Notice::Forgotten { .. } => tracing::warn!("{notice}"),
         }
     }
@@ -203,7 +211,7 @@ impl<K: Keepers> Daemon<K> {
 
     /// The config that was in force last, should the file be wrong when the daemon starts.
     fn last_config(&self) -> Option<Config> {
-        let kept = memory::read_versioned::<LastConfig>(&self.paths.last_config(), STATE_VERSION);
+        let kept = state_files::read_versioned::<LastConfig>(&self.paths.last_config(), STATE_VERSION);
         kept.ok().flatten().map(|kept| kept.config)
     }
 

@@ -20,8 +20,8 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    memory::{Damaged, read_versioned},
     paths::Paths,
+    state_files::{Damaged, read_versioned},
 };
 use crate::{
     api::{

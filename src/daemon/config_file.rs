@@ -14,7 +14,7 @@ use std::{
 
 use super::specs::{
     QUIET_AT_START,
-    judge::{parse_with, print_of, text_of},
+    judge::{content_of, parse_with, print_of},
     looks::{Hint, Looks, Print, Seen},
 };
 use crate::{
@@ -41,7 +41,7 @@ pub enum ConfigChange<C = Config> {
 }
 
 /// Reads a config, knowing what the daemon knows of the machine.
-pub type ParseConfig<C> = Box<dyn Fn(&str, &Path) -> Result<C, Diagnostics> + Send>;
+pub type ParseConfig<C> = Box<dyn Fn(&[u8], &Path) -> Result<C, Diagnostics> + Send>;
 
 /// See the module.
 pub struct ConfigFile<C> {
@@ -129,8 +129,8 @@ impl<C: Clone + PartialEq> ConfigFile<C> {
                 if self.looks.found(Seen { stamp: stamp.as_ref(), print, torn }, sure, now) {
                     self.print = Some(print);
                     let path = &self.path;
-                    let read =
-                        text_of(bytes, path).and_then(|text| parse_with(|| (self.parse)(&text, path), path));
+                    let read = content_of(bytes, path)
+                        .and_then(|bytes| parse_with(|| (self.parse)(&bytes, path), path));
                     self.believe(read);
                 }
             }
@@ -203,9 +203,10 @@ mod tests {
 
     impl Rig {
         fn new() -> Self {
-            let parse = |text: &str, path: &Path| match text.strip_prefix("ok ") {
-                Some(text) => Ok(text.to_owned()),
-                None => Err(Diagnostics::whole(path.display().to_string(), text)),
+            let parse = |bytes: &[u8], path: &Path| {
+                let text = std::str::from_utf8(bytes).unwrap();
+                let whole = || Diagnostics::whole(path.display().to_string(), text);
+                text.strip_prefix("ok ").map(ToOwned::to_owned).ok_or_else(whole)
             };
             let config = ConfigFile::new("/atm.yaml".into(), Box::new(parse));
             Self { config, now: Moment::from_nanos(1_000_000_000) }

@@ -8,10 +8,11 @@
 //!   signals ─────────┘              └──── store ─────────┘
 //! ```
 //!
-//! One thread runs the loop; what can block has a thread of its own. [`core`] holds what the daemon is made
-//! of, [`absorb`](core::Daemon::absorb) takes news in, [`reconcile`] acts. [`adopt`] classifies what is found of a
-//! name and `takeover` acts on that; [`ends`] counts how runs ended, `loss` those whose keeper died. [`wills`] records
-//! what people ask for, `cleanup` has evicted what is over its budget now.
+//! One thread runs the loop ([`event_loop`]); what can block has a thread of its own. [`core`] holds what the daemon
+//! is made of, [`absorb`](core::Daemon::absorb) takes news in, [`reconcile`] acts. [`adopt`] classifies what is
+//! found of a name and `takeover` acts on that; [`ends`] counts how runs ended, `loss` those whose keeper died.
+//! `recovery` takes in what an earlier daemon left, before the loop turns. [`wills`] records what people ask for.
+//! `cleanup` has evicted what is over its budget now, [`looks`] sees what sessions do.
 
 mod absorb;
 pub mod adopt;
@@ -19,7 +20,9 @@ mod cleanup;
 pub mod clock;
 pub mod config_file;
 pub mod core;
+mod directories;
 mod ends;
+pub mod event_loop;
 pub mod events;
 pub mod keepers;
 mod leftovers;
@@ -30,13 +33,17 @@ pub mod memory;
 pub mod paths;
 mod prune;
 pub mod reconcile;
+mod recovery;
 mod server;
 mod shutdown;
 pub mod specs;
 mod startup;
+pub mod state_files;
 pub mod store;
 mod systemd;
 mod takeover;
+#[cfg(test)]
+mod tests;
 pub mod view;
 pub mod wills;
 pub mod writer;

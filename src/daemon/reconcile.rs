@@ -396,7 +396,16 @@ impl<K: Keepers> Daemon<K> {
             spec: Box::new((*wanted.spec).clone()),
             logs: Some(logs),
         };
-        self.keepers.ask(name, request).await?;
+        match self.keepers.ask(name, request).await {
+            Ok(()) => {}
+            // Whatever this daemon stops it stops by the spec in force: each stop carries its signal and its grace. So
+            // the run goes on, and is replaced when that is due; it is told again at the next change or by the next
+            // daemon. Asking until it says yes would keep a changed command from ever being run.
+            Err(error @ AskError::Refused { .. }) => {
+                tracing::warn!(%name, %error, "without this daemon it stops as it was started");
+            }
+            Err(error @ AskError::Unreachable { .. }) => return Err(error.into()),
+        }
         self.store.edit(name, |entry| {
             entry.logs = Some(logs);
             if let Observed::Running(run) = &mut entry.plan.observed {

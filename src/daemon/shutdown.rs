@@ -1,12 +1,17 @@
 //! The end of the daemon: sessions stay or end with it.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use futures::FutureExt;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::Instant,
+};
 
 use super::{
     core::{Daemon, Key},
     keepers::Keepers,
+    store::Reader,
     systemd,
 };
 use crate::{
@@ -39,12 +44,44 @@ impl Signals {
     }
 }
 
+/// So long after a SIGTERM another one is the same request, not a second one: `timeout`, for one, sends it to the
+/// process and then to its group. Longer than two sends of one program are apart, shorter than a person's second
+/// thought.
+const SAME_REQUEST: Duration = Duration::from_millis(300);
+
+/// An order to end.
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    /// By SIGTERM, then.
+    Terminate(Instant),
+    /// By Ctrl-C, of which each press counts.
+    Interrupt,
+}
+
+impl Signals {
+    /// Waits for a further order to end, after `last`, and gives it.
+    async fn again(&mut self, last: Order) -> Order {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => {
+                    let now = Instant::now();
+                    match last {
+                        Order::Terminate(before) if now.duration_since(before) < SAME_REQUEST => {}
+                        Order::Terminate(_) | Order::Interrupt => return Order::Terminate(now),
+                    }
+                }
+                _ = self.interrupt.recv() => return Order::Interrupt,
+            }
+        }
+    }
+}
+
 /// Waits for the order to end, and sees it through. When it returns, the loop may end.
 pub async fn wait<K: Keepers>(daemon: Rc<Daemon<K>>, mut signals: Signals, reload: impl Fn()) {
-    loop {
+    let order = loop {
         tokio::select! {
-            _ = signals.terminate.recv() => break,
-            _ = signals.interrupt.recv() => break,
+            _ = signals.terminate.recv() => break Order::Terminate(Instant::now()),
+            _ = signals.interrupt.recv() => break Order::Interrupt,
             _ = signals.hangup.recv() => {
                 if crate::host::machine::terminal_is_lost() {
                     // The terminal that it was started from is closed: nobody can press Ctrl-C any more,
@@ -55,27 +92,34 @@ pub async fn wait<K: Keepers>(daemon: Rc<Daemon<K>>, mut signals: Signals, reloa
                 reload();
             }
         }
-    }
+    };
     systemd::tell_stopping().await;
     if !ends_sessions(daemon.store.look().config.on_shutdown) {
         tracing::info!("the daemon ends, its sessions go on");
         return;
     }
     end_all(&daemon);
-    let reader = daemon.store.reader();
-    let all_gone = reader.wait_until(|world| !world.sessions.values().any(|e| may_end(&e.plan.observed)));
-    tokio::pin!(all_gone);
-    tokio::select! {
-        () = &mut all_gone => return,
-        _ = signals.terminate.recv() => {}
-        _ = signals.interrupt.recv() => {}
+    if let Order::Terminate(_) = order {
+        // One that came while nobody listened came with the first.
+        let _ = signals.terminate.recv().now_or_never();
     }
+    let reader = daemon.store.reader();
+    let all_gone = all_gone(&reader);
+    tokio::pin!(all_gone);
+    let order = tokio::select! {
+        () = &mut all_gone => return,
+        order = signals.again(order) => order,
+    };
     tracing::info!("asked again: sessions are killed");
     tokio::select! {
         () = async { kill_all(&daemon).await; all_gone.await } => {}
-        _ = signals.terminate.recv() => tracing::warn!("asked a third time: what is left is left"),
-        _ = signals.interrupt.recv() => tracing::warn!("asked a third time: what is left is left"),
+        _ = signals.again(order) => tracing::warn!("asked a third time: what is left is left"),
     }
+}
+
+/// Waits until no session lives whose end is worth waiting for.
+pub(super) async fn all_gone(reader: &Reader) {
+    reader.wait_until(|world| !world.sessions.values().any(|entry| may_end(&entry.plan.observed))).await;
 }
 
 /// Whether its end is worth waiting for: what is unknown is not ended, and what outlives SIGKILL may never be.
@@ -97,7 +141,7 @@ fn ends_sessions(policy: OnShutdown) -> bool {
     }
 }
 
-fn end_all<K: Keepers>(daemon: &Daemon<K>) {
+pub(super) fn end_all<K: Keepers>(daemon: &Daemon<K>) {
     let cause = Cause::rule(StopReason::Shutdown, "the daemon ends");
     daemon.tell_all(EventKind::Stopping, "the daemon ends its sessions");
     daemon.store.edit_world(|world| world.mode = Mode::EndAll(cause));

@@ -7,52 +7,40 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     rc::Rc,
-    sync::Arc,
     time::Duration,
 };
 
-use futures::{StreamExt, stream};
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::mpsc::{UnboundedSender, unbounded_channel},
     task::LocalSet,
 };
 
 use super::{
     Options, adopt,
-    adopt::{Findings, Found, Here},
+    adopt::Here,
     clock::Clock,
     core::{Daemon, Input},
+    directories, event_loop,
     events::Events,
     keepers::{LinuxKeepers, Report},
     logging,
     looks::{self, Looking, port::LinuxLooker},
-    memory::{self, Instance, Loaded, Memory, STATE_VERSION},
+    memory::Instance,
     paths::Paths,
     prune::prune,
-    server, shutdown,
+    recovery, server, shutdown,
     shutdown::Signals,
-    specs,
-    store::{Entry, Store},
+    specs, state_files,
+    store::Store,
     systemd,
     writer::Writer,
 };
 use crate::{
-    api::{
-        config::Config,
-        event::EventKind,
-        name::{InstanceId, SessionName},
-        record::ENV_SOCKET,
-        spec::WrittenSpec,
-    },
-    controller::{self, Heartbeat},
-    host::{clock, delegation, errors::words, files, lock, machine, poll, process::Process, reaper},
-    plan::{Desired, Session, Wanted},
+    api::{config::Config, event::EventKind, record::ENV_SOCKET},
+    host::{clock, delegation, lock, machine, poll, process::Process, reaper},
 };
-
-/// Reconciles at once. They wait for keepers, not for each other: a keeper that hangs holds one of these.
-const CONCURRENCY: usize = 1024;
 
 /// How long a lock whose holder is dead is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -80,7 +68,7 @@ pub enum StartupError {
     },
 }
 
-fn host(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StartupError {
+pub(super) fn host(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StartupError {
     let path = path.to_owned();
     move |source| StartupError::Host { action, path, source }
 }
@@ -90,7 +78,7 @@ pub fn main(options: &Options) -> Result<ExitCode, StartupError> {
     let _flush = logging::start();
     let paths = Rc::new(Paths::new(options.directories.clone(), options.socket.clone()));
     let runs_are_kept = paths.runs().is_dir();
-    make_directories(&paths, options.system)?;
+    directories::make(&paths, options.system)?;
     // Both directories: two daemons must share neither the running sessions nor what is remembered of them.
     let _locks = [
         take_lock(&paths.daemon_lock(), &paths.directories.runtime)?,
@@ -109,29 +97,6 @@ pub fn main(options: &Options) -> Result<ExitCode, StartupError> {
     // Threads that hang in a system call (a dead network file system) must not keep the daemon from ending.
     runtime.shutdown_background();
     outcome
-}
-
-fn make_directories(paths: &Paths, system: bool) -> Result<(), StartupError> {
-    // In system mode every user may reach the socket; what is below is closed to them one by one.
-    let open = if system { 0o755 } else { 0o700 };
-    let directories = &paths.directories;
-    for (directory, mode) in [
-        (directories.runtime.clone(), open),
-        (paths.locks(), 0o700),
-        (paths.runs(), if system { 0o711 } else { 0o700 }),
-        (directories.state.clone(), 0o700),
-    ] {
-        files::make_directory(&directory, mode).map_err(host("make", &directory))?;
-    }
-    // What lives can be held without these; what is to start and needs one says so.
-    for (directory, mode) in
-        [(paths.memories(), 0o700), (paths.retired_memories(), 0o700), (directories.log.clone(), open)]
-    {
-        if let Err(error) = files::make_directory(&directory, mode) {
-            tracing::error!(path = %directory.display(), %error, "cannot make a directory");
-        }
-    }
-    Ok(())
 }
 
 fn take_lock(path: &Path, directory: &Path) -> Result<File, StartupError> {
@@ -164,40 +129,11 @@ fn lock_holder(path: &Path) -> Option<i32> {
     text.trim().parse().ok()
 }
 
-/// Reads or makes the instance, and says what is wrong with its file.
-///
-/// One whose file is damaged or gone is told by the runs: the runtime directory is ours alone. A state directory
-/// that never had one is another matter: what lives in the runtime directory then belongs to another.
-fn load_instance(paths: &Paths) -> (Instance, Vec<memory::Damaged>) {
-    let path = paths.instance();
-    let mut problems = Vec::new();
-    match memory::read_versioned::<Instance>(&path, STATE_VERSION) {
-        Ok(Some(instance)) => return (instance, problems),
-        Ok(None) => {}
-        Err(damaged) => problems.push(damaged),
-    }
-    let is_lost = !problems.is_empty() || paths.events().exists();
-    let known = is_lost.then(|| adopt::instance_of_runs(paths)).flatten();
-    let id = known.unwrap_or_else(InstanceId::generate);
-    let instance = Instance { version: STATE_VERSION, instance: id, specs: None };
-    let write = || {
-        let bytes = serde_json::to_vec(&instance)?;
-        files::replace(&path, &bytes, files::Durability::Synced)
-    };
-    if let Err(error) = write() {
-        // The spec directory's identity is written here too, again and again until that succeeds; before it, no
-        // session is started, as none could be remembered.
-        let message = format!("cannot write {}: {}", path.display(), words(&error));
-        problems.push(memory::Damaged { what: "instance".into(), message });
-    }
-    (instance, problems)
-}
-
 async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result<ExitCode, StartupError> {
     let clock = Clock::start();
     let signals = Signals::listen().map_err(host("listen for signals in", &paths.directories.runtime))?;
-    let (instance, problems) = load_instance(&paths);
-    let mut loaded = memory::load(&paths.memories()).map_err(host("read", &paths.memories()))?;
+    let (instance, problems) = recovery::load_instance(&paths);
+    let mut loaded = state_files::load(&paths.memories()).map_err(host("read", &paths.memories()))?;
     let here = Here {
         instance: instance.instance,
         boot: clock.boot().clone(),
@@ -211,21 +147,25 @@ async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result
     for problem in damaged.chain(findings.damaged.iter().cloned()) {
         daemon.tell_all(EventKind::RecordDamaged, format!("{}: {}", problem.what, problem.message));
     }
-    recover(&daemon, &mut loaded, &findings);
-    remember(&daemon, loaded, &findings);
-    take_over_all(&daemon, findings, runs_are_kept);
-    let known = known_specs(&daemon);
+    recovery::recover(&daemon, &mut loaded, &findings);
+    recovery::remember(&daemon, loaded, &findings);
+    recovery::take_over_all(&daemon, findings, runs_are_kept);
+    let known = recovery::known_specs(&daemon);
 
     start_sources(&daemon, options, known)?;
-    let listener = server::bind(&daemon.paths.socket).map_err(host("bind", &daemon.paths.socket))?;
-    tokio::task::spawn_local(server::serve(Rc::clone(&daemon), listener));
+    let socket = server::Socket::bind(&daemon.paths.socket).map_err(host("bind", &daemon.paths.socket))?;
+    tokio::task::spawn_local(server::serve(Rc::clone(&daemon), socket));
     tokio::task::spawn_local(reap_orphans(Rc::clone(&daemon)));
     tokio::task::spawn_local(looks::keep_looking(Rc::clone(&daemon)));
-    tokio::task::spawn_local(resync(Rc::clone(&daemon)));
+    tokio::task::spawn_local(event_loop::resync(Rc::clone(&daemon)));
     tokio::task::spawn_local(prune_hourly(Rc::clone(&daemon)));
     tokio::task::spawn_local(announce(Rc::clone(&daemon)));
 
-    turn(&daemon, inbox, signals).await;
+    let reload = || {
+        let _ = daemon.inputs.send(Input::Resync); // the loop has ended
+    };
+    let shutdown = shutdown::wait(Rc::clone(&daemon), signals, reload);
+    event_loop::turn(&daemon, inbox, shutdown).await;
     // What is still to be written is written before the end.
     if let Err(error) = daemon.writer.flush().await {
         tracing::error!(%error, "the last state could not be written");
@@ -290,87 +230,6 @@ fn base_env(paths: &Paths) -> BTreeMap<String, String> {
     env
 }
 
-/// Fills the store with what is remembered, and with names that only the runtime directory knows.
-///
-/// What may live keeps its last good spec from the first moment; what does not is wanted again when its file is
-/// seen, and not before: the file may have been removed while no daemon looked.
-fn remember(daemon: &Daemon<LinuxKeepers>, loaded: Loaded, findings: &Findings) {
-    for (name, memory) in loaded.memories {
-        let may_live = findings.names.get(&name).is_some_and(Found::may_live);
-        let desired = if memory.spec.is_some() { Desired::Unseen } else { Desired::NeverGood };
-        let history = memory.recall(daemon.clock.boot());
-        let mut session = Session { desired, history, ..Session::unknown() };
-        let mut written = None;
-        // It was good when it was remembered; where this program reads it otherwise, the file decides.
-        if let Some(good) = memory.spec.as_ref().filter(|_| may_live)
-            && let Ok(spec) = WrittenSpec::parse(&good.text, &good.file)
-        {
-            session.desired = Desired::Spec(Wanted {
-                spec: daemon.resolve(&name, &spec),
-                generation: good.generation,
-                launch: spec.launch_digest(),
-                first_seen: memory.first_seen,
-                will: memory.will.into(),
-            });
-            written = Some(Arc::new(spec));
-        }
-        let mut entry = Entry::new(session, memory, &daemon.clock);
-        entry.written = written;
-        daemon.store.insert(&name, entry);
-    }
-    for (name, found) in &findings.names {
-        if found.may_live() && !daemon.store.look().sessions.contains_key(name) {
-            daemon.store.insert(name, daemon.new_entry(Session::unknown()));
-        }
-    }
-}
-
-/// Takes over from the runs' own files what state does not know: it is written by a thread of its own, and a
-/// daemon that is killed early leaves a run that state never heard of.
-fn recover(daemon: &Daemon<LinuxKeepers>, loaded: &mut Loaded, findings: &Findings) {
-    for (name, found) in &findings.names {
-        let told = match found {
-            Found::Live { record, .. } | Found::Lost { record } | Found::Interrupted { record } => {
-                record.intent.source.clone()
-            }
-            Found::Ended { record, .. } => record.as_ref().and_then(|record| record.intent.source.clone()),
-            Found::Settling { .. } => adopt::intent_of(&daemon.paths, name).and_then(|intent| intent.source),
-            Found::Foreign { .. } | Found::Abandoned { .. } | Found::NeverStarted | Found::Nothing => None,
-        };
-        let Some(told) = told else { continue };
-        let memory = loaded.memories.entry(name.clone()).or_insert_with(|| Memory::new(daemon.clock.wall()));
-        if memory.spec.as_ref().is_none_or(|known| known.generation < told.generation) {
-            memory.spec = Some(told);
-        }
-    }
-}
-
-/// Acts on every finding.
-fn take_over_all(daemon: &Daemon<LinuxKeepers>, mut findings: Findings, runs_are_kept: bool) {
-    let names: Vec<SessionName> = daemon.store.look().sessions.keys().cloned().collect();
-    for name in names {
-        let found = findings.names.remove(&name).unwrap_or(Found::Nothing);
-        daemon.take_over_at_start(&name, found, runs_are_kept);
-    }
-}
-
-/// What the source of specs is to know from before: it tells a spec that is gone from one that never was.
-fn known_specs(daemon: &Daemon<LinuxKeepers>) -> Vec<specs::Known> {
-    let world = daemon.store.look();
-    let known = world.sessions.iter().filter_map(|(name, entry)| {
-        let good = entry.memory.spec.as_ref()?;
-        Some(specs::Known {
-            name: name.clone(),
-            file_name: good.file.file_name()?.to_str()?.to_owned(),
-            owner: good.owner,
-            digest: good.digest.clone(),
-            text: good.text.clone(),
-            live: entry.plan.observed.is_live(),
-        })
-    });
-    known.collect()
-}
-
 fn start_sources(
     daemon: &Rc<Daemon<LinuxKeepers>>,
     options: &Options,
@@ -387,7 +246,7 @@ fn start_sources(
         recorded,
         known,
         config: directories.config.clone(),
-        parse_config: Box::new(move |text, file| Config::parse(text, file, machine)),
+        parse_config: Box::new(move |bytes, file| Config::parse_bytes(bytes, file, machine)),
         inotify: true,
     };
     let handle = specs::spawn(source, updates).map_err(host("watch", &directories.sessions))?;
@@ -411,22 +270,6 @@ async fn reap_orphans(daemon: Rc<Daemon<LinuxKeepers>>) {
     };
     while children.recv().await.is_some() {
         daemon.keepers.reap_orphans();
-    }
-}
-
-/// A full look at everything, in any case.
-async fn resync(daemon: Rc<Daemon<LinuxKeepers>>) {
-    let reader = daemon.store.reader();
-    loop {
-        let interval = daemon.store.look().config.resync_interval;
-        // A changed interval holds from now, and not only after the one before is over.
-        let changed = reader.wait_until(|world| world.config.resync_interval != interval);
-        tokio::select! {
-            () = changed => {}
-            () = tokio::time::sleep(interval.0.max(Duration::from_secs(1))) => {
-                let _ = daemon.inputs.send(Input::Resync); // fails when the loop has ended
-            }
-        }
     }
 }
 
@@ -458,27 +301,9 @@ async fn announce(daemon: Rc<Daemon<LinuxKeepers>>) {
     systemd::tell_status(reader).await;
 }
 
-/// The loop itself.
-async fn turn(daemon: &Rc<Daemon<LinuxKeepers>>, inbox: UnboundedReceiver<Input>, signals: Signals) {
-    let heard = stream::unfold(inbox, |mut inbox| async { Some((inbox.recv().await?, inbox)) });
-    let triggers = heard.flat_map(|input| stream::iter(daemon.absorb(input)));
-    let reload = || {
-        daemon.inputs.send(Input::Resync).unwrap_or_default();
-    };
-    let shutdown = shutdown::wait(Rc::clone(daemon), signals, reload);
-    let config = controller::Config { concurrency: CONCURRENCY, ..controller::Config::default() };
-    controller::run(&**daemon, triggers, shutdown, config, &Heartbeat::new()).await;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::control::Directories;
-
-    fn mode(path: &Path) -> u32 {
-        use std::os::unix::fs::PermissionsExt as _;
-        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
-    }
 
     #[test]
     fn a_second_daemon_is_told_who_the_first_one_is() {
@@ -488,23 +313,5 @@ mod tests {
         let error = take_lock(&path, dir.path()).unwrap_err();
         assert!(matches!(error, StartupError::AlreadyRunning { pid: Some(_), .. }));
         assert!(error.to_string().contains(&format!("pid {}", std::process::id())), "{error}");
-    }
-
-    #[test]
-    fn directories_are_closed_to_others_in_user_mode() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        let directories = Directories {
-            config: at("c"),
-            sessions: at("s"),
-            runtime: at("r"),
-            state: at("t"),
-            log: at("l"),
-        };
-        let paths = Paths::new(directories, None);
-        make_directories(&paths, false).unwrap();
-        for made in [at("r"), at("t"), at("l"), paths.locks(), paths.runs(), paths.memories()] {
-            assert_eq!(mode(&made), 0o700, "{}", made.display());
-        }
     }
 }

@@ -7,8 +7,8 @@ use super::{
     core::{Daemon, Key},
     keepers::Keepers,
     loss::Loss,
-    memory,
     reconcile::ReconcileError,
+    state_files,
     store::RunFacts,
 };
 use crate::{
@@ -185,7 +185,7 @@ impl<K: Keepers> Daemon<K> {
 
     fn ask_record_whether_unkillable(&self, name: &SessionName) {
         let path = self.paths.run(name).record();
-        let record = memory::read_versioned::<Record>(&path, RECORD_VERSION).ok().flatten();
+        let record = state_files::read_versioned::<Record>(&path, RECORD_VERSION).ok().flatten();
         if record.and_then(|record| record.stopping).is_some_and(|stopping| stopping.unkillable) {
             self.tell_unkillable(name, "see `atm describe`");
         }

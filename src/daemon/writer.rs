@@ -1,13 +1,19 @@
 //! The thread that writes state: a slow disk delays what must be durable, and nothing else.
+//!
+//! The thread runs a loop that waits by tokio's time ([`write_all`]). A test runs the same loop beside the daemon's,
+//! without a thread: then the time that it waits is the test's own.
 
-use std::{collections::BTreeMap, io, path::PathBuf, sync::mpsc, thread, time::Duration};
+use std::{collections::BTreeMap, io, path::PathBuf, thread, time::Duration};
 
-use tokio::sync::oneshot;
-
-use crate::host::{
-    clock::monotonic,
-    files::{self, Durability},
+use tokio::{
+    sync::{
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        oneshot,
+    },
+    time::{Instant, timeout, timeout_at},
 };
+
+use crate::host::files::{self, Durability};
 
 enum Job {
     Write { path: PathBuf, bytes: Vec<u8>, when: When, done: Option<Done> },
@@ -30,7 +36,7 @@ type Done = oneshot::Sender<io::Result<()>>;
 /// The thread that writes state. Jobs are done in order; dropping it lets the rest be written.
 #[derive(Debug)]
 pub struct Writer {
-    jobs: mpsc::Sender<Job>,
+    jobs: UnboundedSender<Job>,
 }
 
 /// Told when writing begins or ceases to fail.
@@ -39,10 +45,20 @@ pub type OnTrouble = Box<dyn Fn(Option<String>) + Send>;
 impl Writer {
     /// Starts the thread. `trouble` hears the first failure after a success, and the first success after it.
     pub fn start(trouble: OnTrouble) -> io::Result<(Self, thread::JoinHandle<()>)> {
-        let (jobs, inbox) = mpsc::channel();
-        let handle =
-            thread::Builder::new().name("state".into()).spawn(move || write_all(&inbox, &trouble))?;
+        let (jobs, inbox) = unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let handle = thread::Builder::new()
+            .name("state".into())
+            .spawn(move || runtime.block_on(write_all(inbox, trouble)))?;
         Ok((Self { jobs }, handle))
+    }
+
+    /// Without a thread: the writing is a task of the loop that calls this.
+    #[cfg(test)]
+    pub fn start_local(trouble: OnTrouble) -> Self {
+        let (jobs, inbox) = unbounded_channel();
+        tokio::task::spawn_local(write_all(inbox, trouble));
+        Self { jobs }
     }
 
     /// Writes `bytes` to `path` some time soon, after all earlier jobs.
@@ -107,21 +123,23 @@ const RETRY: Duration = Duration::from_secs(1);
 const MOST_FILES: usize = 1024;
 const MOST_LINES: usize = 64 << 10;
 
-fn write_all(inbox: &mpsc::Receiver<Job>, trouble: &OnTrouble) {
-    let mut desk = Desk { pending: BTreeMap::new(), lines: BTreeMap::new(), failing: false, trouble };
+async fn write_all(mut inbox: UnboundedReceiver<Job>, trouble: OnTrouble) {
+    let mut desk =
+        Desk { pending: BTreeMap::new(), lines: BTreeMap::new(), failing: false, trouble: &trouble };
     loop {
         // What could not be written is tried again also where nothing else is to be.
-        let patience = if desk.pending.is_empty() { Duration::MAX } else { RETRY };
-        match inbox.recv_timeout(patience) {
-            Ok(job) => desk.take(job),
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
-            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+        let next =
+            if desk.pending.is_empty() { Ok(inbox.recv().await) } else { timeout(RETRY, inbox.recv()).await };
+        match next {
+            Ok(Some(job)) => desk.take(job),
+            Ok(None) => break, // the last sender is gone
+            Err(_elapsed) => {}
         }
         // Counted from the first job: a stream of them must not put the writing off for ever.
-        let begun = monotonic();
+        let until = Instant::now() + GATHER;
         while desk.may_wait()
-            && let Some(left) = GATHER.checked_sub(monotonic() - begun)
-            && let Ok(job) = inbox.recv_timeout(left)
+            && Instant::now() < until
+            && let Ok(Some(job)) = timeout_at(until, inbox.recv()).await
         {
             desk.take(job);
         }

@@ -9,6 +9,8 @@ pub mod clock;
 pub mod delegation;
 #[allow(unsafe_code)] // close_range has no safe wrapper
 pub mod descriptors;
+#[allow(unsafe_code)] // registering a descriptor of ours
+pub mod dirwatch;
 pub mod errors;
 #[allow(unsafe_code)] // registering a descriptor of ours
 pub mod exit;

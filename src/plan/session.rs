@@ -16,6 +16,9 @@ use crate::api::{
 /// From SIGKILL to "this does not end": the pause before a session is looked at again for that.
 const UNKILLABLE_AFTER: Duration = Duration::from_secs(5);
 
+/// Between the looks at whether that is so.
+const UNKILLABLE_PAUSE: Duration = Duration::from_secs(1);
+
 /// What to do with one session now. One reconcile does one step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -143,8 +146,14 @@ fn hurry(session: &Session, cause: &Cause, kill_at: Moment, unkillable: bool, no
             now: true,
         };
     }
-    let until = if unkillable { None } else { kill_at.checked_add(UNKILLABLE_AFTER) };
-    Step::Rest { until: until.filter(|until| *until > now) }
+    if unkillable {
+        return REST;
+    }
+    // The keeper counts from its own first SIGKILL, which is a little later: one look would come too soon.
+    let until = kill_at
+        .checked_add(UNKILLABLE_AFTER)
+        .and_then(|first| if first > now { Some(first) } else { now.checked_add(UNKILLABLE_PAUSE) });
+    Step::Rest { until }
 }
 
 /// Whether and when `run` is to be replaced by a run of what is wanted now.

@@ -85,7 +85,7 @@ fn a_daemon_that_loses_its_runtime_directory_goes_on() {
     atm.drop_spec("ends", &format!("{}restartPolicy: Never\n", atm.counting("ends", "sleep 1000; exit 1")));
     let (a, ends) = (atm.wait_pid("a"), atm.wait_pid("ends"));
     fs::remove_dir_all(atm.runtime()).unwrap();
-    // Nobody can ask it now; it still reads its files.
+    // What it makes anew is none of the sessions' business.
     signal(ends, 9);
     atm.drop_spec("b", SLEEPER);
     assert!(wait_until(|| atm.keepers().len() == 2 && !is_alive(ends)), "{}", atm.daemon_log());

@@ -14,7 +14,7 @@ fn holds(mib: u32) -> String {
 #[test]
 fn a_tree_over_its_memory_is_ended_within_seconds_and_one_that_fits_is_not() {
     let atm = Atm::start();
-    let four = (0..4).map(|_| format!("({}) &", holds(60))).collect::<String>();
+    let four = format!("({}) &", holds(60)).repeat(4);
     let spec = |memory: &str| {
         format!("command: [sh, -c, '{four} wait']\nmaxMemory: {memory}\nrestartPolicy: Never\n")
     };

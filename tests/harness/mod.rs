@@ -117,6 +117,7 @@ impl Atm {
         let path = self.path("notify");
         let _ = fs::remove_file(&path);
         let notify = UnixDatagram::bind(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap(); // the daemon may be another user's
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log")).unwrap();
         let mut command = match self.through.split_first() {
             Some((program, arguments)) => {

@@ -67,9 +67,13 @@ fn every_mistake_is_told_with_its_place_and_a_hint() {
     let good = "command: [sleep, '1000']\n";
     let with = |text: &str| format!("{good}{text}").into_bytes();
     let rows: Vec<(&str, Vec<u8>, &[&str])> = vec![
-        ("utf16", utf16(good), &["UTF-16 or UTF-32: save it as UTF-8"]),
-        ("utf32", b"\xff\xfe\0\0c\0\0\0".to_vec(), &["UTF-16 or UTF-32: save it as UTF-8"]),
-        ("not-utf8", [good.as_bytes(), b"owner: \xff\n"].concat(), &["not UTF-8", "offset 32"]),
+        ("utf16", utf16(good), &["is UTF-16, not UTF-8", "save it as UTF-8"]),
+        ("utf32", b"\xff\xfe\0\0c\0\0\0".to_vec(), &["is UTF-32, not UTF-8", "save it as UTF-8"]),
+        (
+            "not-utf8",
+            [good.as_bytes(), b"owner: \xff\n"].concat(),
+            &["byte 32 is not UTF-8", "\"line\":2", "save it as UTF-8"],
+        ),
         ("nul", with("owner: \"a\0b\"\n"), &["NUL character", "byte 34", "\"line\":2"]),
         ("control", with("owner: \"a\x01b\"\n"), &["control character (U+0001)", "byte 34"]),
         ("lone-cr", b"command: [a]\rpriority: 3\r".to_vec(), &["carriage return without a line feed"]),

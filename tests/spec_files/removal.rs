@@ -56,6 +56,39 @@ fn many_specs_that_stay_away_end_after_three_listings() {
     assert!(events.iter().any(|e| e["kind"] == "Stopping" && e["reason"] == "SpecRemoved"), "{events:#?}");
 }
 
+/// Whoever sees his sessions run on without specs finds the reason where he looks first, and only while it holds.
+#[test]
+fn a_removal_that_is_held_up_is_told_in_status_until_it_is_over() {
+    let atm = Atm::start();
+    let names = ["s0", "s1", "s2", "s3"];
+    for name in names {
+        atm.drop_spec(name, SLEEPER);
+    }
+    let pids = names.map(|name| atm.wait_pid(name));
+    let warns = |health: &serde_json::Value| health["warnings"].to_string().contains("vanished at once");
+    for name in names {
+        atm.remove_spec(name);
+    }
+    let health = atm.wait_health("holding removals up", warns);
+    assert!(health["warnings"].to_string().contains("4 of 4 live sessions"), "{health:#}");
+    let page = atm.ok(&["status"]);
+    assert!(page.contains("Warning") && page.contains("cleanup --accept-removals"), "{page}");
+    for name in names {
+        atm.drop_spec(name, SLEEPER);
+    }
+    atm.wait_health("over it, as all are back", |health| !warns(health));
+    assert_eq!(names.map(|name| atm.wait_pid(name)), pids);
+
+    for name in names {
+        atm.remove_spec(name);
+    }
+    atm.wait_health("holding removals up", warns);
+    for name in names {
+        atm.wait_gone(name);
+    }
+    atm.wait_health("over it, as all are gone", |health| !warns(health));
+}
+
 /// A few are what people remove: within a second, and a file that is only replaced is none of them.
 #[test]
 fn a_removed_spec_ends_its_session_soon_and_a_recreated_one_does_not() {

@@ -52,6 +52,35 @@ fn a_second_interrupt_does_not_wait_for_graces() {
     assert!(wait_until(|| atm.marked().is_empty()));
 }
 
+/// `timeout` sends its signal to the process and to the process's group.
+#[test]
+fn a_doubled_sigterm_is_one_request_and_a_later_one_is_a_second() {
+    let slow = "trap 'sleep 1; echo saved; exit 0' TERM; echo up; while :; do sleep 0.05; done";
+    let spec = format!("command: [sh, -c, {slow:?}]\nterminal: false\nterminationGracePeriod: 10m\n");
+    let mut atm = Atm::start();
+    atm.drop_spec("a", &spec);
+    atm.wait_output("a", "up");
+    let daemon = atm.daemon_pid();
+    signal(daemon, 15);
+    std::thread::sleep(Duration::from_millis(50)); // so that they are two signals, not one that is pending
+    signal(daemon, 15);
+    assert!(wait_until(|| !is_alive(daemon)));
+    assert!(atm.log("a").contains("saved"), "its grace was cut: {}", atm.log("a"));
+    assert!(atm.marked().is_empty(), "left: {:?}", atm.marked());
+    atm.kill_daemon(); // it is reaped by that
+    atm.remove_spec("a");
+
+    atm.up();
+    atm.drop_spec("deaf", &DEAF.replace("2s", "10m"));
+    let pid = atm.wait_pid("deaf");
+    atm.wait_output("deaf", "deaf");
+    signal(atm.daemon_pid(), 15);
+    assert!(wait_until(|| atm.get("deaf")["status"]["phase"] == "Stopping"));
+    std::thread::sleep(Duration::from_millis(350));
+    signal(atm.daemon_pid(), 15);
+    assert!(wait_until(|| !is_alive(pid) && !is_alive(atm.daemon_pid())));
+}
+
 #[test]
 fn with_on_shutdown_keep_sessions_outlive_the_daemon() {
     let mut atm = Atm::start_with("onShutdown: Keep\n");

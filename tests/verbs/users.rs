@@ -25,6 +25,23 @@ fn open_to_all(atm: &Atm) {
     );
 }
 
+/// A keeper that makes its files anew closes the directory: it does not know whom the daemon serves.
+#[test]
+fn others_reach_a_daemon_whose_runtime_directory_was_made_anew_by_a_keeper() {
+    if !is_root() {
+        return;
+    }
+    let mut atm = Atm::start();
+    fs::set_permissions(atm.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    atm.kill_daemon();
+    fs::remove_dir_all(atm.runtime()).unwrap();
+    fs::create_dir(atm.runtime()).unwrap();
+    fs::set_permissions(atm.runtime(), fs::Permissions::from_mode(0o700)).unwrap();
+    atm.up();
+    let (code, _, err) = told(&atm.atm_as(SOMEBODY, &["get"]));
+    assert_eq!(code, Some(0), "{err}");
+}
+
 #[test]
 fn others_see_and_steer_only_what_runs_as_them() {
     if !is_root() {

@@ -325,7 +325,7 @@ impl<K: Keepers> Daemon<K> {
             let run = run_of_mut(&mut entry.plan.observed).filter(|run| run.run_id == run_id)?;
             let mut look = look_of(facts);
             let mut seen = match (run.seen, before) {
-                (Some(seen), _) if seen.look.at >= look.at => return None,
+                (Some(seen), _) if seen.look.at > look.at => return None,
                 (Some(seen), _) => {
                     // A quick look adds up resident sets: what is known exactly is not given up for that.
                     if !thorough && seen.look.memory.exact {

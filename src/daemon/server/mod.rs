@@ -2,23 +2,15 @@
 
 mod connection;
 mod methods;
+mod socket;
 
-use std::{
-    cell::Cell,
-    io,
-    os::{
-        fd::{AsFd, AsRawFd},
-        unix::fs::PermissionsExt,
-    },
-    path::Path,
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 
-use super::{core::Daemon, keepers::Keepers, view::Viewer};
-use crate::{api::cause::Actor, host::files};
+use super::{core::Daemon, directories, keepers::Keepers, view::Viewer};
+use crate::api::cause::Actor;
+pub use socket::Socket;
 
 /// Connections at once. More wait in the kernel's queue, and are refused by it when that is full.
 const MAX_CONNECTIONS: u32 = 512;
@@ -30,25 +22,6 @@ pub struct Peer {
     pub actor: Actor,
     /// What they may see.
     pub viewer: Viewer,
-}
-
-/// Binds the control socket at `path`, mode 0666: who may do what is decided by the peer's uid, as the
-/// kernel tells it. A socket file that is there already is replaced: the daemon's lock says that nobody
-/// listens on it.
-pub fn bind(path: &Path) -> io::Result<UnixListener> {
-    // Bound under another name and renamed, so that there is no moment without a socket and none with a
-    // socket of wrong permissions; through a descriptor, because a socket's path is limited to 107 bytes.
-    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let temporary = format!(".{}.new", name.to_string_lossy());
-    let held = std::fs::File::open(directory)?;
-    let short = |name: &str| Path::new("/proc/self/fd").join(held.as_fd().as_raw_fd().to_string()).join(name);
-    files::remove_if_there(&short(&temporary))?;
-    let listener = std::os::unix::net::UnixListener::bind(short(&temporary))?;
-    std::fs::set_permissions(short(&temporary), std::fs::Permissions::from_mode(0o666))?;
-    std::fs::rename(short(&temporary), path)?;
-    listener.set_nonblocking(true)?;
-    UnixListener::from_std(listener)
 }
 
 /// One connection among those that are open. It is taken off when dropped, so also by a task that panics: a
@@ -69,7 +42,7 @@ impl Drop for Counted {
 }
 
 /// Serves until the loop ends.
-pub async fn serve<K: Keepers + 'static>(daemon: Rc<Daemon<K>>, listener: UnixListener) {
+pub async fn serve<K: Keepers + 'static>(daemon: Rc<Daemon<K>>, mut socket: Socket) {
     let open = Rc::new(Cell::new(0_u32));
     loop {
         if open.get() >= MAX_CONNECTIONS {
@@ -77,8 +50,23 @@ pub async fn serve<K: Keepers + 'static>(daemon: Rc<Daemon<K>>, listener: UnixLi
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         }
-        match listener.accept().await {
-            Ok((stream, _)) => {
+        let interval = daemon.store.look().config.resync_interval.0;
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = socket.is_lost(interval) => {
+                match bind_anew(&daemon) {
+                    Ok(anew) => socket = anew,
+                    Err(error) => {
+                        let path = daemon.paths.socket.display();
+                        tracing::error!(%path, %error, "the control socket is gone and cannot be bound anew");
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                }
+                continue;
+            }
+        };
+        match accepted {
+            Ok(stream) => {
                 let (daemon, counted) = (Rc::clone(&daemon), Counted::new(&open));
                 tokio::task::spawn_local(async move {
                     let _counted = counted;
@@ -94,6 +82,14 @@ pub async fn serve<K: Keepers + 'static>(daemon: Rc<Daemon<K>>, listener: UnixLi
             }
         }
     }
+}
+
+/// Makes the way to the socket anew, and the directory that it is in. Who is connected stays so.
+fn bind_anew<K: Keepers>(daemon: &Daemon<K>) -> std::io::Result<Socket> {
+    directories::make(&daemon.paths, daemon.system).map_err(std::io::Error::other)?;
+    let socket = Socket::bind(&daemon.paths.socket)?;
+    tracing::warn!(path = %daemon.paths.socket.display(), "the control socket was removed or replaced: bound anew");
+    Ok(socket)
 }
 
 fn identify(stream: &UnixStream, own_uid: u32) -> Option<Peer> {

@@ -21,16 +21,16 @@ pub const MAX_FILE: usize = 64 * 1024;
 
 /// What a spec file says. The source knows no more of a spec than this.
 pub trait Document: Sized + Send + 'static {
-    /// Reads `text`; `file` is for messages.
-    fn parse(text: &str, file: &Path) -> Result<Self, Diagnostics>;
+    /// Reads what a file holds, which need not be text; `file` is for messages.
+    fn parse_bytes(bytes: &[u8], file: &Path) -> Result<Self, Diagnostics>;
 
     /// Changes exactly when the meaning changes.
     fn digest(&self) -> Digest;
 }
 
 impl Document for WrittenSpec {
-    fn parse(text: &str, file: &Path) -> Result<Self, Diagnostics> {
-        Self::parse(text, file)
+    fn parse_bytes(bytes: &[u8], file: &Path) -> Result<Self, Diagnostics> {
+        Self::parse_bytes(bytes, file)
     }
 
     fn digest(&self) -> Digest {
@@ -101,9 +101,10 @@ impl Rules {
         if let Some(refusal) = stamp.and_then(|stamp| self.refuse_file(stamp, shared)) {
             return Err(Diagnostics::whole(shown(file), refusal));
         }
-        let text = text_of(bytes, file)?;
-        let spec = parse_with(|| S::parse(&text, file), file)?;
-        Ok((spec, text))
+        let bytes = content_of(bytes, file)?;
+        let spec = parse_with(|| S::parse_bytes(&bytes, file), file)?;
+        // Nothing is lost: what is no text did not parse.
+        Ok((spec, String::from_utf8_lossy(&bytes).into_owned()))
     }
 }
 
@@ -112,23 +113,9 @@ pub fn shown(file: &Path) -> String {
     escaped(&file.to_string_lossy())
 }
 
-/// The text of a file, or why it has none.
-pub fn text_of(bytes: Result<Vec<u8>, Obstacle>, file: &Path) -> Result<String, Diagnostics> {
-    let bytes = bytes.map_err(|obstacle| Diagnostics::whole(shown(file), obstacle.to_string()))?;
-    // UTF-16 is no UTF-8, so it would be refused anyway; this says what to do about it.
-    if bytes.starts_with(&[0xff, 0xfe])
-        || bytes.starts_with(&[0xfe, 0xff])
-        || bytes.starts_with(&[0, 0, 0xfe, 0xff])
-    {
-        return Err(Diagnostics::whole(shown(file), "the file is UTF-16 or UTF-32: save it as UTF-8"));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        Diagnostics::whole(
-            shown(file),
-            format!("the file is not UTF-8: the byte at offset {at} begins no character"),
-        )
-    })
+/// What was read of a file, or why nothing was.
+pub fn content_of(bytes: Result<Vec<u8>, Obstacle>, file: &Path) -> Result<Vec<u8>, Diagnostics> {
+    bytes.map_err(|obstacle| Diagnostics::whole(shown(file), obstacle.to_string()))
 }
 
 /// Parses, and survives a parser that panics: one file must not end the reading of all others.

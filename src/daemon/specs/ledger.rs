@@ -16,12 +16,13 @@ use super::{
     Change, Known, Notice, Unavailable,
     entry::{Believed, Content, Entry, File, Force},
     judge::{Document, Rules, print_of},
+    listing::Place,
     looks::{Hint, Seen},
     names::{FileKey, Suffix},
 };
 use crate::{
     api::{name::SessionName, time::Moment},
-    host::specfile::{DirId, Inode, Sight, Stamp},
+    host::specfile::{DirId, Sight},
 };
 
 /// Between two listings at least, however many events were lost.
@@ -60,48 +61,6 @@ pub enum Step {
     },
     /// Nothing, until something happens, at the latest at this time.
     Wait(Option<Moment>),
-}
-
-/// What a listing saw.
-#[derive(Debug)]
-pub enum Listing {
-    /// There is no directory.
-    Missing,
-    /// It cannot be opened or listed, for this reason.
-    Unreadable(String),
-    /// There is one.
-    Here {
-        /// The directory.
-        directory: Inode,
-        /// The specs in it.
-        files: Vec<Listed>,
-        /// Names that look like specs; for people.
-        odd: Vec<String>,
-    },
-}
-
-/// One spec in a listing.
-#[derive(Debug, Clone)]
-pub struct Listed {
-    /// Which.
-    pub key: FileKey,
-    /// Absent where nobody could say.
-    pub stamp: Option<Stamp>,
-    /// For how long nothing touched it, by the wall clock.
-    pub quiet: Option<Duration>,
-}
-
-/// What the path leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// Nobody looked yet.
-    Unlooked,
-    /// The right directory.
-    Ours(Inode),
-    /// Another one, which does not have all live specs.
-    Other(Inode),
-    /// No directory that could be read.
-    Lost,
 }
 
 /// How far the first listing is told.
@@ -251,6 +210,13 @@ impl<S: Document> Ledger<S> {
     /// An event about one file.
     pub fn hint(&mut self, key: &FileKey, hint: Hint, now: Moment) {
         self.with_looks(key, |file| file.looks.hint(hint, now));
+        if hint.came
+            && let Some(entry) = self.entries.get_mut(&key.name)
+            && entry.force.as_ref().is_none_or(|force| force.suffix == key.suffix)
+        {
+            // It was there since it was missed: what two looks prove is that it was missing between them.
+            entry.lost = None;
+        }
         if !matches!(self.place, Place::Ours(_)) {
             // Whether the directory is the right one is decided by listings.
             self.list_at(now);
@@ -262,6 +228,12 @@ impl<S: Document> Ledger<S> {
         if self.odd.len() < MAX_ODD && self.odd.insert(text.clone()) {
             self.tell(Change::Notice(Notice::OddName(text)));
         }
+    }
+
+    /// Whether something is missing, so that events of before a listing are to be heard before its result is handed
+    /// in: that a name came and went again only an event tells.
+    pub fn misses_something(&self) -> bool {
+        self.entries.values().any(|entry| entry.lost.is_some())
     }
 
     /// Events were lost, or the directory itself was touched: list at once.

@@ -1,19 +1,61 @@
 //! What a full listing means: which files are there, and whether this is the right directory at all.
 
-use std::{collections::BTreeSet, ops::Bound};
+use std::{collections::BTreeSet, ops::Bound, time::Duration};
 
 use super::{
     Change, Unavailable,
     entry::Entry,
     judge::Document,
-    ledger::{BLIND_POLL, FIRST_PATIENCE, First, LOST_POLL, Ledger, Listed, Listing, Place, QUIET_AT_START},
-    names::Suffix,
+    ledger::{BLIND_POLL, FIRST_PATIENCE, First, LOST_POLL, Ledger, QUIET_AT_START},
+    names::{FileKey, Suffix},
     removal::CONFIRM,
 };
 use crate::{
     api::{name::SessionName, time::Moment},
-    host::specfile::Inode,
+    host::specfile::{Inode, Stamp},
 };
+
+/// What a listing saw.
+#[derive(Debug)]
+pub enum Listing {
+    /// There is no directory.
+    Missing,
+    /// It cannot be opened or listed, for this reason.
+    Unreadable(String),
+    /// There is one.
+    Here {
+        /// The directory.
+        directory: Inode,
+        /// The specs in it.
+        files: Vec<Listed>,
+        /// Names that look like specs; for people.
+        odd: Vec<String>,
+    },
+}
+
+/// One spec in a listing.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Which.
+    pub key: FileKey,
+    /// Absent where nobody could say.
+    pub stamp: Option<Stamp>,
+    /// For how long nothing touched it, by the wall clock.
+    pub quiet: Option<Duration>,
+}
+
+/// What the path leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Nobody looked yet.
+    Unlooked,
+    /// The right directory.
+    Ours(Inode),
+    /// Another one, which does not have all live specs.
+    Other(Inode),
+    /// No directory that could be read.
+    Lost,
+}
 
 impl<S: Document> Ledger<S> {
     /// What a listing saw.

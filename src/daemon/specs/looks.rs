@@ -31,6 +31,8 @@ pub struct Hint {
     pub what: What,
     /// It was written to, whatever happened afterwards.
     pub wrote: bool,
+    /// The name came, whatever happened afterwards: for a moment at least it was there.
+    pub came: bool,
 }
 
 /// What happened to a name.
@@ -52,7 +54,7 @@ pub enum What {
 
 impl From<What> for Hint {
     fn from(what: What) -> Self {
-        Self { what, wrote: what == What::Written }
+        Self { what, wrote: what == What::Written, came: matches!(what, What::Created | What::Placed) }
     }
 }
 
@@ -61,7 +63,7 @@ impl Hint {
     #[must_use]
     pub fn then(self, later: Self) -> Self {
         let what = if later.what == What::Attributes { self.what } else { later.what };
-        Self { what, wrote: self.wrote || later.wrote }
+        Self { what, wrote: self.wrote || later.wrote, came: self.came || later.came }
     }
 }
 

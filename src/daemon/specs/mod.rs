@@ -7,7 +7,7 @@
 //!                      lists, reads, waits     decides
 //! ```
 //!
-//! - [`source`] is the thread `specs`, which does all that can block: watching, listing, opening, reading
+//! - [`handle`] is what the loop has of the thread `specs`, and [`source`] the thread itself, which does all that can block: watching, listing, opening, reading
 //!   and parsing. The loop only ever receives from it, so a directory that hangs delays specs and nothing else.
 //! - [`ledger`] decides, from values: listings, reads and events with their [`Moment`](crate::api::time::Moment)
 //!   in; [`Change`]s and the next [`ledger::Step`] out. No clock and no IO. Its parts: [`looks`] (when a file is
@@ -43,9 +43,10 @@ use crate::{
 };
 
 mod entry;
+pub mod handle;
 pub mod judge;
 pub mod ledger;
-mod listing;
+pub mod listing;
 pub mod looks;
 pub mod names;
 mod removal;
@@ -56,9 +57,10 @@ pub mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use handle::{Handle, spawn};
 pub use judge::{Document, Rules};
 pub use ledger::QUIET_AT_START;
-pub use source::{Handle, Options, Update, spawn};
+pub use source::{Options, Update};
 
 /// A change in what is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,6 +174,8 @@ pub enum Notice {
         /// Live sessions with a spec in force.
         live: usize,
     },
+    /// No such removal is held up any more: the specs are back, or were removed.
+    Released,
     /// inotify is not to be had: the directory is listed each second instead.
     Blind(String),
     /// inotify works again.
@@ -192,6 +196,7 @@ impl fmt::Display for Notice {
                 "the specs of {missing} of {live} live sessions vanished at once; they are stopped only if that \
                  stays so (`atm cleanup --accept-removals` does it now)"
             ),
+            Self::Released => f.write_str("no removal of specs is held up any more"),
             Self::Blind(why) => write!(f, "no inotify ({why}): the spec directory is listed each second"),
             Self::Sighted => f.write_str("inotify works again"),
             Self::Forgotten { name } => {

@@ -72,9 +72,8 @@ impl<S: Document> Ledger<S> {
         if braked && !self.braked {
             self.tell(Change::Notice(Notice::Braked { missing, live }));
         }
-        self.braked = braked;
 
-        let mut pending = false;
+        let (mut pending, mut held) = (false, false);
         // A takeover removes nothing, so the brake is none of its business.
         for (name, suffix) in moved {
             match self.proof(&name, false, now) {
@@ -85,9 +84,16 @@ impl<S: Document> Ledger<S> {
         for name in gone {
             match self.proof(&name, braked, now) {
                 Ok(()) => self.remove(&name, now),
-                Err(next) => pending |= self.list_by(next),
+                Err(next) => {
+                    pending |= self.list_by(next);
+                    held |= braked;
+                }
             }
         }
+        if (self.braked || braked) && !held {
+            self.tell(Change::Notice(Notice::Released));
+        }
+        self.braked = held;
         if !pending {
             self.accepting = None;
         }

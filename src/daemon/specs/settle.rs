@@ -4,7 +4,8 @@ use super::{
     Change, Notice,
     entry::{Content, Force, Lost, Voice},
     judge::{Document, parse_with, shown},
-    ledger::{Ledger, Place},
+    ledger::Ledger,
+    listing::Place,
     looks::STABLE,
     names::{FileKey, Suffix},
     removal::CONFIRM,
@@ -26,7 +27,7 @@ impl<S: Document> Ledger<S> {
         let (suffix, owner) = (force.suffix, force.owner);
         let file = self.directory.join(FileKey { name: name.clone(), suffix }.to_string());
         let name = name.clone();
-        let Ok(spec) = parse_with(|| S::parse(&text, &file), &file) else {
+        let Ok(spec) = parse_with(|| S::parse_bytes(text.as_bytes(), &file), &file) else {
             // Written by another version of atm, perhaps. The file, when it is good, will do.
             entry.force = None;
             return self.tell(Change::Notice(Notice::Forgotten { name }));

@@ -3,7 +3,9 @@
 //! It waits on one channel, for a command of the loop or a wake of the [`Inbox`], at the latest until the
 //! next date of the ledger or of the config file. Where nothing is pending it waits for ever: idle costs
 //! nothing. Its reads can hang, on NFS or FUSE; then specs are late, nothing else is, and
-//! [`Handle::stuck_for`] tells.
+//! [`Handle::stuck_for`](super::Handle::stuck_for) tells.
+
+mod watched;
 
 use std::{
     ffi::OsStr,
@@ -12,23 +14,22 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError},
+        mpsc::{Receiver, RecvTimeoutError, TryRecvError},
     },
-    thread::JoinHandle,
-    time::Duration,
 };
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
     Change, Known,
+    handle::Input,
     judge::{Document, MAX_FILE, Rules},
-    ledger::{Ledger, Listed, Listing, Step},
-    names::{FileKey, FileName},
-    watch::{Inbox, Targets, Watch, WatchError},
+    ledger::{Ledger, Step},
+    names::FileKey,
+    watch::{Inbox, Watch},
 };
 use crate::{
-    api::{config::Config, name::SessionName, spec::WrittenSpec, time::Moment},
+    api::{config::Config, spec::WrittenSpec, time::Moment},
     daemon::config_file::{ConfigChange, ConfigFile, ParseConfig},
     host::{
         clock,
@@ -36,12 +37,6 @@ use crate::{
         specfile::{DirId, Directory, Sight, quiet_for},
     },
 };
-
-/// How often inotify is tried again where it was not to be had.
-const WATCH_RETRY: Duration = Duration::from_secs(60);
-
-/// A directory that moves while it is being watched is followed so often; then the next look follows it.
-const WATCH_TRIES: usize = 3;
 
 /// So many files are read before what was read is handed in.
 const UNHEARD: usize = 64;
@@ -76,83 +71,7 @@ pub struct Options<C = Config> {
     pub inotify: bool,
 }
 
-/// What the loop asks of the thread.
-enum Input {
-    /// Something came into the inbox.
-    Heard,
-    Resync,
-    AcceptRemovals,
-    Live(SessionName, bool),
-    Shutdown,
-}
-
-/// The thread. When this is dropped, it ends by itself, at the latest when what it reads from answers.
-pub struct Handle {
-    input: Sender<Input>,
-    busy_since: Arc<AtomicU64>,
-    thread: JoinHandle<()>,
-}
-
-impl Handle {
-    /// Look at everything: at each `resyncInterval`, and at SIGHUP.
-    pub fn resync(&self) {
-        self.send(Input::Resync);
-    }
-
-    /// What is missing is meant to be (`atm cleanup --accept-removals`).
-    pub fn accept_removals(&self) {
-        self.send(Input::AcceptRemovals);
-    }
-
-    /// A session of this name lives, or is gone. What lives decides how carefully removals are taken.
-    pub fn set_live(&self, name: SessionName, live: bool) {
-        self.send(Input::Live(name, live));
-    }
-
-    /// For how long the thread has been waiting for the file system; `None` where it is not. After some
-    /// seconds the directory is as good as unreadable, and worth a word in STATUS.
-    pub fn stuck_for(&self, now: Moment) -> Option<Duration> {
-        match self.busy_since.load(Ordering::Relaxed) {
-            0 => None,
-            since => Some(now.since(Moment::from_nanos(since))),
-        }
-    }
-
-    /// Ends the thread and waits for it, which takes as long as its file system does.
-    pub fn shutdown(self) {
-        self.send(Input::Shutdown);
-        // A panic in there has ended the channel of updates, which is how the loop learns of it.
-        let Self { thread, .. } = self;
-        let _ = thread.join();
-    }
-
-    fn send(&self, input: Input) {
-        // Fails when the thread is gone, which ends the channel of updates as well.
-        let _ = self.input.send(input);
-    }
-}
-
-/// Starts the thread, which tells `updates` what it finds. When it ends, for whatever reason, the channel
-/// closes.
-pub fn spawn<S, C>(options: Options<C>, updates: UnboundedSender<Update<S, C>>) -> io::Result<Handle>
-where
-    S: Document,
-    C: Clone + PartialEq + Send + 'static,
-{
-    let (input, inputs) = mpsc::channel();
-    let busy_since = Arc::new(AtomicU64::new(0));
-    let (wake, busy) = (input.clone(), Arc::clone(&busy_since));
-    let thread = std::thread::Builder::new().name("specs".to_owned()).spawn(move || {
-        let targets = Targets { directory: options.directory.clone(), config: options.config.clone() };
-        let inbox = Inbox::new(targets, move || {
-            let _ = wake.send(Input::Heard); // fails when the thread is ending
-        });
-        Source::new(options, inbox, updates, busy).run(&inputs);
-    })?;
-    Ok(Handle { input, busy_since, thread })
-}
-
-struct Source<S, C> {
+pub(super) struct Source<S, C> {
     ledger: Ledger<S>,
     config: ConfigFile<C>,
     watch: Watch,
@@ -181,7 +100,7 @@ enum Go {
 }
 
 impl<S: Document, C: Clone + PartialEq> Source<S, C> {
-    fn new(
+    pub(super) fn new(
         options: Options<C>,
         inbox: Arc<Inbox>,
         updates: UnboundedSender<Update<S, C>>,
@@ -205,7 +124,7 @@ impl<S: Document, C: Clone + PartialEq> Source<S, C> {
         }
     }
 
-    fn run(mut self, inputs: &Receiver<Input>) {
+    pub(super) fn run(mut self, inputs: &Receiver<Input>) {
         self.watch_config();
         loop {
             // Commands and events first: what is decided next should know them.
@@ -265,6 +184,10 @@ impl<S: Document, C: Clone + PartialEq> Source<S, C> {
                 match step {
                     Step::List => {
                         let listing = self.busy(Self::list);
+                        if self.ledger.misses_something() {
+                            self.busy(|source| source.watch.catch_up());
+                            self.hear(clock::monotonic());
+                        }
                         self.ledger.listed(listing, clock::monotonic());
                     }
                     Step::Read { key, directory, .. } => {
@@ -350,96 +273,6 @@ impl<S: Document, C: Clone + PartialEq> Source<S, C> {
         result
     }
 
-    /// Lists the directory, watched: what happens after the watch is told by an event, what happened before
-    /// is in the listing.
-    fn list(&mut self) -> Listing {
-        let path = self.ledger.directory().to_owned();
-        let mut directory = match Directory::open_for_listing(&path) {
-            Ok(directory) => directory,
-            Err(error) => return unlistable(&error),
-        };
-        for _ in 0..WATCH_TRIES {
-            if self.watch.is_on(&path, directory.id()) || !self.watch_specs(&path, directory.id()) {
-                break;
-            }
-            match Directory::open_for_listing(&path) {
-                Ok(again) => directory = again,
-                Err(error) => return unlistable(&error),
-            }
-        }
-        let (mut files, mut odd) = (Vec::new(), Vec::new());
-        let names = directory.list(|name| match FileName::of(name) {
-            FileName::Spec(_) => true,
-            FileName::Odd(text) => {
-                odd.push(text);
-                false
-            }
-            FileName::Foreign => false,
-        });
-        let names = match names {
-            Ok(names) => names,
-            Err(error) => return unlistable(&error),
-        };
-        for (name, stamp) in names {
-            if let FileName::Spec(key) = FileName::of(&name) {
-                let quiet = stamp.as_ref().and_then(|stamp| quiet_for(stamp.file()));
-                files.push(Listed { key, stamp, quiet });
-            }
-        }
-        Listing::Here { directory: directory.inode, files, odd }
-    }
-
-    /// Watches the spec directory, and its parent, which tells at once when the directory comes back.
-    /// Returns whether there is a new watch.
-    fn watch_specs(&mut self, path: &Path, id: DirId) -> bool {
-        if !self.inotify {
-            self.ledger.set_blind(Some("it is switched off".to_owned()), clock::monotonic());
-            return false;
-        }
-        let now = clock::monotonic();
-        if self.blind_until.is_some_and(|until| now < until) {
-            return false;
-        }
-        match self.watch.watch(path, id) {
-            Ok(()) => {
-                self.blind_until = None;
-                self.ledger.set_blind(None, now);
-                if let Some(parent) = path.parent() {
-                    self.watch_beside(parent);
-                }
-                true
-            }
-            Err(WatchError::Gone) => true,
-            Err(error) => {
-                self.blind_until = now.checked_add(WATCH_RETRY);
-                let why =
-                    std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
-                let why: Vec<_> = why.map(ToString::to_string).collect();
-                self.ledger.set_blind(Some(why.join(": ")), now);
-                false
-            }
-        }
-    }
-
-    /// Watches the directory of the config file.
-    fn watch_config(&mut self) {
-        if let Some(parent) = self.config.path().parent().map(Path::to_owned) {
-            self.watch_beside(&parent);
-        }
-    }
-
-    /// Watches a directory whose events are a help and no more: without them a resync does.
-    fn watch_beside(&mut self, path: &Path) {
-        if !self.inotify || path == self.ledger.directory() {
-            return;
-        }
-        if let Ok(directory) = Directory::open(path)
-            && !self.watch.is_on(path, directory.id())
-        {
-            let _ = self.watch.watch(path, directory.id());
-        }
-    }
-
     /// Reads one file, in the directory that is expected. `None`: the path leads elsewhere.
     fn look(&mut self, key: &FileKey, expected: DirId) -> Option<Sight> {
         let path = self.ledger.directory().to_owned();
@@ -492,13 +325,5 @@ impl<S: Document, C: Clone + PartialEq> Source<S, C> {
             Sight::Present { stamp: None, .. } | Sight::Missing => None,
         };
         self.config.read(sight, quiet, clock::monotonic());
-    }
-}
-
-/// What an error says about a directory: only "no such file" says that it is missing.
-fn unlistable(error: &io::Error) -> Listing {
-    match error.kind() {
-        io::ErrorKind::NotFound => Listing::Missing,
-        _ => Listing::Unreadable(error.to_string()),
     }
 }

@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(woken.load(Ordering::SeqCst), 1);
         let heard = inbox.take();
         let hints: Vec<_> = heard.specs.values().copied().collect();
-        assert_eq!(hints, [Hint { what: What::Closed, wrote: true }]);
+        assert_eq!(hints, [Hint { what: What::Closed, wrote: true, came: true }]);
     }
 
     #[test]

@@ -19,7 +19,9 @@ mod world;
 pub struct Toy(pub String);
 
 impl Document for Toy {
-    fn parse(text: &str, file: &Path) -> Result<Self, Diagnostics> {
+    fn parse_bytes(bytes: &[u8], file: &Path) -> Result<Self, Diagnostics> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|error| Diagnostics::whole(file.display().to_string(), format!("not UTF-8: {error}")))?;
         assert!(!text.contains("panic"), "the parser's own fault");
         let meant: Vec<&str> = text.lines().map(|line| line.split('#').next().unwrap_or("").trim()).collect();
         match meant.concat().strip_prefix("ok ") {

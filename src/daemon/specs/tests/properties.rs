@@ -193,6 +193,33 @@ proptest! {
         prop_assert!(!told.iter().any(|line| line == "removed e"), "{:?}", told);
     }
 
+    /// A name that is there for an instant again and again is not missing: whatever the looks hit upon, it is never
+    /// missing for the time that a removal takes. Once it stays away, it is gone in that time.
+    #[test]
+    fn what_comes_back_for_an_instant_is_not_missing(
+        pauses in prop::collection::vec((0..290u64, any::<bool>(), 0..3u64), 1..80),
+    ) {
+        let mut world = World::started(&[("a.yaml", "ok A-whole"), ("b.yaml", "ok B-whole")]);
+        world.live("a", true);
+        world.remove("a.yaml");
+        for (pause, saved, instant) in pauses {
+            world.run(pause);
+            if saved {
+                world.save("a.yaml", "ok A-whole");
+            } else {
+                world.rename_in("a.yaml", "ok A-whole");
+            }
+            if instant > 0 {
+                world.run(instant);
+            }
+            world.remove("a.yaml");
+        }
+        let told = world.heard();
+        prop_assert!(!told.iter().any(|line| line == "removed a"), "{:?}", told);
+        world.run(1000);
+        prop_assert_eq!(world.heard().iter().filter(|line| *line == "removed a").count(), 1);
+    }
+
     /// While sessions live, a directory that is not the right one removes nothing.
     #[test]
     fn what_lives_is_held(path in prop::option::of(2..4u64), acts in prop::collection::vec(act(), 0..20)) {

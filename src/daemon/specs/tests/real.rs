@@ -56,7 +56,8 @@ impl Default for Start {
     }
 }
 
-fn parse_config(text: &str, file: &Path) -> Result<String, Diagnostics> {
+fn parse_config(bytes: &[u8], file: &Path) -> Result<String, Diagnostics> {
+    let text = String::from_utf8_lossy(bytes);
     match text.trim().strip_prefix("config ") {
         Some(config) => Ok(config.to_owned()),
         None => Err(Diagnostics::whole(file.display().to_string(), "expected `config`")),
@@ -323,8 +324,8 @@ fn what_is_no_file_blocks_nothing_and_is_said() {
         "does not exist",
         "leads to itself",
         "longer than 65536 bytes",
-        "offset 3",
-        "UTF-16",
+        "from index 3",
+        "from index 0",
     ] {
         assert!(said.iter().any(|text| text.contains(wanted)), "{wanted}: {said:?}");
     }

@@ -11,7 +11,8 @@ use crate::{
     daemon::specs::{
         Change, Known, Notice, Unavailable,
         judge::Rules,
-        ledger::{Ledger, Listed, Listing, Step},
+        ledger::{Ledger, Step},
+        listing::{Listed, Listing},
         looks::{Hint, What},
         names::FileKey,
     },
@@ -378,6 +379,7 @@ pub fn line(change: &Change<Toy>) -> String {
         }
         Change::Available { identity } => format!("available {}", identity.ino),
         Change::Notice(Notice::Braked { missing, live }) => format!("braked {missing}/{live}"),
+        Change::Notice(Notice::Released) => "released".to_owned(),
         Change::Notice(Notice::OddName(text)) => format!("odd {text}"),
         Change::Notice(Notice::Blind(_)) => "blind".to_owned(),
         Change::Notice(Notice::Sighted) => "sighted".to_owned(),
