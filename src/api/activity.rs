@@ -96,18 +96,11 @@ impl Left {
             };
             (code, at.as_nanos())
         });
-        let facts = [
-            u64::try_from(self.cpu.as_nanos()).unwrap_or(u64::MAX),
-            self.youngest,
-            self.faults_of_ended,
-            self.quiet_since.as_nanos(),
-            self.at.as_nanos(),
-            self.due.as_nanos(),
-            code,
-            said_at,
-        ];
-        let [a, b, c, d, e, f, g, h] = facts;
-        [a, b, c, d, e, f, g, h, checksum(facts)]
+        let cpu = u64::try_from(self.cpu.as_nanos()).unwrap_or(u64::MAX);
+        let Self { youngest, faults_of_ended, .. } = *self;
+        let [quiet_since, at, due] = [self.quiet_since, self.at, self.due].map(Moment::as_nanos);
+        let seal = checksum([cpu, youngest, faults_of_ended, quiet_since, at, due, code, said_at]);
+        [cpu, youngest, faults_of_ended, quiet_since, at, due, code, said_at, seal]
     }
 
     fn from_words(words: [u64; LEFT_WORDS]) -> Option<Self> {
