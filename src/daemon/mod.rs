@@ -3,6 +3,7 @@
 //! ```text
 //!   specs (thread) ──┐                              ┌─► keepers ──► atm keeper …
 //!   config (thread) ─┤                              │
+//!   looks (thread) ──┤                              │
 //!   keepers' ends ───┼─► Input ─► absorb ─► queue ─► reconcile ─► store ─► server, STATUS=
 //!   clients ─────────┤              │                    ▲            └──► state (thread)
 //!   signals ─────────┘              └──── store ─────────┘
@@ -11,7 +12,7 @@
 //! One thread runs the loop; what can block has a thread of its own. [`core`] holds what the daemon is made
 //! of, [`absorb`](core::Daemon::absorb) takes news in, [`reconcile`] acts. [`adopt`] classifies what is found of a
 //! name and `takeover` acts on that; [`ends`] counts how runs ended, `loss` those whose keeper died. [`wills`] records
-//! what people ask for.
+//! what people ask for; [`looks`] has running sessions looked at.
 
 mod absorb;
 pub mod adopt;
