@@ -1,6 +1,12 @@
 //! Budgets on the real binary: idleness, age, memory, and who makes room.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and waits on the real clock"
+)]
 
 #[path = "budgets/age.rs"]
 mod age;
@@ -9,6 +15,8 @@ mod harness;
 mod idle;
 #[path = "budgets/memory.rs"]
 mod memory;
+#[path = "budgets/observing.rs"]
+mod observing;
 #[path = "budgets/sharing.rs"]
 mod sharing;
 

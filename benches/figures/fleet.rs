@@ -30,7 +30,7 @@ impl<'a> Fleet<'a> {
         let stamps = Stamps::new(atm.path("stamps"));
         let fleet = Self { atm, stamps, stamp, terminal, size };
         for number in 0..size {
-            fleet.declare(&format!("e{number:04}"), &["hold"], "");
+            fleet.declare(&format!("e{number:04}"), &["hold"], "maxIdle: 1h\nmaxMemory: 1GiB\n");
         }
         // A file that was just written is looked at twice; those that a machine boots with are older.
         Self::doze(Duration::from_secs(1));
@@ -100,18 +100,22 @@ impl<'a> Fleet<'a> {
         table.row(self.title("exit → running again, p50 / p99"), Unit::Millis, &values);
     }
 
-    /// Memory and CPU time of the daemon, and memory of its keepers, when nothing happens.
+    /// Memory of the daemon, and CPU time of it and its keepers, when nothing happens and all budgets are on.
     pub fn idle(&mut self, plan: &Plan, table: &mut Table) {
-        // What starting has used is given back or not within some seconds, as it would be in daily life.
-        Self::doze(Duration::from_secs(6));
+        // What starting has used is given back or not within some seconds, and a session that has been quiet for
+        // as long as it is watched here is looked at as rarely as one that has been so for hours.
+        Self::doze(plan.idle.max(Duration::from_secs(6)));
         let pid = self.atm.daemon_pid();
-        let before = processes::cpu(pid);
+        let mut pids = processes::keepers(&self.atm.marked());
+        pids.push(pid);
+        let sum = |pids: &[i32]| pids.iter().map(|pid| processes::cpu(*pid)).sum::<f64>();
+        let before = sum(&pids);
         Self::doze(plan.idle);
-        let cpu = (processes::cpu(pid) - before) * 30.0 / plan.idle.as_secs_f64();
+        let cpu = (sum(&pids) - before) * 30.0 / plan.idle.as_secs_f64();
         let (memory, budgets) = (processes::memory(pid), self.budgets());
         let values = [(memory.0, None), (memory.1, Some(budgets.0))];
         table.row(self.title("daemon, RSS / PSS"), Unit::MiB, &values);
-        table.row(self.title("daemon, CPU in 30 s"), Unit::Millis, &[(cpu, budgets.1)]);
+        table.row(self.title("daemon and keepers, CPU in 30 s"), Unit::Millis, &[(cpu, budgets.1)]);
     }
 
     /// Memory of keepers that share their pages with each other and the daemon.

@@ -99,17 +99,11 @@ impl Left {
             };
             (code, at.as_nanos())
         });
-        let facts = [
-            u64::try_from(self.cpu.as_nanos()).unwrap_or(u64::MAX),
-            self.youngest,
-            self.faults_of_ended,
-            self.quiet_since.as_nanos(),
-            self.at.as_nanos(),
-            self.due.as_nanos(),
-            code,
-            said_at,
-            self.attended.map_or(0, Moment::as_nanos),
-        ];
+        let cpu = u64::try_from(self.cpu.as_nanos()).unwrap_or(u64::MAX);
+        let Self { youngest, faults_of_ended, .. } = *self;
+        let [quiet_since, at, due] = [self.quiet_since, self.at, self.due].map(Moment::as_nanos);
+        let attended = self.attended.map_or(0, Moment::as_nanos);
+        let facts = [cpu, youngest, faults_of_ended, quiet_since, at, due, code, said_at, attended];
         let mut words = [checksum(facts); LEFT_WORDS];
         words.iter_mut().zip(facts).for_each(|(word, fact)| *word = fact);
         words

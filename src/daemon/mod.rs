@@ -3,6 +3,7 @@
 //! ```text
 //!   specs (thread) ──┐                              ┌─► keepers ──► atm keeper …
 //!   config (thread) ─┤                              │
+//!   looks (thread) ──┤                              │
 //!   keepers' ends ───┼─► Input ─► absorb ─► queue ─► reconcile ─► store ─► server, STATUS=
 //!   clients ─────────┤              │                    ▲            └──► state (thread)
 //!   signals ─────────┘              └──── store ─────────┘

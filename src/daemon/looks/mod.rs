@@ -202,19 +202,26 @@ impl<K: Keepers> Daemon<K> {
         let entry = world.sessions.get(name);
         let Some((entry, run)) = entry.and_then(|entry| Some((entry, run_of(&entry.plan.observed)?))) else {
             schedule.forget(name);
+            self.looking.before.borrow_mut().remove(name);
             return;
         };
         let limits = Limits::of(&entry.plan.desired, &world.config);
         let known = schedule.watched(name);
-        if known == Some((run.run_id, limits)) {
+        // What was seen of a run that was found again is not known any more.
+        let is_lost = schedule.is_looked_at(name) && run.seen.is_none();
+        if known == Some((run.run_id, limits)) && !is_lost {
             return;
         }
         // One that was found running is known by no look, and memory is given out by what is known.
         let now = self.clock.now();
-        let first = if entry.adopted { now } else { now.checked_add(FIRST).unwrap_or(now) };
+        let first = if entry.adopted { now } else { later(now, FIRST) };
+        if is_lost {
+            schedule.forget(name);
+        }
         schedule.watch(name, run.run_id, limits, first);
-        let being_looked_at = self.looking.under_way.get().is_some();
-        if let Some(due) = looks::due(run, &limits, schedule.is_pressed()).filter(|_| !being_looked_at) {
+        // What is being looked at is planned when that is over.
+        let under_way = self.looking.under_way.get().is_some();
+        if let Some(due) = looks::due(run, &limits, schedule.is_pressed()).filter(|_| !under_way) {
             schedule.plan(name, due);
         }
     }

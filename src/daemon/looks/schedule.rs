@@ -75,6 +75,11 @@ impl Schedule {
         self.watched.get(name).map(|watch| (watch.run_id, watch.limits))
     }
 
+    /// Whether there was a look at the run of it that is looked at.
+    pub fn is_looked_at(&self, name: &SessionName) -> bool {
+        self.watched.get(name).is_some_and(|watch| watch.look.is_some())
+    }
+
     /// Sets when it is looked at next.
     pub fn plan(&mut self, name: &SessionName, due: Moment) {
         if let Some(watch) = self.watched.get_mut(name) {
@@ -135,6 +140,8 @@ impl Schedule {
             watch.look = Some(look);
             if after_reading {
                 (watch.resident, watch.mark) = (resident, self.tide);
+            } else {
+                watch.resident = watch.resident.max(resident);
             }
         }
     }

@@ -21,7 +21,6 @@ pub fn read_machine() -> io::Result<Reading> {
     let mut text = Vec::with_capacity(4096);
     read_all("/proc/meminfo", &mut text)?;
     let available = kib(&text, "MemAvailable:");
-    text.clear();
     read_all("/proc/stat", &mut text)?;
     let forks = field(&text, "processes ");
     available

@@ -13,15 +13,16 @@ use std::{
     fmt::Write as _,
     fs::{self, File},
     io::{self, Read},
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 pub use self::machine::{Reading, read_machine};
 use self::stat::Stat;
-use super::{cgroup, clock, files};
+use super::{cgroup, clock};
 use crate::api::{
-    activity::{self, ACTIVITY_LENGTH, Activity},
+    activity::{self, Activity, word},
     record::ProcessId,
     time::{BootId, Moment},
 };
@@ -154,9 +155,18 @@ impl Looker {
             }
             None => {}
         }
-        let page = files::read_limited(&target.page, ACTIVITY_LENGTH as u64);
-        facts.page = page.ok().and_then(|page| activity::read(&page, &self.boot).ok());
+        facts.page = self.page(&target.page);
         Ok(facts)
+    }
+
+    /// What the page says, of which nothing is read that nobody writes.
+    fn page(&mut self, path: &Path) -> Option<Activity> {
+        let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
+        let page = fs::OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+        self.buffer.clear();
+        self.buffer.resize(word::END * 8, 0);
+        page.read_exact_at(&mut self.buffer, 0).ok()?;
+        activity::read(&self.buffer, &self.boot).ok()
     }
 
     fn sum(&self, at: Moment, keeper: &Stat, child: ProcessId) -> Facts {
@@ -312,18 +322,32 @@ impl Looker {
     fn read(&mut self, path: std::fmt::Arguments<'_>) -> io::Result<()> {
         self.path.clear();
         let _ = self.path.write_fmt(path); // a string takes all
-        self.buffer.clear();
         read_all(&self.path, &mut self.buffer)
     }
 }
 
-/// Appends a file whose size is not known before. Keeps to the buffer's room while that is enough.
+/// Replaces `buffer` by what is in a file of procfs. That has no size to ask for, and is told a page at a time: a
+/// read that is much shorter than a page was the last.
 fn read_all(path: &str, buffer: &mut Vec<u8>) -> io::Result<()> {
-    match File::open(path)?.read_to_end(buffer) {
-        Ok(_) => Ok(()),
-        // It ended while it was read.
-        Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => Err(io::ErrorKind::NotFound.into()),
-        Err(error) => Err(error),
+    const ROOM: usize = 4096;
+    let mut file = File::open(path)?;
+    let mut length = 0;
+    loop {
+        buffer.resize(length + ROOM, 0);
+        let read = match file.read(buffer.get_mut(length..).unwrap_or_default()) {
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // It ended while it was read.
+            Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            Err(error) => return Err(error),
+        };
+        length += read;
+        if read < ROOM / 2 {
+            buffer.truncate(length);
+            return Ok(());
+        }
     }
 }
 
