@@ -23,6 +23,7 @@ use crate::{
         name::SessionName,
         status::{Phase, Reason, SessionView},
         time::Timestamp,
+        yaml,
     },
     host::clock,
 };
@@ -223,7 +224,7 @@ impl Page {
     fn spec(&mut self, session: &SessionView) {
         let Some(spec) = &session.spec else { return };
         self.heading("Spec (effective)");
-        match serde_yaml::to_string(spec) {
+        match yaml::write(spec) {
             Ok(yaml) => self.lines(&yaml),
             Err(error) => self.lines(&format!("cannot be shown: {error}")),
         }

@@ -9,6 +9,7 @@ use super::{
     error::{CliError, CliResult, Kind},
     text::{escape, escape_json, escape_lines},
 };
+use crate::api::yaml;
 
 /// A form of output, as `-o` asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -181,7 +182,7 @@ impl Output {
 
 /// `value` as YAML.
 pub fn to_yaml(value: &impl Serialize) -> CliResult<String> {
-    serde_yaml::to_string(value).map_err(unwritable)
+    yaml::write(value).map_err(unwritable)
 }
 
 fn unwritable(error: impl std::fmt::Display) -> CliError {

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -21,6 +20,7 @@ use crate::{
         quantity::Dur,
         spec::RestartPolicy,
         status::SessionView,
+        yaml,
     },
     host::client::Place,
 };
@@ -160,11 +160,8 @@ fn written(args: &Args) -> CliResult<String> {
     if args.no_terminal {
         spec.insert("terminal".into(), Value::Bool(false));
     }
-    yaml(&spec).ok_or_else(|| CliError::failed("the command cannot be written as YAML"))
-}
-
-fn yaml(spec: &impl Serialize) -> Option<String> {
-    serde_yaml::to_string(spec).ok()
+    yaml::write(&spec)
+        .map_err(|error| CliError::failed(format!("the command cannot be written as YAML: {error}")))
 }
 
 /// A name from the command's own, with a number where it is taken.

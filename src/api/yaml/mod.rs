@@ -50,6 +50,22 @@ pub fn read<T: Read>(bytes: &[u8], file: &Path, nothing: Nothing) -> Result<T, D
     }
 }
 
+/// `value` as a document that [`read`] reads back as the same.
+///
+/// The emitter takes the line ends of YAML 1.1 for line ends, breaks texts at them and indents what follows; for the
+/// reader they are characters like any other. Such a document is written as JSON, which YAML is too.
+///
+/// # Errors
+/// A value that YAML has no words for.
+pub fn write(value: &impl serde::Serialize) -> Result<String, String> {
+    let text = serde_yaml::to_string(value).map_err(|error| error.to_string())?;
+    if !text.contains(['\u{85}', '\u{2028}', '\u{2029}']) {
+        return Ok(text);
+    }
+    let json = serde_json::to_string_pretty(value).map_err(|error| error.to_string())?;
+    Ok(json + "\n")
+}
+
 /// What a file without a value means: empty, only comments, `~` or `{}`.
 #[derive(Debug, Clone, Copy)]
 pub enum Nothing {
