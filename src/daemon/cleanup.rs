@@ -3,6 +3,7 @@
 use super::{
     core::{Daemon, Key},
     keepers::Keepers,
+    store::Entry,
     view::Viewer,
     wills::VerbError,
 };
@@ -53,18 +54,15 @@ impl<K: Keepers> Daemon<K> {
             let over = eviction::emergency(&wanted.spec, run, &world.config.emergency, now)?;
             Some(Cause::asked(StopReason::IdleTimeout, by, over))
         };
-        verdicts
-            .into_iter()
-            .filter_map(|(name, verdict)| {
-                let session = &world.sessions.get(&name)?.plan;
-                let cause = match verdict {
-                    Verdict::Stop(cause) if fleet::is_eviction(cause.reason) => Some(cause),
-                    Verdict::Run(_) => threshold(session),
-                    Verdict::Stop(_) | Verdict::Wait(_) | Verdict::Done(_) => None,
-                };
-                Some(Eviction { name, cause: cause? })
-            })
-            .collect()
+        let over = |((name, entry), verdict): ((&SessionName, &Entry), Verdict)| {
+            let cause = match verdict {
+                Verdict::Stop(cause) if fleet::is_eviction(cause.reason) => Some(cause),
+                Verdict::Run(_) => threshold(&entry.plan),
+                Verdict::Stop(_) | Verdict::Wait(_) | Verdict::Done(_) => None,
+            };
+            Some(Eviction { name: name.clone(), cause: cause? })
+        };
+        world.sessions.iter().zip(verdicts).filter_map(over).collect()
     }
 
     /// A sign of life of `name`, and what it is doing, where that is told.

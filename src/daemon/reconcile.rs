@@ -77,9 +77,10 @@ impl<K: Keepers> Daemon<K> {
             // Verdicts come in the order of the sessions: a thousand look-ups by name would cost more than deciding.
             let changed: Vec<(SessionName, Verdict)> = world
                 .sessions
-                .values()
+                .iter()
                 .zip(decisions.verdicts)
-                .filter_map(|(entry, named)| (entry.verdict.as_ref() != Some(&named.1)).then_some(named))
+                .filter(|((_, entry), verdict)| entry.verdict.as_ref() != Some(verdict))
+                .map(|((name, _), verdict)| (name.clone(), verdict))
                 .collect();
             (changed, decisions.next, decisions.relief)
         };
@@ -188,9 +189,16 @@ impl<K: Keepers> Daemon<K> {
         });
         // One write tells the next daemon of the end before this run, whose files are emptied below, and of the run
         // that begins. What runs once must be known to have begun even after a power cut.
+        let ended_before =
+            self.store.look().sessions.get(name).is_some_and(|entry| entry.plan.history.last.is_some());
         let saved = match wanted.spec.restart_policy {
             RestartPolicy::Never => self.save_durably(name).await,
-            RestartPolicy::Always | RestartPolicy::OnFailure => self.save_now(name).await,
+            RestartPolicy::Always | RestartPolicy::OnFailure if ended_before => self.save_now(name).await,
+            // The intent tells as much: there is no end that could be forgotten.
+            RestartPolicy::Always | RestartPolicy::OnFailure => {
+                self.save(name);
+                Ok(())
+            }
         };
         if let Err(source) = saved {
             // What cannot be remembered is not begun: it would be lost, or begun again.

@@ -39,7 +39,7 @@ use crate::api::{
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Decisions {
     /// One verdict a session, in the order they were given.
-    pub verdicts: Vec<(SessionName, Verdict)>,
+    pub verdicts: Vec<Verdict>,
     /// When a verdict changes by the mere passing of time.
     pub next: Option<Moment>,
     /// The relief of memory as it stands now: to be handed to the next decision.
@@ -121,7 +121,7 @@ pub fn decide<'a>(
     let grown = room.grows_at().filter(|_| short);
 
     let next = seats.iter().filter_map(|seat| changes_at(seat, config, now)).chain(opens).chain(grown).min();
-    let verdicts = seats.into_iter().map(|seat| (seat.name.clone(), seat.verdict)).collect();
+    let verdicts = seats.into_iter().map(|seat| seat.verdict).collect();
     Decisions { verdicts, next, relief }
 }
 

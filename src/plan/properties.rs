@@ -389,7 +389,13 @@ fn changes_on_time(world: &World) -> Result<(), TestCaseError> {
     later.pass(next.since(world.now).saturating_sub(Duration::from_nanos(1)));
     prop_assert!(!later.fleet(), "a verdict changed before its time");
     later.pass(Duration::from_nanos(1));
-    prop_assert!(later.fleet(), "a verdict did not change at its time");
+    let changed = later.fleet();
+    // Where room is short, the date is when there may be some: then whoever asks at it is not sent back to it.
+    let short = |verdict: &Verdict| {
+        matches!(verdict, Verdict::Wait(Wait::MemoryBudget { .. } | Wait::MaxSessions { .. }))
+    };
+    let may_stay = world.verdicts.values().any(short) && later.next.is_none_or(|next| next > later.now);
+    prop_assert!(changed || may_stay, "a verdict did not change at its time");
     Ok(())
 }
 

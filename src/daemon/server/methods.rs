@@ -239,10 +239,10 @@ fn plan<K: Keepers>(daemon: &Daemon<K>, peer: Peer) -> Result<Value, Failure> {
     let world = daemon.store.look();
     let decisions = world.decide(now);
     let mut steps = Vec::new();
-    for (name, verdict) in &decisions.verdicts {
-        let Some(entry) = world.sessions.get(name).filter(|entry| peer.viewer.may_see(entry)) else {
+    for ((name, entry), verdict) in world.sessions.iter().zip(&decisions.verdicts) {
+        if !peer.viewer.may_see(entry) {
             continue;
-        };
+        }
         let step = session::step(&entry.plan, verdict, now);
         let (action, why, next) = status::explain(&entry.plan, verdict, &step, &world.config, now);
         steps.push(PlanStep {

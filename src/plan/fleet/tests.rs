@@ -4,8 +4,8 @@ use super::*;
 use crate::{
     api::status::Activity,
     plan::testing::{
-        Given, NOW, PERSON, cause, decided, exited, given, host_error, name, not_started, run_id, seconds,
-        stopped, timestamp, word,
+        Given, NOW, PERSON, cause, decided, exited, given, host_error, not_started, run_id, seconds, stopped,
+        timestamp, word,
     },
 };
 
@@ -17,9 +17,11 @@ fn check<const N: usize>(limit: u32, sessions: [Given; N], expect: &str) {
 #[track_caller]
 fn check_in<const N: usize>(mode: &Mode, limit: u32, mut sessions: [Given; N], expect: &str) {
     let words = |sessions: &[Given]| {
-        let mut verdicts = decided(limit, sessions, mode, NOW).verdicts;
-        verdicts.sort_by(|a, b| a.0.cmp(&b.0));
-        verdicts.iter().map(|(name, v)| format!("{name} {}", word(v))).collect::<Vec<_>>().join(", ")
+        let verdicts = decided(limit, sessions, mode, NOW).verdicts;
+        let named = sessions.iter().zip(&verdicts);
+        let mut words: Vec<_> = named.map(|(given, v)| format!("{} {}", given.name, word(v))).collect();
+        words.sort();
+        words.join(", ")
     };
     assert_eq!(words(&sessions), expect);
     sessions.reverse();
@@ -119,7 +121,7 @@ fn what_a_person_or_the_file_says_ends_a_live_session() {
 #[test]
 fn the_cause_of_a_stop_names_who_asked() {
     let decisions = decided(9, &[given("a").will(will(true)).running()], &Mode::Converge, NOW);
-    let [(_, Verdict::Stop(cause))] = decisions.verdicts.as_slice() else { panic!("{decisions:?}") };
+    let [Verdict::Stop(cause)] = decisions.verdicts.as_slice() else { panic!("{decisions:?}") };
     assert_eq!(cause.by, Some(PERSON));
 }
 
@@ -287,9 +289,9 @@ fn a_shutdown_ends_what_lives_and_starts_nothing() {
 #[test]
 fn a_slot_is_for_one_run() {
     let after = |sessions: &[Given]| decided(9, sessions, &Mode::Converge, NOW).verdicts;
-    assert_eq!(after(&[given("a")]), [(name("a"), Verdict::Run(Grant { after: None, generation: 1 }))]);
+    assert_eq!(after(&[given("a")]), [Verdict::Run(Grant { after: None, generation: 1 })]);
     let again = [given("a").last(stopped(StopReason::SpecChanged))];
-    assert_eq!(after(&again), [(name("a"), Verdict::Run(Grant { after: Some(run_id(1)), generation: 1 }))]);
+    assert_eq!(after(&again), [Verdict::Run(Grant { after: Some(run_id(1)), generation: 1 })]);
 }
 
 #[test]
@@ -299,5 +301,5 @@ fn a_full_house_of_a_thousand_hands_out_exactly_its_slots() {
         .map(|given| if given.name.as_str().ends_with('3') { given } else { given.running() })
         .collect();
     let decisions = decided(950, &sessions, &Mode::Converge, NOW);
-    assert_eq!(decisions.verdicts.iter().filter(|(_, v)| matches!(v, Verdict::Run(_))).count(), 950);
+    assert_eq!(decisions.verdicts.iter().filter(|v| matches!(v, Verdict::Run(_))).count(), 950);
 }

@@ -9,7 +9,7 @@ impl World {
             decide(self.sessions.iter(), &self.config, &self.mode, self.relief.as_ref(), self.now);
         self.relief = decisions.relief;
         self.next = decisions.next;
-        let verdicts = decisions.verdicts.into_iter().collect();
+        let verdicts = self.sessions.keys().cloned().zip(decisions.verdicts).collect();
         let changed = self.verdicts != verdicts;
         self.verdicts = verdicts;
         changed
