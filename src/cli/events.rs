@@ -100,7 +100,9 @@ fn row(event: &Event) -> Vec<Cell> {
         | EventKind::SpecsUnavailable
         | EventKind::InvalidConfig
         | EventKind::RecordDamaged => Style::Bad,
-        EventKind::Evicted | EventKind::Pending | EventKind::ZombieCleaned => Style::Warn,
+        EventKind::Evicted | EventKind::Pending | EventKind::ZombieCleaned | EventKind::Escaped => {
+            Style::Warn
+        }
         EventKind::Started | EventKind::Adopted => Style::Good,
         EventKind::Exited
         | EventKind::Stopping

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     core::{Daemon, Key},
+    events::News,
     keepers::Keepers,
 };
 use crate::{
@@ -33,6 +34,10 @@ impl<K: Keepers> Daemon<K> {
         for pid in &exit.leftovers {
             let message = format!("Cleaned up zombie process for session {name}: pid {pid}");
             self.tell(EventKind::ZombieCleaned, name, Some(exit.run_id), None, message);
+        }
+        for pid in &exit.escaped {
+            let message = format!("pid {pid} had left the session's cgroup, and was ended with it");
+            self.tell(EventKind::Escaped, name, Some(exit.run_id), None, message);
         }
         self.honour_will(name, &exit);
         let ended = Ended {
@@ -231,7 +236,8 @@ impl<K: Keepers> Daemon<K> {
             (None, Some(cause)) => (EventKind::Stopped, Some(cause.reason.to_string())),
             (None, None) => (EventKind::Exited, None),
         };
-        self.tell(kind, name, Some(ended.run_id), reason, format!("{how} after {ran}"));
+        let news = self.news(kind, name, Some(ended.run_id), reason, format!("{how} after {ran}"));
+        self.events.tell(News { exit: ended.exit, ..news }, &self.clock, &self.writer);
     }
 
     /// Has `name` looked at again after a while.

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, Read, Write},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::ExitCode,
     rc::Rc,
@@ -12,7 +13,6 @@ use std::{
 };
 
 use futures::{StreamExt, stream};
-use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
@@ -25,8 +25,9 @@ use super::{
     clock::Clock,
     core::{Daemon, Input},
     events::Events,
+    fdstore::{self, Control},
     keepers::{LinuxKeepers, Report},
-    logging,
+    logging, manager,
     memory::{self, Instance, Loaded, Memory, STATE_VERSION},
     paths::Paths,
     prune::prune,
@@ -46,8 +47,10 @@ use crate::{
         spec::WrittenSpec,
     },
     controller::{self, Heartbeat},
-    host::{clock, delegation, errors::words, files, lock, machine, poll, process::Process, reaper},
-    plan::{Desired, Session, Wanted},
+    host::{
+        clock, delegation, descriptors, errors::words, files, lock, machine, poll, process::Process, reaper,
+    },
+    plan::{Desired, Session, Wanted, fleet::Mode},
 };
 
 /// Reconciles at once. They wait for keepers, not for each other: a keeper that hangs holds one of these.
@@ -86,6 +89,7 @@ fn host(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StartupE
 
 /// Runs the daemon until it is told to end.
 pub fn main(options: &Options) -> Result<ExitCode, StartupError> {
+    let handed = descriptors::take_listening();
     let _flush = logging::start();
     let paths = Rc::new(Paths::new(options.directories.clone(), options.socket.clone()));
     let runs_are_kept = paths.runs().is_dir();
@@ -104,7 +108,7 @@ pub fn main(options: &Options) -> Result<ExitCode, StartupError> {
         .build()
         .map_err(host("start the event loop in", &paths.directories.runtime))?;
     let local = LocalSet::new();
-    let outcome = runtime.block_on(local.run_until(run(options, paths, runs_are_kept)));
+    let outcome = runtime.block_on(local.run_until(run(options, paths, runs_are_kept, handed)));
     // Threads that hang in a system call (a dead network file system) must not keep the daemon from ending.
     runtime.shutdown_background();
     outcome
@@ -192,7 +196,12 @@ fn load_instance(paths: &Paths) -> (Instance, Vec<memory::Damaged>) {
     (instance, problems)
 }
 
-async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result<ExitCode, StartupError> {
+async fn run(
+    options: &Options,
+    paths: Rc<Paths>,
+    runs_are_kept: bool,
+    handed: Vec<(String, OwnedFd)>,
+) -> Result<ExitCode, StartupError> {
     let clock = Clock::start();
     let signals = Signals::listen().map_err(host("listen for signals in", &paths.directories.runtime))?;
     let (instance, problems) = load_instance(&paths);
@@ -216,19 +225,25 @@ async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result
     let known = known_specs(&daemon);
 
     start_sources(&daemon, options, known)?;
-    let listener = server::bind(&daemon.paths.socket).map_err(host("bind", &daemon.paths.socket))?;
+    let control = fdstore::listen(&daemon.paths.socket, handed).await;
+    let Control { listener, is_activated } = control.map_err(host("bind", &daemon.paths.socket))?;
     tokio::task::spawn_local(server::serve(Rc::clone(&daemon), listener));
     tokio::task::spawn_local(reap_orphans(Rc::clone(&daemon)));
     tokio::task::spawn_local(resync(Rc::clone(&daemon)));
     tokio::task::spawn_local(prune_hourly(Rc::clone(&daemon)));
     tokio::task::spawn_local(announce(Rc::clone(&daemon)));
+    tokio::task::spawn_local(manager::watch_unit(Rc::clone(&daemon)));
 
     turn(&daemon, inbox, signals).await;
     // What is still to be written is written before the end.
     if let Err(error) = daemon.writer.flush().await {
         tracing::error!(%error, "the last state could not be written");
     }
-    let _ = std::fs::remove_file(&daemon.paths.socket); // a client is then told at once that nobody is there
+    // A client is then told at once that nobody is there; where somebody is soon, it waits for them.
+    let comes_back = systemd::is_service() && !matches!(daemon.store.look().mode, Mode::EndAll(_));
+    if !is_activated && !comes_back {
+        let _ = std::fs::remove_file(&daemon.paths.socket);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -254,7 +269,7 @@ fn make_daemon(
     }))
     .map_err(host("start the state thread for", &paths.directories.state))?;
     let program = std::env::current_exe().map_err(host("find the program of", &paths.directories.runtime))?;
-    let cgroup = options.cgroup.clone().or_else(delegation::sessions);
+    let (cgroup, containment) = containment(options.cgroup.clone());
     Ok(Rc::new(Daemon {
         store: Store::new(Config::defaults(machine), clock.clone()),
         keepers: LinuxKeepers::new(Rc::clone(paths), program, reports),
@@ -268,10 +283,23 @@ fn make_daemon(
         uid: machine::uid(),
         system: options.system,
         cgroup,
+        containment,
         inputs: inputs.clone(),
         specs: None.into(),
         instance: instance.into(),
     }))
+}
+
+/// Where sessions' groups are made, and how that is told.
+fn containment(asked: Option<PathBuf>) -> (Option<PathBuf>, String) {
+    if asked.is_some() {
+        return (asked, "cgroup".into());
+    }
+    match delegation::sessions() {
+        None => (None, "procfs".into()),
+        Some(sessions) if sessions.controllers.is_empty() => (Some(sessions.path), "cgroup".into()),
+        Some(sessions) => (Some(sessions.path), format!("cgroup ({})", sessions.controllers.join(", "))),
+    }
 }
 
 /// What every session's environment begins with: of the daemon's own only what is the same for everybody.
@@ -446,10 +474,13 @@ async fn prune_hourly(daemon: Rc<Daemon<LinuxKeepers>>) {
 /// how things stand.
 async fn announce(daemon: Rc<Daemon<LinuxKeepers>>) {
     let reader = daemon.store.reader();
-    reader.wait_until(|world| world.sources.all()).await;
+    tokio::select! {
+        () = reader.wait_until(|world| world.sources.all()) => {}
+        () = systemd::extend() => {}
+    }
     let known = reader.look().sessions.len();
     tracing::info!(sessions = known, socket = %daemon.paths.socket.display(), "ready");
-    systemd::tell(NotifyState::Ready).await;
+    systemd::tell("READY=1").await;
     systemd::tell_status(reader).await;
 }
 
@@ -457,12 +488,15 @@ async fn announce(daemon: Rc<Daemon<LinuxKeepers>>) {
 async fn turn(daemon: &Rc<Daemon<LinuxKeepers>>, inbox: UnboundedReceiver<Input>, signals: Signals) {
     let heard = stream::unfold(inbox, |mut inbox| async { Some((inbox.recv().await?, inbox)) });
     let triggers = heard.flat_map(|input| stream::iter(daemon.absorb(input)));
-    let reload = || {
-        daemon.inputs.send(Input::Resync).unwrap_or_default();
-    };
+    let reload = || drop(tokio::task::spawn_local(systemd::reload(Rc::clone(daemon))));
     let shutdown = shutdown::wait(Rc::clone(daemon), signals, reload);
-    let config = controller::Config { concurrency: CONCURRENCY, ..controller::Config::default() };
-    controller::run(&**daemon, triggers, shutdown, config, &Heartbeat::new()).await;
+    let mut config = controller::Config { concurrency: CONCURRENCY, ..controller::Config::default() };
+    if let Some(interval) = systemd::watchdog() {
+        config.turn_at_least = config.turn_at_least.min(interval / 8); // an idle loop is not a stuck one
+    }
+    let heartbeat = Heartbeat::new();
+    tokio::task::spawn_local(systemd::beat(Rc::clone(daemon), heartbeat.clone()));
+    controller::run(&**daemon, triggers, shutdown, config, &heartbeat).await;
 }
 
 #[cfg(test)]

@@ -50,6 +50,8 @@ pub struct World {
     pub counts: Counts,
     /// Spec files that are wrong.
     pub invalid_specs: u32,
+    /// Specs and config are no longer read.
+    pub source_ended: bool,
     /// Which sources have reported. Nothing is decided before all have.
     pub sources: Sources,
 }
@@ -268,6 +270,7 @@ impl Store {
             mode: Mode::Converge,
             counts: Counts::default(),
             invalid_specs: 0,
+            source_ended: false,
             sources: Sources::default(),
         };
         let shared = Shared {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    birth::limits,
     files::Files,
     peers::{Asked, Peers},
     stop::{Due, Stop, later},
@@ -94,6 +95,8 @@ pub struct Course {
     pub cause: Option<Cause>,
     /// What the command left running.
     pub leftovers: Vec<i32>,
+    /// Processes that were found outside the session's group.
+    pub escaped: Vec<i32>,
     output_bytes: u64,
     tidy_at: Option<Moment>,
     /// When connections are taken again, or a socket is made again where there is none.
@@ -298,6 +301,9 @@ impl Session {
             Ok(Request::Update { generation, launch: _, spec }) => {
                 self.record.intent.generation = *generation;
                 self.record.intent.spec = (**spec).clone();
+                if let Some(group) = &self.group {
+                    let _ = group.limit(&limits(spec)); // what it was held to before stays
+                }
                 match self.files.write_record(&self.record) {
                     Ok(()) => Reply::Ok,
                     Err(error) => refused(format!("cannot write the record: {error}")),
