@@ -1,0 +1,80 @@
+//! A stop ends what a restart keeps.
+
+use std::time::{Duration, Instant};
+
+use super::machine::{COUNTER, Machine};
+
+const DEAF: &str =
+    "command: [sh, -c, \"trap '' TERM HUP; while :; do sleep 0.1; done\"]\nterminationGracePeriod: 3s\n";
+
+#[test]
+fn a_stop_ends_all_sessions_within_their_graces_and_a_start_brings_them_back() {
+    let Some(machine) = Machine::installed() else { return };
+    for name in ["deaf1", "deaf2", "deaf3"] {
+        machine.spec(name, DEAF);
+    }
+    machine.spec("one", COUNTER);
+    machine.spec("off", COUNTER);
+    for name in ["deaf1", "deaf2", "deaf3", "one", "off"] {
+        machine.wait_running(name);
+    }
+    machine.atm(&["stop", "off"]);
+    let begun = Instant::now();
+    machine.systemctl(&["stop", "atm"]);
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(3), "a grace was cut: {took:?}");
+    assert!(took < Duration::from_secs(8), "one after the other: {took:?}");
+    assert_eq!(machine.unit_processes(), Vec::<String>::new());
+    assert_eq!(machine.property("Result"), "success");
+    assert!(machine.journal(&["ATM_SESSION=one", "ATM_REASON=Shutdown"]).contains("one"));
+
+    machine.systemctl(&["start", "atm"]);
+    for name in ["deaf1", "one"] {
+        machine.wait_running(name);
+    }
+    assert_eq!(machine.get("off")["status"]["phase"], "Suspended");
+}
+
+/// Longer than systemd would wait by itself.
+#[test]
+fn a_grace_is_longer_than_the_patience_of_the_unit() {
+    let Some(machine) = Machine::installed() else { return };
+    machine.write("/etc/systemd/system/atm.service.d/short.conf", "[Service]\nTimeoutStopSec=2\n");
+    machine.systemctl(&["daemon-reload"]);
+    machine.spec("deaf", &DEAF.replace("3s", "6s"));
+    machine.wait_running("deaf");
+    let begun = Instant::now();
+    machine.systemctl(&["stop", "atm"]);
+    assert!(begun.elapsed() >= Duration::from_secs(6), "{}", machine.journal(&[]));
+    assert_eq!(machine.property("Result"), "success");
+    assert_eq!(machine.unit_processes(), Vec::<String>::new());
+}
+
+#[test]
+fn a_signal_from_nobody_in_particular_keeps_the_sessions() {
+    let Some(machine) = Machine::installed() else { return };
+    machine.spec("one", COUNTER);
+    let pid = machine.wait_running("one");
+    let daemon = machine.main_pid();
+    machine.ok(&["kill", "-TERM", &daemon]);
+    machine.wait("another daemon", || ![daemon.as_str(), "0"].contains(&machine.main_pid().as_str()));
+    assert_eq!(machine.wait_running("one"), pid);
+    machine.wait_counting("one");
+}
+
+/// As at a shutdown: the unit is stopped because the machine goes down, and nobody asked for the unit itself.
+#[test]
+fn a_machine_that_goes_down_ends_sessions_within_their_graces() {
+    let Some(machine) = Machine::installed() else { return };
+    let polite = "command: [sh, -c, \"trap 'sleep 1; echo ended; exit 0' TERM; while :; do sleep 0.1; done\"]\n\
+                  terminal: false\nterminationGracePeriod: 10s\n";
+    machine.spec("polite", polite);
+    machine.wait_running("polite");
+    let down = "[Unit]\nDefaultDependencies=no\nRequires=shutdown.target\nAfter=shutdown.target\n";
+    machine.write("/run/systemd/system/down.target", down);
+    machine.systemctl(&["daemon-reload"]);
+    machine.systemctl(&["start", "down.target"]);
+    machine.wait("it is stopped", || machine.property("ActiveState") == "inactive");
+    assert_eq!(machine.read("/var/log/atm/polite.log"), "ended\n");
+    assert_eq!(machine.unit_processes(), Vec::<String>::new());
+}
