@@ -16,6 +16,7 @@ use crate::{
         record::GoodSpec, spec::WrittenSpec,
     },
     controller::{Reason, Trigger},
+    host::cgroup::Group,
     plan::{Desired, Observed, Session, Wanted, Will},
 };
 
@@ -227,6 +228,7 @@ impl<K: Keepers> Daemon<K> {
             return triggers;
         }
         self.tell_all(EventKind::ConfigChanged, "a changed config is in force");
+        self.limit_all();
         // What a spec leaves open the config fills in, so every meaning is made anew.
         let written: Vec<(SessionName, Arc<WrittenSpec>)> = {
             let world = self.store.look();
@@ -247,6 +249,16 @@ impl<K: Keepers> Daemon<K> {
             }
         }
         triggers
+    }
+
+    /// Has the kernel hold all sessions together to a little more than their budget: atm acts at the budget, and the
+    /// kernel only where atm is down or too slow.
+    pub fn limit_all(&self) {
+        let Some(group) = &self.cgroup else { return };
+        let limit = self.store.look().config.max_memory.at().map(|budget| beyond(budget.0));
+        if let Err(error) = Group::open(group).and_then(|group| group.limit_memory(limit)) {
+            tracing::warn!(path = %group.display(), %error, "cannot limit the memory of all sessions");
+        }
     }
 
     pub(super) fn absorb_report(&self, report: Report) -> Vec<Trigger<Key>> {
@@ -301,6 +313,11 @@ impl<K: Keepers> Daemon<K> {
         tracing::warn!(topic, "{message}");
         self.store.edit_world(|world| world.warnings.insert(topic, message));
     }
+}
+
+/// The kernel's limit for a budget of all sessions: 5 % more, and at least 256 MiB.
+fn beyond(budget: u64) -> u64 {
+    budget.saturating_add((budget / 20).max(256 << 20))
 }
 
 struct GoodText {

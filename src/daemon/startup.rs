@@ -219,6 +219,7 @@ async fn run(
     for problem in damaged.chain(findings.damaged.iter().cloned()) {
         daemon.tell_all(EventKind::RecordDamaged, format!("{}: {}", problem.what, problem.message));
     }
+    daemon.limit_all();
     recover(&daemon, &mut loaded, &findings);
     remember(&daemon, loaded, &findings);
     take_over_all(&daemon, findings, runs_are_kept);

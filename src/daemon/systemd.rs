@@ -9,6 +9,7 @@ use std::{
         unix::{ffi::OsStrExt, net::SocketAddr},
     },
     rc::Rc,
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -49,6 +50,9 @@ const SETTLED: Duration = Duration::from_millis(250);
 /// A reload that takes longer is over for systemd; what it reads late holds all the same.
 const RELOADED_WITHIN: Duration = Duration::from_secs(10);
 
+/// That systemd cannot be told has been told.
+static TOLD: AtomicBool = AtomicBool::new(false);
+
 /// Tells lines of the protocol, for as long as that takes. That nobody listens is no failure of the daemon's.
 ///
 /// A manager that reads nothing lets a few datagrams wait (`net.unix.max_dgram_qlen`), and a plain send then
@@ -59,8 +63,10 @@ pub async fn tell(lines: &str) {
 
 async fn tell_with(lines: &str, descriptor: Option<BorrowedFd<'_>>) {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    if let Err(error) = send(&path, lines, descriptor).await {
-        tracing::warn!(%error, "cannot notify the service manager");
+    if let Err(error) = send(&path, lines, descriptor).await
+        && !TOLD.swap(true, Ordering::Relaxed)
+    {
+        tracing::warn!(%error, "cannot notify the service manager; this is told once");
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -76,10 +77,23 @@ pub fn own_unit() -> Option<String> {
 }
 
 fn is_delegated(group: &Path) -> bool {
-    MARKS.iter().any(|mark| {
-        let mut value = [0; 8];
-        rustix::fs::getxattr(group, *mark, &mut value).is_ok_and(|length| value.get(..length) == Some(b"1"))
-    })
+    is_users_own(group)
+        || MARKS.iter().any(|mark| {
+            let mut value = [0; 8];
+            rustix::fs::getxattr(group, *mark, &mut value)
+                .is_ok_and(|length| value.get(..length) == Some(b"1"))
+        })
+}
+
+/// A user's manager marks nothing, as all of its groups are the user's. So where it started this very process, the
+/// group of that service counts; the daemon warns where the unit does not say `Delegate=yes`.
+fn is_users_own(group: &Path) -> bool {
+    let own = std::process::id().to_string();
+    let by_users_manager = std::env::var_os("MANAGERPID").is_some()
+        && std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == own);
+    by_users_manager
+        && group.extension().is_some_and(|kind| kind == "service")
+        && fs::metadata(group).is_ok_and(|found| found.uid() == rustix::process::geteuid().as_raw())
 }
 
 /// The path of this process's cgroup in the unified hierarchy, as this process's cgroup namespace shows it.

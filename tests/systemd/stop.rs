@@ -75,6 +75,46 @@ fn a_machine_that_goes_down_ends_sessions_within_their_graces() {
     machine.systemctl(&["daemon-reload"]);
     machine.systemctl(&["start", "down.target"]);
     machine.wait("it is stopped", || machine.property("ActiveState") == "inactive");
-    assert_eq!(machine.read("/var/log/atm/polite.log"), "ended\n");
+    let said = machine.read("/var/log/atm/polite.log");
+    assert!(said.ends_with("ended\n"), "{said}");
+    assert_eq!(machine.unit_processes(), Vec::<String>::new());
+}
+
+/// What moved away is not out of reach, and people hear of it.
+#[test]
+fn a_process_that_leaves_its_group_is_told_and_ended_with_its_session() {
+    let Some(machine) = Machine::installed() else { return };
+    machine.write("/root/away.sh", "mkdir -p $1; echo $$ > $1/cgroup.procs; echo gone; exec sleep 1000\n");
+    let leaves = "command: [sh, -c, 'sh /root/away.sh /sys/fs/cgroup/away & wait']\n";
+    machine.spec("leaves", leaves);
+    machine.wait_running("leaves");
+    let away = || machine.read("/sys/fs/cgroup/away/cgroup.procs");
+    machine.wait("it is away", || {
+        !away().is_empty() && machine.read("/var/log/atm/leaves.log").contains("gone")
+    });
+    machine.atm(&["stop", "leaves"]);
+    machine.wait("it is told", || !machine.entries(&["ATM_SESSION=leaves", "ATM_EVENT=Escaped"]).is_empty());
+    assert_eq!(away(), "");
+}
+
+/// As from systemd 254 on, where the unit's `DelegateSubgroup=` is known.
+#[test]
+fn a_daemon_that_is_started_in_a_subgroup_stays_there_and_starts_again() {
+    let Some(machine) = Machine::installed() else { return };
+    let moved = "[Service]\nExecStart=\nExecStart=/bin/sh -c 'd=/sys/fs/cgroup/system.slice/atm.service/daemon; \
+                 mkdir -p $d; echo $$$$ > $d/cgroup.procs; exec /usr/local/bin/atm daemon --system'\n";
+    machine.write("/etc/systemd/system/atm.service.d/subgroup.conf", moved);
+    machine.systemctl(&["daemon-reload"]);
+    machine.systemctl(&["restart", "atm"]);
+    machine.spec("one", COUNTER);
+    let pid = machine.wait_running("one");
+    for _ in 0..2 {
+        machine.systemctl(&["restart", "atm"]);
+        assert_eq!(machine.wait_running("one"), pid);
+    }
+    let group = |pid: &str| machine.out(&["cat", &format!("/proc/{pid}/cgroup")]);
+    assert!(group(&machine.main_pid()).contains("atm.service/daemon\n"));
+    assert!(group(&pid.to_string()).contains("atm.service/sessions/s-one\n"));
+    machine.systemctl(&["stop", "atm"]);
     assert_eq!(machine.unit_processes(), Vec::<String>::new());
 }

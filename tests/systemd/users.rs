@@ -74,3 +74,53 @@ fn two_users_share_a_directory_and_see_their_own_alone() {
         assert!(!machine.as_user("bert", &["ls", left]).status.success(), "{left}");
     }
 }
+
+/// A user's own manager, as `user@.service` starts it, and a daemon of theirs that they installed.
+#[test]
+fn a_user_has_a_daemon_of_their_own_and_is_told_about_lingering() {
+    let Some(machine) = Machine::boot() else { return };
+    machine.add_user("anna", 4001);
+    std::fs::create_dir(machine.root("/run/user/4001")).unwrap();
+    chown(machine.root("/run/user/4001"), Some(4001), Some(4001)).unwrap();
+    let manager = "[Unit]\nDefaultDependencies=no\n[Service]\nUser=anna\nType=notify\nDelegate=yes\nKillMode=mixed\n\
+                   Environment=XDG_RUNTIME_DIR=/run/user/4001\n\
+                   ExecStart=/lib/systemd/systemd --user --unit=none.target --log-target=null\n";
+    machine.write("/run/systemd/system/user@4001.service", manager);
+    machine.write("/run/user/4001/systemd/user/none.target", "[Unit]\nDefaultDependencies=no\n");
+    // As for the system's unit, see boot.sh: what a unit pulls in by default is not to be had.
+    machine
+        .write("/run/user/4001/systemd/user/atm.service.d/machine.conf", "[Unit]\nDefaultDependencies=no\n");
+    machine.ok(&["chown", "-R", "anna:anna", "/run/user/4001"]);
+    machine.systemctl(&["daemon-reload"]);
+    machine.systemctl(&["start", "user@4001.service"]);
+
+    let run = |arguments: &[&str]| {
+        let environment = ["env", "HOME=/home/anna", "XDG_RUNTIME_DIR=/run/user/4001"];
+        let output = machine.as_user("anna", &[&environment, arguments].concat());
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {said}\n{}", machine.journal(&["--all"]));
+        said
+    };
+    let installed = run(&["/run/host/atm", "install", "--user"]);
+    assert!(installed.contains("write /home/anna/.config/systemd/user/atm.service\n"), "{installed}");
+    assert!(installed.contains("loginctl enable-linger anna"), "{installed}");
+    let atm = |arguments: &[&str]| run(&[&["/home/anna/.local/bin/atm", "--user"], arguments].concat());
+    machine.wait("a warning", || atm(&["status"]).contains("lingering is off"));
+    assert!(atm(&["status"]).contains("cgroup"), "{}", atm(&["status"]));
+    atm(&["run", "--name", "mine", "--", "sh", "-c", "id -un; cat /proc/self/cgroup; sleep 1000"]);
+    machine.wait("it prints", || atm(&["logs", "mine"]).contains("atm.service/sessions/s-mine"));
+    let pid = || atm(&["get", "mine", "-o", "json"]);
+    let of =
+        |text: String| serde_json::from_str::<serde_json::Value>(&text).unwrap()["status"]["pid"].clone();
+    let before = of(pid());
+    run(&["systemctl", "--user", "restart", "atm"]);
+    assert_eq!(of(pid()), before);
+
+    machine.write("/var/lib/systemd/linger/anna", "");
+    run(&["systemctl", "--user", "restart", "atm"]);
+    machine.wait("no warning", || !atm(&["status"]).contains("lingering"));
+    run(&["systemctl", "--user", "stop", "atm"]);
+    assert!(!machine.run(&["kill", "-0", &before.to_string()]).status.success());
+    let gone = run(&["/home/anna/.local/bin/atm", "uninstall", "--user"]);
+    assert!(gone.contains("remove /home/anna/.config/systemd/user/atm.service\n"), "{gone}");
+}
