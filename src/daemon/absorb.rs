@@ -159,6 +159,13 @@ impl<K: Keepers> Daemon<K> {
     }
 
     pub(super) fn absorb_config(&self, change: config_file::ConfigChange) -> Vec<Trigger<Key>> {
+        let triggers = self.take_config(change);
+        // Not before the config is known: the default may be less than what runs was allowed.
+        self.limit_all();
+        triggers
+    }
+
+    fn take_config(&self, change: config_file::ConfigChange) -> Vec<Trigger<Key>> {
         let file = &self.paths.directories.config;
         match change {
             config_file::ConfigChange::Good(config) => {
@@ -228,7 +235,6 @@ impl<K: Keepers> Daemon<K> {
             return triggers;
         }
         self.tell_all(EventKind::ConfigChanged, "a changed config is in force");
-        self.limit_all();
         // What a spec leaves open the config fills in, so every meaning is made anew.
         let written: Vec<(SessionName, Arc<WrittenSpec>)> = {
             let world = self.store.look();
@@ -253,7 +259,7 @@ impl<K: Keepers> Daemon<K> {
 
     /// Has the kernel hold all sessions together to a little more than their budget: atm acts at the budget, and the
     /// kernel only where atm is down or too slow.
-    pub fn limit_all(&self) {
+    fn limit_all(&self) {
         let Some(group) = &self.cgroup else { return };
         let limit = self.store.look().config.max_memory.at().map(|budget| beyond(budget.0));
         if let Err(error) = Group::open(group).and_then(|group| group.limit_memory(limit)) {

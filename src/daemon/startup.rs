@@ -219,7 +219,6 @@ async fn run(
     for problem in damaged.chain(findings.damaged.iter().cloned()) {
         daemon.tell_all(EventKind::RecordDamaged, format!("{}: {}", problem.what, problem.message));
     }
-    daemon.limit_all();
     recover(&daemon, &mut loaded, &findings);
     remember(&daemon, loaded, &findings);
     take_over_all(&daemon, findings, runs_are_kept);
@@ -296,7 +295,8 @@ fn containment(asked: Option<PathBuf>) -> (Option<PathBuf>, String) {
     if asked.is_some() {
         return (asked, "cgroup".into());
     }
-    match delegation::sessions() {
+    // Anywhere else a group may be others' as well, and their sessions may have the names of ours.
+    match systemd::is_service().then(delegation::sessions).flatten() {
         None => (None, "procfs".into()),
         Some(sessions) if sessions.controllers.is_empty() => (Some(sessions.path), "cgroup".into()),
         Some(sessions) => (Some(sessions.path), format!("cgroup ({})", sessions.controllers.join(", "))),

@@ -30,7 +30,8 @@ pub struct Sessions {
     pub controllers: Vec<&'static str>,
 }
 
-/// Makes ready the directory for sessions' groups, where the daemon's own cgroup was delegated to it.
+/// Makes ready the directory for sessions' groups, where the daemon's own cgroup was delegated to it. Only for a
+/// process that systemd started as a service: another one shares its group with others.
 ///
 /// A daemon that was started in the unit's group itself moves to its subgroup, and enables no controller: with one,
 /// the kernel keeps processes out of the unit's group, and systemd before 254 starts the next daemon there
@@ -85,13 +86,10 @@ fn is_delegated(group: &Path) -> bool {
         })
 }
 
-/// A user's manager marks nothing, as all of its groups are the user's. So where it started this very process, the
-/// group of that service counts; the daemon warns where the unit does not say `Delegate=yes`.
+/// A user's manager marks nothing, as all of its groups are the user's. So there the group of a service counts; the
+/// daemon warns where the unit does not say `Delegate=yes`.
 fn is_users_own(group: &Path) -> bool {
-    let own = std::process::id().to_string();
-    let by_users_manager = std::env::var_os("MANAGERPID").is_some()
-        && std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == own);
-    by_users_manager
+    std::env::var_os("MANAGERPID").is_some()
         && group.extension().is_some_and(|kind| kind == "service")
         && fs::metadata(group).is_ok_and(|found| found.uid() == rustix::process::geteuid().as_raw())
 }

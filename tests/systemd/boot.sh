@@ -67,6 +67,8 @@ Audit=no
 ForwardToSyslog=no
 ForwardToWall=no
 RuntimeMaxUse=64M
+# A flood is the test's own wish.
+RateLimitIntervalSec=0
 CONF
 exec env -i container=test PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     /lib/systemd/systemd --system --unit=machine.target --log-target=null --show-status=no

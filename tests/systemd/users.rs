@@ -88,8 +88,10 @@ fn a_user_has_a_daemon_of_their_own_and_is_told_about_lingering() {
     machine.write("/run/systemd/system/user@4001.service", manager);
     machine.write("/run/user/4001/systemd/user/none.target", "[Unit]\nDefaultDependencies=no\n");
     // As for the system's unit, see boot.sh: what a unit pulls in by default is not to be had.
-    machine
-        .write("/run/user/4001/systemd/user/atm.service.d/machine.conf", "[Unit]\nDefaultDependencies=no\n");
+    machine.write(
+        "/run/user/4001/systemd/user/atm.service.d/machine.conf",
+        "[Unit]\nDefaultDependencies=no\nConflicts=shutdown.target\nBefore=shutdown.target\n",
+    );
     machine.ok(&["chown", "-R", "anna:anna", "/run/user/4001"]);
     machine.systemctl(&["daemon-reload"]);
     machine.systemctl(&["start", "user@4001.service"]);
@@ -121,6 +123,24 @@ fn a_user_has_a_daemon_of_their_own_and_is_told_about_lingering() {
     machine.wait("no warning", || !atm(&["status"]).contains("lingering"));
     run(&["systemctl", "--user", "stop", "atm"]);
     assert!(!machine.run(&["kill", "-0", &before.to_string()]).status.success());
+
+    // The last logout without lingering: as a shutdown, within graces.
+    run(&["systemctl", "--user", "start", "atm"]);
+    atm(&[
+        "run",
+        "--name",
+        "polite",
+        "--",
+        "sh",
+        "-c",
+        "trap '' HUP; trap 'sleep 1; echo ended; exit' TERM; echo ready; while :; do sleep 0.1; done",
+    ]);
+    machine.wait("it is ready", || atm(&["logs", "polite"]).contains("ready"));
+    machine.systemctl(&["stop", "user@4001.service"]);
+    let said = machine.read("/home/anna/.local/state/atm/log/polite.log");
+    assert!(said.contains("ended"), "{said}\n{}", machine.journal(&["--all"]));
+
+    machine.systemctl(&["start", "user@4001.service"]);
     let gone = run(&["/home/anna/.local/bin/atm", "uninstall", "--user"]);
     assert!(gone.contains("remove /home/anna/.config/systemd/user/atm.service\n"), "{gone}");
 }
