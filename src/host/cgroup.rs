@@ -123,6 +123,13 @@ impl Group {
         identified.into_iter().filter(|id| after.contains(&id.pid)).collect()
     }
 
+    /// Whether that process says to be in it or below it, by its name; also where it says nothing.
+    pub fn is_group_of(&self, pid: i32) -> bool {
+        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else { return true };
+        let Some(path) = text.lines().find_map(|line| line.strip_prefix("0::")) else { return true };
+        Path::new(path).components().any(|part| Some(part.as_os_str()) == self.path.file_name())
+    }
+
     /// Removes it, with groups that the session made below it.
     pub fn remove(&self) -> io::Result<()> {
         remove_below(&self.path)

@@ -69,9 +69,9 @@ impl Session {
         let Some(group) = &self.group else { return members };
         let grouped: BTreeSet<_> = group.members().into_iter().collect();
         for away in members.iter().filter(|id| !grouped.contains(id)) {
+            // One that ended between is in neither, and one that was moved within the group may be missed.
             let lives = Process::find(*away).ok().flatten().is_some_and(|it| !it.has_ended().unwrap_or(true));
-            // One that ended between is in neither.
-            if lives && !self.course.escaped.contains(&away.pid) {
+            if lives && !group.is_group_of(away.pid) && !self.course.escaped.contains(&away.pid) {
                 self.course.escaped.push(away.pid);
             }
         }

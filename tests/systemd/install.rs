@@ -80,3 +80,28 @@ fn the_status_of_the_unit_shows_each_session_by_name() {
     machine.atm(&["delete", "build"]);
     machine.wait("its group is gone", || !machine.unit_group("sessions/s-build").exists());
 }
+
+/// Also where there is no systemd: it only says what it would do.
+#[test]
+fn a_dry_run_for_a_user_names_their_own_places_and_touches_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let mut atm = std::process::Command::new(env!("CARGO_BIN_EXE_atm"));
+    atm.args(["install", "--user", "--dry-run"])
+        .env_clear()
+        .env("HOME", home.path())
+        .env("PATH", "/usr/bin:/bin");
+    let output = atm.output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let at = home.path().display();
+    for line in [
+        format!("would write {at}/.local/bin/atm"),
+        format!("would write {at}/.config/systemd/user/atm.service"),
+        format!("would write {at}/.config/atm/atm.yaml"),
+        format!("would write {at}/.local/share/man/man1/atm-get.1"),
+        "would run systemctl --user enable atm.service".to_owned(),
+    ] {
+        assert!(said.lines().any(|other| other == line), "{line}: {said}");
+    }
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
+}

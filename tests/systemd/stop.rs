@@ -118,3 +118,18 @@ fn a_daemon_that_is_started_in_a_subgroup_stays_there_and_starts_again() {
     machine.systemctl(&["stop", "atm"]);
     assert_eq!(machine.unit_processes(), Vec::<String>::new());
 }
+
+#[test]
+fn where_the_config_says_so_sessions_outlive_a_stop() {
+    let Some(machine) = Machine::installed() else { return };
+    machine.write("/etc/atm/atm.yaml", "onShutdown: Keep\n");
+    machine.wait("it is in force", || machine.atm(&["config"]).contains("onShutdown: Keep"));
+    machine.spec("one", COUNTER);
+    let pid = machine.wait_running("one");
+    machine.systemctl(&["stop", "atm"]);
+    assert_eq!(machine.property("ActiveState"), "inactive");
+    machine.wait_counting("one");
+    machine.systemctl(&["start", "atm"]);
+    assert_eq!(machine.wait_running("one"), pid);
+    machine.wait_counting("one");
+}
