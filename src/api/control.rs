@@ -350,7 +350,7 @@ pub struct HealthResult {
     pub instance: InstanceId,
     /// Where it works.
     pub directories: Directories,
-    /// How descendants are held: `cgroup` or `procfs`.
+    /// How descendants are held: `procfs`, `cgroup`, or `cgroup (memory, pids, cpu)` with the limits it sets.
     pub containment: String,
     /// The line of `systemctl status`.
     pub summary: String,

@@ -34,6 +34,8 @@ pub enum EventKind {
     ZombieCleaned,
     /// Output of a run that is over could not be written to its log: the disk was full, mostly.
     OutputLost,
+    /// Processes had left the session's cgroup.
+    Escaped,
     /// A spec was read, and means something new.
     SpecChanged,
     /// A spec file is gone.
@@ -54,6 +56,64 @@ pub enum EventKind {
     Requested,
     /// A file of the daemon's own was damaged and set aside.
     RecordDamaged,
+}
+
+impl EventKind {
+    /// All of them.
+    pub const ALL: [Self; 23] = [
+        Self::Started,
+        Self::StartFailed,
+        Self::Exited,
+        Self::Stopping,
+        Self::Stopped,
+        Self::Evicted,
+        Self::Pending,
+        Self::Adopted,
+        Self::KeeperLost,
+        Self::Unkillable,
+        Self::ZombieCleaned,
+        Self::OutputLost,
+        Self::Escaped,
+        Self::SpecChanged,
+        Self::SpecRemoved,
+        Self::InvalidSpec,
+        Self::SpecConflict,
+        Self::SpecsUnavailable,
+        Self::SpecsAvailable,
+        Self::ConfigChanged,
+        Self::InvalidConfig,
+        Self::Requested,
+        Self::RecordDamaged,
+    ];
+
+    /// The `MESSAGE_ID` of its entries in the journal: what the catalogue explains.
+    pub fn message_id(self) -> &'static str {
+        match self {
+            Self::Started => "e1b2f000f74548d98c865b902fa4eb3b",
+            Self::StartFailed => "022a5c54f5a0489ba42f6babd359e628",
+            Self::Exited => "5c9ddf9837db4efdb5a0ce739ae9dcf7",
+            Self::Stopping => "46c170ac56a6459f8690568f03165b82",
+            Self::Stopped => "cdaff42857034d8d9772ffe0756af81c",
+            Self::Evicted => "2b46b7e48ebe44a195b5b14515d96cc3",
+            Self::Pending => "6f3a4f75fe7940b0a57b719dee80934d",
+            Self::Adopted => "342963812a244635b867ca89b26ca117",
+            Self::KeeperLost => "db93d32b298b4a0e83567298ae6aeb0e",
+            Self::Unkillable => "3ee33d292d114dc4842b988b26fb4ed5",
+            Self::ZombieCleaned => "7a820ddb5b814b9eaa7a2f2a3393aeed",
+            Self::OutputLost => "b0a5b77f2cf94a0d9a6d1e2f7f0c8d41",
+            Self::Escaped => "2f78eddcd2e14205afc578e0b56e006f",
+            Self::SpecChanged => "0fd0b1372ac140019e162827390e5e02",
+            Self::SpecRemoved => "8e49268ee3ca498484a3ca94654d6bbe",
+            Self::InvalidSpec => "673ef55ad0e6485c93559880e5a20c9a",
+            Self::SpecConflict => "0d8fe3b535be47c299cdc18bd825f590",
+            Self::SpecsUnavailable => "e95936c5a2754c178b08e6dca50f972c",
+            Self::SpecsAvailable => "9e296c9828f546bfb5404d9532e32f0c",
+            Self::ConfigChanged => "6db817553d904a169e53ac5b4ad454de",
+            Self::InvalidConfig => "6fa93d8e7b314217b1f996c23dc52acb",
+            Self::Requested => "7a7878fa772544cab102ce89ed766e54",
+            Self::RecordDamaged => "4767a3e3a10c4ec4bb6f4f69ecb5c102",
+        }
+    }
 }
 
 /// One thing that happened.

@@ -287,6 +287,9 @@ pub struct ExitRecord {
     /// Processes that the main process left running and that were ended with it.
     #[serde(default)]
     pub leftovers: Vec<i32>,
+    /// Processes that had left the session's cgroup, by pid. They were ended all the same.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub escaped: Vec<i32>,
     /// Processor time of the tree, as far as it was reaped: user and system, in microseconds.
     #[serde(default)]
     pub cpu_micros: u64,

@@ -3,8 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use super::{
-    apply, cleanup, completion, config, daemon, delete, describe, dirs::Places, edit, events, get, kill,
-    logs, plan, restart, resume, run, schema, start, status, stop, suspend, touch, validate, wait,
+    apply, cleanup, completion, config, daemon, delete, describe, dirs::Places, edit, events, get, install,
+    kill, logs, plan, restart, resume, run, schema, start, status, stop, suspend, touch, uninstall, validate,
+    wait,
 };
 
 const AFTER: &str = "\
@@ -78,6 +79,10 @@ pub enum Command {
     Cleanup(cleanup::Args),
     /// Print the completions for a shell
     Completion(completion::Args),
+    /// Put the program, its units, config and manual into place, and start it
+    Install(install::Args),
+    /// Take away what `atm install` put into place
+    Uninstall(uninstall::Args),
 }
 
 #[cfg(test)]

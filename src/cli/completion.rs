@@ -29,14 +29,19 @@ pub struct Args {
 
 /// Prints the script.
 pub fn run(args: &Args, context: &mut Context) -> CliResult {
+    context.out.bytes(&script(&args.shell)?)
+}
+
+/// The script for `shell`.
+pub fn script(shell: &str) -> CliResult<Vec<u8>> {
     let shells = Shells::builtins();
-    let shell = shells
-        .completer(&args.shell)
-        .ok_or_else(|| CliError::new(Kind::Usage, format!("no completions for `{}`", args.shell)))?;
+    let completer = shells
+        .completer(shell)
+        .ok_or_else(|| CliError::new(Kind::Usage, format!("no completions for `{shell}`")))?;
     let mut script = Vec::new();
     // By name, not by path: an upgrade may put the program elsewhere.
-    shell
+    completer
         .write_registration(VARIABLE, "atm", "atm", "atm", &mut script)
         .map_err(|error| CliError::io("cannot write the script", &error))?;
-    context.out.bytes(&script)
+    Ok(script)
 }

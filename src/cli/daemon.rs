@@ -21,7 +21,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER)]
 pub struct Args {
-    /// Make sessions' cgroups below this directory [default: where it was started, if delegated]
+    /// Make sessions' cgroups below this directory [default: as a service, its own, if delegated]
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::DirPath)]
     cgroup: Option<PathBuf>,
 }

@@ -100,9 +100,11 @@ fn row(event: &Event) -> Vec<Cell> {
         | EventKind::SpecsUnavailable
         | EventKind::InvalidConfig
         | EventKind::RecordDamaged => Style::Bad,
-        EventKind::Evicted | EventKind::Pending | EventKind::ZombieCleaned | EventKind::OutputLost => {
-            Style::Warn
-        }
+        EventKind::Evicted
+        | EventKind::Pending
+        | EventKind::ZombieCleaned
+        | EventKind::OutputLost
+        | EventKind::Escaped => Style::Warn,
         EventKind::Started | EventKind::Adopted => Style::Good,
         EventKind::Exited
         | EventKind::Stopping

@@ -41,6 +41,7 @@ pub mod edit;
 pub mod error;
 pub mod events;
 pub mod get;
+pub mod install;
 pub mod kill;
 pub mod logfile;
 pub mod logs;
@@ -54,6 +55,7 @@ pub mod resume;
 pub mod run;
 pub mod schema;
 pub mod select;
+pub mod shipped;
 pub mod specfiles;
 pub mod start;
 pub mod status;
@@ -62,6 +64,7 @@ pub mod stop;
 pub mod suspend;
 pub mod text;
 pub mod touch;
+pub mod uninstall;
 pub mod validate;
 pub mod wait;
 pub mod watch;
@@ -133,6 +136,8 @@ fn dispatch(command: &Command, context: &mut Context) -> CliResult<ExitCode> {
         Command::Touch(args) => touch::run(args, context),
         Command::Cleanup(args) => cleanup::run(args, context),
         Command::Completion(args) => completion::run(args, context),
+        Command::Install(args) => install::run(args, context),
+        Command::Uninstall(args) => uninstall::run(args, context),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

@@ -17,6 +17,7 @@ use crate::{
         record::GoodSpec, spec::WrittenSpec,
     },
     controller::{Reason, Trigger},
+    host::cgroup::Group,
     plan::{Desired, Observed, Session, Wanted, Will},
 };
 
@@ -166,6 +167,13 @@ impl<K: Keepers> Daemon<K> {
     }
 
     pub(super) fn absorb_config(&self, change: config_file::ConfigChange) -> Vec<Trigger<Key>> {
+        let triggers = self.take_config(change);
+        // Not before the config is known: the default may be less than what runs was allowed.
+        self.limit_all();
+        triggers
+    }
+
+    fn take_config(&self, change: config_file::ConfigChange) -> Vec<Trigger<Key>> {
         let file = &self.paths.directories.config;
         match change {
             config_file::ConfigChange::Good(config) => {
@@ -259,6 +267,16 @@ impl<K: Keepers> Daemon<K> {
         triggers
     }
 
+    /// Has the kernel hold all sessions together to a little more than their budget: atm acts at the budget, and the
+    /// kernel only where atm is down or too slow.
+    fn limit_all(&self) {
+        let Some(group) = &self.cgroup else { return };
+        let limit = self.store.look().config.max_memory.at().map(|budget| beyond(budget.0));
+        if let Err(error) = Group::open(group).and_then(|group| group.limit_memory(limit)) {
+            tracing::warn!(path = %group.display(), %error, "cannot limit the memory of all sessions");
+        }
+    }
+
     pub(super) fn absorb_report(&self, report: Report) -> Vec<Trigger<Key>> {
         match report {
             Report::Started { name, run_id, outcome } => {
@@ -312,6 +330,11 @@ impl<K: Keepers> Daemon<K> {
         tracing::warn!(topic, "{message}");
         self.store.edit_world(|world| world.warnings.insert(topic, message));
     }
+}
+
+/// The kernel's limit for a budget of all sessions: 5 % more, and at least 256 MiB.
+fn beyond(budget: u64) -> u64 {
+    budget.saturating_add((budget / 20).max(256 << 20))
 }
 
 struct GoodText {

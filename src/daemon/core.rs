@@ -91,6 +91,8 @@ pub struct Daemon<K> {
     pub system: bool,
     /// The cgroup directory below which sessions get groups of their own.
     pub cgroup: Option<std::path::PathBuf>,
+    /// How sessions are held, for `atm status`.
+    pub containment: String,
     /// Wakes the loop.
     pub inputs: UnboundedSender<Input>,
     /// Commands to the source of specs.
@@ -114,17 +116,33 @@ impl<K: Keepers> Daemon<K> {
         reason: Option<String>,
         message: impl Into<String>,
     ) {
+        self.events.tell(self.news(kind, session, run_id, reason, message), &self.clock, &self.writer);
+    }
+
+    /// Something that happened to a session, with what is known of that session now.
+    pub fn news<'a>(
+        &self,
+        kind: EventKind,
+        session: &'a SessionName,
+        run_id: Option<RunId>,
+        reason: Option<String>,
+        message: impl Into<String>,
+    ) -> News<'a> {
+        let world = self.store.look();
+        let entry = world.sessions.get(session);
         // Decided now: a name may be somebody else's tomorrow.
-        let uid = self.store.look().sessions.get(session).and_then(|entry| view::concerned(entry, run_id));
-        let news = News { kind, session: Some(session), uid, run_id, reason, message: message.into() };
-        self.events.tell(news, &self.clock, &self.writer);
+        let uid = entry.and_then(|entry| view::concerned(entry, run_id));
+        let pid = entry.and_then(|entry| entry.run?.child).map(|child| child.pid);
+        let generation = entry.and_then(|entry| {
+            let begun = entry.memory.begun.as_ref().map(|begun| begun.generation);
+            begun.or_else(|| entry.memory.spec.as_ref().map(|spec| spec.generation))
+        });
+        News { uid, run_id, reason, pid, generation, ..News::of(kind, Some(session), message.into()) }
     }
 
     /// Records something that happened to the daemon.
     pub fn tell_all(&self, kind: EventKind, message: impl Into<String>) {
-        let news =
-            News { kind, session: None, uid: None, run_id: None, reason: None, message: message.into() };
-        self.events.tell(news, &self.clock, &self.writer);
+        self.events.tell(News::of(kind, None, message.into()), &self.clock, &self.writer);
     }
 
     /// What is remembered of `name` now, as the bytes of its file.
@@ -200,6 +218,7 @@ impl<K: Keepers> Daemon<K> {
                 specs::Update::Config(change) => self.absorb_config(change),
             },
             Input::SourceEnded => {
+                self.store.edit_world(|world| world.source_ended = true);
                 self.warn(
                     "specs",
                     "specs and config are no longer read: restart the daemon, no session is lost".into(),

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     core::{Daemon, Key},
+    events::News,
     keepers::Keepers,
 };
 use crate::{
@@ -38,6 +39,10 @@ impl<K: Keepers> Daemon<K> {
             let message =
                 format!("{} bytes of output could not be written: `atm logs` tells where", exit.lost_output);
             self.tell(EventKind::OutputLost, name, Some(exit.run_id), None, message);
+        }
+        for pid in &exit.escaped {
+            let message = format!("pid {pid} had left the session's cgroup, and was ended with it");
+            self.tell(EventKind::Escaped, name, Some(exit.run_id), None, message);
         }
         self.honour_will(name, &exit);
         let ended = Ended {
@@ -258,7 +263,8 @@ impl<K: Keepers> Daemon<K> {
             (None, Some(cause)) => (EventKind::Stopped, Some(cause.reason.to_string())),
             (None, None) => (EventKind::Exited, None),
         };
-        self.tell(kind, name, Some(ended.run_id), reason, format!("{how} after {ran}"));
+        let news = self.news(kind, name, Some(ended.run_id), reason, format!("{how} after {ran}"));
+        self.events.tell(News { exit: ended.exit, ..news }, &self.clock, &self.writer);
     }
 
     /// Has `name` looked at again after a while.

@@ -14,16 +14,18 @@ use crate::controller::{self, Heartbeat};
 /// Reconciles at once. They wait for keepers, not for each other: a keeper that hangs holds one of these.
 const CONCURRENCY: usize = 1024;
 
-/// Turns until `shutdown` is over.
+/// Turns until `shutdown` is over, and says so by `heartbeat`.
 pub async fn turn<K: Keepers>(
     daemon: &Daemon<K>,
     inbox: UnboundedReceiver<Input>,
     shutdown: impl Future<Output = ()>,
+    config: controller::Config,
+    heartbeat: &Heartbeat,
 ) {
     let heard = stream::unfold(inbox, |mut inbox| async { Some((inbox.recv().await?, inbox)) });
     let triggers = heard.flat_map(|input| stream::iter(daemon.absorb(input)));
-    let config = controller::Config { concurrency: CONCURRENCY, ..controller::Config::default() };
-    controller::run(daemon, triggers, shutdown, config, &Heartbeat::new()).await;
+    let config = controller::Config { concurrency: CONCURRENCY, ..config };
+    controller::run(daemon, triggers, shutdown, config, heartbeat).await;
 }
 
 /// Asks for a full look at everything, again and again, in any case.

@@ -18,10 +18,15 @@ use super::{
 use crate::api::{
     event::{Event, EventKind},
     name::{RunId, SessionName},
+    record::Exit,
+    spec::StopSignal,
 };
 
 /// Events kept in memory.
 const KEPT: usize = 2000;
+
+/// [`crate::api::status::Reason::BackOff`], as an event has it.
+const BACK_OFF: &str = "BackOff";
 
 /// How much of the log's end is read back at start.
 const READ_BACK: u64 = 256 << 10;
@@ -50,6 +55,20 @@ pub struct News<'a> {
     pub reason: Option<String>,
     /// The sentence for people.
     pub message: String,
+    /// Pid of its main process, as far as it is known: for the journal, like what follows.
+    pub pid: Option<i32>,
+    /// Generation of the spec that it runs by.
+    pub generation: Option<u64>,
+    /// How it ended.
+    pub exit: Option<Exit>,
+}
+
+impl<'a> News<'a> {
+    /// What has no more to it.
+    pub fn of(kind: EventKind, session: Option<&'a SessionName>, message: String) -> Self {
+        let (uid, run_id, reason, pid, generation, exit) = (None, None, None, None, None, None);
+        Self { kind, session, uid, run_id, reason, message, pid, generation, exit }
+    }
 }
 
 impl Events {
@@ -79,7 +98,7 @@ impl Events {
             reason: news.reason,
             message: escape(&news.message),
         });
-        log(&event);
+        log(&event, news.pid, news.generation, news.exit);
         if let Ok(mut line) = serde_json::to_vec(&*event) {
             line.push(b'\n');
             writer.append(self.path.clone(), line);
@@ -106,7 +125,7 @@ impl Events {
 }
 
 /// One line, whatever came from outside: no control character reaches journal or terminal.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() || is_bidi(character) {
@@ -123,11 +142,15 @@ fn is_bidi(character: char) -> bool {
     matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-fn log(event: &Event) {
+fn log(event: &Event, pid: Option<i32>, generation: Option<u64>, exit: Option<Exit>) {
     let session = event.session.as_ref().map(SessionName::as_str);
     let run = event.run_id.map(|id| id.to_string());
     let kind = event.kind;
     let reason = event.reason.as_deref();
+    let exit = exit.map(|exit| match exit {
+        Exit::Code(code) => code.to_string(),
+        Exit::Signal(number) => format!("SIG{}", StopSignal(number)),
+    });
     let message = &event.message;
     macro_rules! entry {
         ($level:ident) => {
@@ -136,6 +159,9 @@ fn log(event: &Event) {
                 atm_run_id = run,
                 atm_event = ?kind,
                 atm_reason = reason,
+                atm_pid = pid,
+                atm_generation = generation,
+                atm_exit_status = exit,
                 "{}{message}",
                 event.session.as_ref().map(|name| format!("{name}: ")).unwrap_or_default()
             )
@@ -143,9 +169,12 @@ fn log(event: &Event) {
     }
     match kind {
         EventKind::KeeperLost | EventKind::Unkillable | EventKind::RecordDamaged => entry!(error),
+        // It fails again and again.
+        EventKind::Pending if reason == Some(BACK_OFF) => entry!(warn),
         EventKind::StartFailed
         | EventKind::ZombieCleaned
         | EventKind::OutputLost
+        | EventKind::Escaped
         | EventKind::InvalidSpec
         | EventKind::SpecConflict
         | EventKind::SpecsUnavailable
@@ -214,14 +243,7 @@ mod tests {
         for round in 0..2 {
             let (writer, thread) = Writer::start(Box::new(|_| {})).unwrap();
             let events = Events::load(&path);
-            let news = News {
-                kind: EventKind::Exited,
-                session: None,
-                uid: None,
-                run_id: None,
-                reason: None,
-                message: "a\u{1b}[2J\n\u{202e}b".into(),
-            };
+            let news = News::of(EventKind::Exited, None, "a\u{1b}[2J\n\u{202e}b".into());
             events.tell(news, &clock, &writer);
             let seen = events.after(0);
             assert_eq!(seen.len(), round + 1);
@@ -233,14 +255,7 @@ mod tests {
     }
 
     fn told(events: &Events, message: &str, clock: &Clock, writer: &Writer) {
-        let news = News {
-            kind: EventKind::Exited,
-            session: None,
-            uid: None,
-            run_id: None,
-            reason: None,
-            message: message.into(),
-        };
+        let news = News::of(EventKind::Exited, None, message.into());
         events.tell(news, clock, writer);
     }
 

@@ -1,7 +1,7 @@
 //! Where the daemon's own words go: the journal when systemd gave us one, stderr otherwise.
 //!
 //! Neither may hold the loop: a journal that is stuck, or a pipe that nobody reads, would stop every decision.
-//! Lines are lost instead, and on stderr it is said how many.
+//! A thread writes; where it is held up for long, lines are lost, and it is said how many.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -17,7 +17,7 @@ use std::{
 
 use tracing_subscriber::{EnvFilter, Layer, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::host::descriptors;
+use super::journal::{self, Journal};
 
 /// Lines that may wait for whoever reads them.
 const WAITING: usize = 4096;
@@ -29,20 +29,13 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// what it gives to be kept to the end: dropping it waits for the last lines.
 pub fn start() -> Flush {
     let filter = EnvFilter::try_from_env("ATM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    // A full journal socket refuses then, and the layer lets the entry go.
-    let connect = || descriptors::with_nonblocking_sockets(tracing_journald::layer);
-    let journal = is_journal().then(connect).and_then(Result::ok).map(|layer| {
-        // Fields are named by us, and a name such as ATM_SESSION is what `journalctl` is asked for.
-        layer.with_field_prefix(None).with_priority_mappings(tracing_journald::PriorityMappings {
-            error: tracing_journald::Priority::Error,
-            warn: tracing_journald::Priority::Warning,
-            info: tracing_journald::Priority::Informational,
-            debug: tracing_journald::Priority::Debug,
-            trace: tracing_journald::Priority::Debug,
-        })
-    });
-    // Without a thread there are no lines on stderr; that is no reason to run no sessions.
-    let lines = if journal.is_none() { Lines::start(io::stderr()).ok() } else { None };
+    // Without a thread nothing is said; that is no reason to run no sessions.
+    let entries = is_journal()
+        .then(journal::connect)
+        .and_then(Result::ok)
+        .and_then(|sender| Lines::start(sender, journal::lost).ok());
+    let to_journal = entries.clone().map(Journal);
+    let lines = if entries.is_none() { Lines::start(io::stderr(), lost).ok() } else { None };
     let stderr = lines.clone().map(|lines| {
         tracing_subscriber::fmt::layer()
             .with_writer(lines)
@@ -52,10 +45,10 @@ pub fn start() -> Flush {
             .with_target(false)
             .boxed()
     });
-    let started = tracing_subscriber::registry().with(filter).with(journal).with(stderr).try_init();
+    let started = tracing_subscriber::registry().with(filter).with(to_journal).with(stderr).try_init();
     // Only a second call could fail, and then logging is there already.
     drop(started);
-    Flush(lines)
+    Flush(lines.or(entries))
 }
 
 /// Whether stderr is the stream that systemd connected to the journal, so that nothing is told twice.
@@ -79,24 +72,39 @@ impl Drop for Flush {
 }
 
 enum Job {
+    /// One whole line or entry.
     Line(Vec<u8>),
     Flush(SyncSender<()>),
 }
 
-/// The way to the thread that writes lines.
+/// How the thread says that lines are missing.
+type Lost = fn(u64) -> Vec<u8>;
+
+fn lost(count: u64) -> Vec<u8> {
+    format!("{count} lines of this log were lost: they were not read in time\n").into_bytes()
+}
+
+/// The way to the thread that writes lines, or entries of the journal.
 #[derive(Debug, Clone)]
-struct Lines {
+pub struct Lines {
     jobs: SyncSender<Job>,
     lost: Arc<AtomicU64>,
 }
 
 impl Lines {
-    fn start(sink: impl Write + Send + 'static) -> io::Result<Self> {
+    fn start(sink: impl Write + Send + 'static, say: Lost) -> io::Result<Self> {
         let (jobs, inbox) = mpsc::sync_channel(WAITING);
         let lost = Arc::new(AtomicU64::new(0));
         let told = Arc::clone(&lost);
-        thread::Builder::new().name("log".into()).spawn(move || write_all(sink, &inbox, &told))?;
+        thread::Builder::new().name("log".into()).spawn(move || write_all(sink, &inbox, &told, say))?;
         Ok(Self { jobs, lost })
+    }
+
+    /// Has `line` written; where too many wait, it is counted instead.
+    pub fn put(&self, line: Vec<u8>) {
+        if self.jobs.try_send(Job::Line(line)).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Waits until what was said before is written, but no longer than `patience`.
@@ -122,9 +130,7 @@ impl<'a> MakeWriter<'a> for Lines {
 /// One call is one whole line: that is how the subscriber writes.
 impl Write for &Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.jobs.try_send(Job::Line(line.to_vec())).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
+        self.put(line.to_vec());
         Ok(line.len())
     }
 
@@ -133,13 +139,13 @@ impl Write for &Lines {
     }
 }
 
-fn write_all(mut sink: impl Write, inbox: &Receiver<Job>, lost: &AtomicU64) {
+fn write_all(mut sink: impl Write, inbox: &Receiver<Job>, lost: &AtomicU64, say: Lost) {
     loop {
         let job = match inbox.try_recv() {
             Ok(job) => job,
             Err(TryRecvError::Disconnected) => return,
             Err(TryRecvError::Empty) => {
-                tell_lost(&mut sink, lost);
+                tell_lost(&mut sink, lost, say);
                 match inbox.recv() {
                     Ok(job) => job,
                     Err(mpsc::RecvError) => return,
@@ -153,7 +159,7 @@ fn write_all(mut sink: impl Write, inbox: &Receiver<Job>, lost: &AtomicU64) {
                 }
             }
             Job::Flush(done) => {
-                tell_lost(&mut sink, lost);
+                tell_lost(&mut sink, lost, say);
                 let _ = done.send(()); // whoever asked may wait no more
             }
         }
@@ -161,10 +167,9 @@ fn write_all(mut sink: impl Write, inbox: &Receiver<Job>, lost: &AtomicU64) {
 }
 
 /// Says how many lines are missing here, once those before them are out.
-fn tell_lost(sink: &mut impl Write, lost: &AtomicU64) {
+fn tell_lost(sink: &mut impl Write, lost: &AtomicU64, say: Lost) {
     let count = lost.swap(0, Ordering::Relaxed);
-    if count > 0 && writeln!(sink, "{count} lines of this log were lost: they were not read in time").is_err()
-    {
+    if count > 0 && sink.write_all(&say(count)).is_err() {
         lost.fetch_add(count, Ordering::Relaxed);
     }
 }
@@ -177,7 +182,7 @@ mod tests {
     #[test]
     fn a_pipe_that_nobody_reads_holds_nobody_up_and_what_was_lost_is_counted() {
         let (mut reader, sink) = io::pipe().unwrap();
-        let lines = Lines::start(sink).unwrap();
+        let lines = Lines::start(sink, super::lost).unwrap();
         let all = 20_000_usize;
         for number in 0..all {
             // More than the pipe and the channel hold: this would hang for ever.
@@ -206,7 +211,7 @@ mod tests {
     #[test]
     fn the_last_lines_are_out_when_the_guard_is_gone() {
         let (mut reader, sink) = io::pipe().unwrap();
-        let lines = Lines::start(sink).unwrap();
+        let lines = Lines::start(sink, super::lost).unwrap();
         let guard = Flush(Some(lines.clone()));
         let subscriber = tracing_subscriber::fmt().with_writer(lines).with_ansi(false).finish();
         tracing::subscriber::with_default(subscriber, || tracing::info!("the last word"));

@@ -5,12 +5,14 @@ use std::{rc::Rc, time::Duration};
 use futures::FutureExt;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
+    task::JoinHandle,
     time::Instant,
 };
 
 use super::{
     core::{Daemon, Key},
     keepers::Keepers,
+    manager,
     store::Reader,
     systemd,
 };
@@ -94,11 +96,13 @@ pub async fn wait<K: Keepers>(daemon: Rc<Daemon<K>>, mut signals: Signals, reloa
         }
     };
     systemd::tell_stopping().await;
-    if !ends_sessions(daemon.store.look().config.on_shutdown) {
+    let policy = daemon.store.look().config.on_shutdown;
+    if !ends_sessions(policy).await {
         tracing::info!("the daemon ends, its sessions go on");
         return;
     }
     end_all(&daemon);
+    let _extending = Extending(tokio::task::spawn_local(systemd::extend()));
     if let Order::Terminate(_) = order {
         // One that came while nobody listened came with the first.
         let _ = signals.terminate.recv().now_or_never();
@@ -131,13 +135,21 @@ fn may_end(observed: &Observed) -> bool {
     }
 }
 
-fn ends_sessions(policy: OnShutdown) -> bool {
+async fn ends_sessions(policy: OnShutdown) -> bool {
     match policy {
         OnShutdown::Keep => false,
         OnShutdown::Stop => true,
-        // A service that is stopped cannot tell by the signal alone whether it is to come back at once.
-        // Losing nothing is the better mistake.
-        OnShutdown::Auto => !systemd::is_service(),
+        // The signal alone does not tell whether a service is to come back at once.
+        OnShutdown::Auto => !systemd::is_service() || manager::is_stopping().await,
+    }
+}
+
+/// While it is held, systemd does not give the stop up: graces may be longer than its patience.
+struct Extending(JoinHandle<()>);
+
+impl Drop for Extending {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

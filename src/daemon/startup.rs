@@ -4,13 +4,13 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, Read, Write},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::ExitCode,
     rc::Rc,
     time::Duration,
 };
 
-use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc::{UnboundedSender, unbounded_channel},
@@ -24,9 +24,11 @@ use super::{
     core::{Daemon, Input},
     directories, event_loop,
     events::Events,
+    fdstore::{self, Control},
     keepers::{LinuxKeepers, Report},
     logging,
     looks::{self, Looking, port::LinuxLooker},
+    manager,
     memory::Instance,
     paths::Paths,
     prune::prune,
@@ -39,7 +41,9 @@ use super::{
 };
 use crate::{
     api::{config::Config, event::EventKind, record::ENV_SOCKET},
-    host::{clock, delegation, lock, machine, poll, process::Process, reaper},
+    controller::{self, Heartbeat},
+    host::{clock, delegation, descriptors, lock, machine, poll, process::Process, reaper},
+    plan::fleet::Mode,
 };
 
 /// How long a lock whose holder is dead is waited for.
@@ -75,6 +79,7 @@ pub(super) fn host(action: &'static str, path: &Path) -> impl FnOnce(io::Error) 
 
 /// Runs the daemon until it is told to end.
 pub fn main(options: &Options) -> Result<ExitCode, StartupError> {
+    let handed = descriptors::take_listening();
     let _flush = logging::start();
     let paths = Rc::new(Paths::new(options.directories.clone(), options.socket.clone()));
     let runs_are_kept = paths.runs().is_dir();
@@ -93,7 +98,7 @@ pub fn main(options: &Options) -> Result<ExitCode, StartupError> {
         .build()
         .map_err(host("start the event loop in", &paths.directories.runtime))?;
     let local = LocalSet::new();
-    let outcome = runtime.block_on(local.run_until(run(options, paths, runs_are_kept)));
+    let outcome = runtime.block_on(local.run_until(run(options, paths, runs_are_kept, handed)));
     // Threads that hang in a system call (a dead network file system) must not keep the daemon from ending.
     runtime.shutdown_background();
     outcome
@@ -129,7 +134,12 @@ fn lock_holder(path: &Path) -> Option<i32> {
     text.trim().parse().ok()
 }
 
-async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result<ExitCode, StartupError> {
+async fn run(
+    options: &Options,
+    paths: Rc<Paths>,
+    runs_are_kept: bool,
+    handed: Vec<(String, OwnedFd)>,
+) -> Result<ExitCode, StartupError> {
     let clock = Clock::start();
     let signals = Signals::listen().map_err(host("listen for signals in", &paths.directories.runtime))?;
     let (instance, problems) = recovery::load_instance(&paths);
@@ -153,24 +163,34 @@ async fn run(options: &Options, paths: Rc<Paths>, runs_are_kept: bool) -> Result
     let known = recovery::known_specs(&daemon);
 
     start_sources(&daemon, options, known)?;
-    let socket = server::Socket::bind(&daemon.paths.socket).map_err(host("bind", &daemon.paths.socket))?;
+    let control = fdstore::listen(&daemon.paths.socket, handed).await;
+    let Control { socket, is_activated } = control.map_err(host("bind", &daemon.paths.socket))?;
     tokio::task::spawn_local(server::serve(Rc::clone(&daemon), socket));
     tokio::task::spawn_local(reap_orphans(Rc::clone(&daemon)));
     tokio::task::spawn_local(looks::keep_looking(Rc::clone(&daemon)));
     tokio::task::spawn_local(event_loop::resync(Rc::clone(&daemon)));
     tokio::task::spawn_local(prune_hourly(Rc::clone(&daemon)));
     tokio::task::spawn_local(announce(Rc::clone(&daemon)));
+    tokio::task::spawn_local(manager::watch_unit(Rc::clone(&daemon)));
 
-    let reload = || {
-        let _ = daemon.inputs.send(Input::Resync); // the loop has ended
-    };
+    let reload = || drop(tokio::task::spawn_local(systemd::reload(Rc::clone(&daemon))));
     let shutdown = shutdown::wait(Rc::clone(&daemon), signals, reload);
-    event_loop::turn(&daemon, inbox, shutdown).await;
+    let mut turning = controller::Config::default();
+    if let Some(interval) = systemd::watchdog() {
+        turning.turn_at_least = turning.turn_at_least.min(interval / 8); // an idle loop is not a stuck one
+    }
+    let heartbeat = Heartbeat::new();
+    tokio::task::spawn_local(systemd::beat(Rc::clone(&daemon), heartbeat.clone()));
+    event_loop::turn(&daemon, inbox, shutdown, turning, &heartbeat).await;
     // What is still to be written is written before the end.
     if let Err(error) = daemon.writer.flush().await {
         tracing::error!(%error, "the last state could not be written");
     }
-    let _ = std::fs::remove_file(&daemon.paths.socket); // a client is then told at once that nobody is there
+    // A client is then told at once that nobody is there; where somebody is soon, it waits for them.
+    let comes_back = systemd::is_service() && !matches!(daemon.store.look().mode, Mode::EndAll(_));
+    if !is_activated && !comes_back {
+        let _ = std::fs::remove_file(&daemon.paths.socket);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -198,7 +218,7 @@ fn make_daemon(
     let program = std::env::current_exe().map_err(host("find the program of", &paths.directories.runtime))?;
     let looker = LinuxLooker::start(clock.boot().clone(), inputs.clone())
         .map_err(host("start the thread that looks at the sessions of", &paths.directories.runtime))?;
-    let cgroup = options.cgroup.clone().or_else(delegation::sessions);
+    let (cgroup, containment) = containment(options.cgroup.clone());
     Ok(Rc::new(Daemon {
         store: Store::new(Config::defaults(machine), clock.clone()),
         keepers: LinuxKeepers::new(Rc::clone(paths), program, reports),
@@ -213,10 +233,24 @@ fn make_daemon(
         uid: machine::uid(),
         system: options.system,
         cgroup,
+        containment,
         inputs: inputs.clone(),
         specs: None.into(),
         instance: instance.into(),
     }))
+}
+
+/// Where sessions' groups are made, and how that is told.
+fn containment(asked: Option<PathBuf>) -> (Option<PathBuf>, String) {
+    if asked.is_some() {
+        return (asked, "cgroup".into());
+    }
+    // Anywhere else a group may be others' as well, and their sessions may have the names of ours.
+    match systemd::is_service().then(delegation::sessions).flatten() {
+        None => (None, "procfs".into()),
+        Some(sessions) if sessions.controllers.is_empty() => (Some(sessions.path), "cgroup".into()),
+        Some(sessions) => (Some(sessions.path), format!("cgroup ({})", sessions.controllers.join(", "))),
+    }
 }
 
 /// What every session's environment begins with: of the daemon's own only what is the same for everybody.
@@ -294,10 +328,13 @@ async fn prune_hourly(daemon: Rc<Daemon<LinuxKeepers>>) {
 /// how things stand.
 async fn announce(daemon: Rc<Daemon<LinuxKeepers>>) {
     let reader = daemon.store.reader();
-    reader.wait_until(|world| world.sources.all()).await;
+    tokio::select! {
+        () = reader.wait_until(|world| world.sources.all()) => {}
+        () = systemd::extend() => {}
+    }
     let known = reader.look().sessions.len();
     tracing::info!(sessions = known, socket = %daemon.paths.socket.display(), "ready");
-    systemd::tell(NotifyState::Ready).await;
+    systemd::tell("READY=1").await;
     systemd::tell_status(reader).await;
 }
 

@@ -62,6 +62,8 @@ pub struct World {
     pub invalid_specs: u32,
     /// What happened since the start, in numbers.
     pub counters: Counters,
+    /// Specs and config are no longer read.
+    pub source_ended: bool,
     /// Which sources have reported. Nothing is decided before all have.
     pub sources: Sources,
 }
@@ -337,6 +339,7 @@ impl Store {
             memory: 0,
             invalid_specs: 0,
             counters: Counters::default(),
+            source_ended: false,
             sources: Sources::default(),
         };
         let shared = Shared {

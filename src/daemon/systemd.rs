@@ -4,16 +4,31 @@ use std::{
     ffi::OsStr,
     io,
     os::{
+        fd::BorrowedFd,
         linux::net::SocketAddrExt,
         unix::{ffi::OsStrExt, net::SocketAddr},
     },
+    rc::Rc,
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
-use sd_notify::NotifyState;
-use tokio::net::UnixDatagram;
+use tokio::{
+    io::Interest,
+    net::UnixDatagram,
+    time::{sleep, timeout},
+};
 
-use super::{store::Reader, view};
+use super::{
+    core::{Daemon, Input},
+    keepers::Keepers,
+    store::Reader,
+    view,
+};
+use crate::{
+    controller::Heartbeat,
+    host::{clock, socket::send_descriptor},
+};
 
 /// Changes within this time are one line: a thousand starts are not a thousand datagrams.
 const GATHER: Duration = Duration::from_millis(50);
@@ -24,23 +39,65 @@ const MEMORY_STEP: u64 = 64 << 20;
 /// How long the word of our end may take: nothing waits for it.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
-/// Tells one state, for as long as that takes. That nobody listens is no failure of the daemon's.
+/// While something takes its time, systemd is asked for this much more, again and again.
+const EXTENSION: Duration = Duration::from_secs(30);
+const EXTEND_EACH: Duration = Duration::from_secs(10);
+
+/// A spec directory that does not answer delays specs and nothing else. After this long it may as well be the thread
+/// that reads it which hangs, and another daemon loses nothing by starting afresh.
+const LISTING_PATIENCE: Duration = Duration::from_secs(300);
+
+/// What is found only by listing is taken after two looks 100 ms apart: see [`super::specs`].
+const SETTLED: Duration = Duration::from_millis(250);
+
+/// A reload that takes longer is over for systemd; what it reads late holds all the same.
+const RELOADED_WITHIN: Duration = Duration::from_secs(10);
+
+/// That systemd cannot be told has been told.
+static TOLD: AtomicBool = AtomicBool::new(false);
+
+/// Tells lines of the protocol, for as long as that takes. That nobody listens is no failure of the daemon's.
 ///
 /// A manager that reads nothing lets a few datagrams wait (`net.unix.max_dgram_qlen`), and a plain send then
 /// blocks: on the loop's thread, every session would wait for it.
-pub async fn tell(state: NotifyState<'_>) {
+pub async fn tell(lines: &str) {
+    tell_with(lines, None).await;
+}
+
+async fn tell_with(lines: &str, descriptor: Option<BorrowedFd<'_>>) {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    if let Err(error) = send(&path, &state.to_string()).await {
-        tracing::warn!(%error, "cannot notify the service manager");
+    if let Err(error) = send(&path, lines, descriptor).await
+        && !TOLD.swap(true, Ordering::Relaxed)
+    {
+        tracing::warn!(%error, "cannot notify the service manager; this is told once");
     }
 }
 
 /// Tells that the end has begun, if that can be told soon.
 pub async fn tell_stopping() {
-    let _ = tokio::time::timeout(LAST_WORD, tell(NotifyState::Stopping)).await;
+    let _ = timeout(LAST_WORD, tell("STOPPING=1")).await;
 }
 
-async fn send(path: &OsStr, line: &str) -> io::Result<()> {
+/// Has systemd keep a copy of `descriptor` for the next daemon. Names have neither `:` nor control characters.
+pub async fn store(name: &str, descriptor: BorrowedFd<'_>) {
+    tell_with(&format!("FDSTORE=1\nFDNAME={name}"), Some(descriptor)).await;
+}
+
+/// Has systemd forget what it keeps under `name`.
+pub async fn forget(name: &str) {
+    tell(&format!("FDSTOREREMOVE=1\nFDNAME={name}")).await;
+}
+
+/// Asks for more time again and again: for as long as this is polled, a start or a stop goes on.
+pub async fn extend() {
+    let micros = EXTENSION.as_micros();
+    loop {
+        tell(&format!("EXTEND_TIMEOUT_USEC={micros}")).await;
+        sleep(EXTEND_EACH).await;
+    }
+}
+
+async fn send(path: &OsStr, lines: &str, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let address = match path.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name)?,
         None => SocketAddr::from_pathname(path)?,
@@ -48,8 +105,56 @@ async fn send(path: &OsStr, line: &str) -> io::Result<()> {
     let socket = std::os::unix::net::UnixDatagram::unbound()?;
     socket.connect_addr(&address)?;
     socket.set_nonblocking(true)?;
-    UnixDatagram::from_std(socket)?.send(line.as_bytes()).await?;
-    Ok(())
+    let socket = UnixDatagram::from_std(socket)?;
+    match descriptor {
+        None => socket.send(lines.as_bytes()).await.map(drop),
+        Some(descriptor) => {
+            let send = || send_descriptor(&socket, lines.as_bytes(), descriptor);
+            socket.async_io(Interest::WRITABLE, send).await
+        }
+    }
+}
+
+/// Reads specs and config again, and tells when that begins and when it is done.
+pub async fn reload<K: Keepers>(daemon: Rc<Daemon<K>>) {
+    let micros = clock::monotonic().as_nanos() / 1000;
+    tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}")).await;
+    let _ = daemon.inputs.send(Input::Resync); // the loop has ended
+    let settled = async {
+        sleep(SETTLED).await;
+        while stuck_for(&daemon).is_some() {
+            sleep(GATHER).await;
+        }
+    };
+    let _ = timeout(RELOADED_WITHIN, settled).await;
+    tell("READY=1").await;
+}
+
+fn stuck_for<K: Keepers>(daemon: &Daemon<K>) -> Option<Duration> {
+    daemon.specs.borrow().as_ref().and_then(|specs| specs.stuck_for(daemon.clock.now()))
+}
+
+/// How often systemd wants to hear of us; `None` where it does not.
+pub fn watchdog() -> Option<Duration> {
+    let of = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    if of("WATCHDOG_PID").is_some_and(|pid| pid != u64::from(std::process::id())) {
+        return None;
+    }
+    of("WATCHDOG_USEC").filter(|micros| *micros > 0).map(Duration::from_micros)
+}
+
+/// Beats while the loop turns and the specs can be listed, for ever. A loop that does not turn any more is thereby
+/// ended by systemd and begun anew, and no session is lost.
+pub async fn beat<K: Keepers>(daemon: Rc<Daemon<K>>, heartbeat: Heartbeat) {
+    let Some(interval) = watchdog() else { return };
+    loop {
+        let turned = heartbeat.age() < interval / 2;
+        let listed = stuck_for(&daemon).is_none_or(|stuck| stuck < LISTING_PATIENCE.max(interval));
+        if turned && listed && !daemon.store.look().source_ended {
+            tell("WATCHDOG=1").await;
+        }
+        sleep(interval / 4).await;
+    }
 }
 
 /// Tells `STATUS=` at each change, for ever.
@@ -72,12 +177,12 @@ pub async fn tell_status(reader: Reader) {
         };
         let told_now = line != told;
         if told_now {
-            tell(NotifyState::Status(&line)).await;
+            tell(&format!("STATUS={line}")).await;
             told = line;
         }
         changed.as_mut().await;
         if told_now {
-            tokio::time::sleep(GATHER).await;
+            sleep(GATHER).await;
         }
     }
 }
@@ -99,14 +204,11 @@ mod tests {
         let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
         let mut sent = 0;
         // Ends when the queue is full; that this test goes on at all is what it tests.
-        while tokio::time::timeout(Duration::from_millis(200), send(path.as_os_str(), "STATUS=x"))
-            .await
-            .is_ok()
-        {
+        while timeout(Duration::from_millis(200), send(path.as_os_str(), "STATUS=x", None)).await.is_ok() {
             sent += 1;
             assert!(sent < 100_000, "a queue without end");
         }
-        let waiting = send(path.as_os_str(), "READY=1");
+        let waiting = send(path.as_os_str(), "READY=1", None);
         tokio::pin!(waiting);
         assert!(futures::poll!(&mut waiting).is_pending());
         let mut buffer = [0; 64];
@@ -123,7 +225,7 @@ mod tests {
         let name = format!("atm-test-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let manager = std::os::unix::net::UnixDatagram::bind_addr(&address).unwrap();
-        send(OsStr::new(&format!("@{name}")), "READY=1").await.unwrap();
+        send(OsStr::new(&format!("@{name}")), "READY=1", None).await.unwrap();
         let mut buffer = [0; 64];
         let length = manager.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], b"READY=1");

@@ -177,7 +177,7 @@ pub fn health(world: &World, viewer: Viewer, facts: Facts<'_>) -> HealthResult {
         started_at: facts.clock.started_at(),
         instance: facts.instance,
         directories: facts.paths.directories.clone(),
-        containment: if facts.cgroup { "cgroup" } else { "procfs" }.into(),
+        containment: facts.containment.into(),
         summary: summary(world, world.memory),
         counts,
         max_sessions: world.config.max_sessions,
@@ -198,8 +198,8 @@ pub struct Facts<'a> {
     pub instance: crate::api::name::InstanceId,
     /// Where it works.
     pub paths: &'a Paths,
-    /// Whether sessions have cgroups of their own.
-    pub cgroup: bool,
+    /// How sessions are held.
+    pub containment: &'a str,
 }
 
 #[cfg(test)]

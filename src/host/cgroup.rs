@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File, OpenOptions},
-    io,
+    io::{self, Write},
     os::{
         fd::{AsFd, BorrowedFd},
         unix::fs::OpenOptionsExt,
@@ -82,6 +82,35 @@ impl Group {
         fs::write(self.path.join("cgroup.freeze"), "0")
     }
 
+    /// Sets what its controllers hold it to. Where it has none of them there is nothing to set.
+    pub fn limit(&self, limits: &Limits) -> io::Result<()> {
+        let or_max = |limit: Option<u64>| limit.map_or_else(|| "max".to_owned(), |limit| limit.to_string());
+        self.set("memory.max", &or_max(limits.memory))?;
+        // Half a session is of no use: what was asked of it is lost in any case, and is told as one end.
+        self.set("memory.oom.group", "1")?;
+        self.set("pids.max", &or_max(limits.tasks))?;
+        self.set("cpu.weight", &limits.cpu_weight.to_string())
+    }
+
+    /// Sets the memory that all below it may have together, where it has the controller.
+    pub fn limit_memory(&self, limit: Option<u64>) -> io::Result<()> {
+        self.set("memory.max", &limit.map_or_else(|| "max".to_owned(), |limit| limit.to_string()))
+    }
+
+    fn set(&self, file: &str, value: &str) -> io::Result<()> {
+        match OpenOptions::new().write(true).open(self.path.join(file)) {
+            Ok(mut file) => file.write_all(value.as_bytes()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How many processes in it or below it the kernel ended for want of memory; 0 without the controller.
+    pub fn oom_kills(&self) -> u64 {
+        let events = fs::read_to_string(self.path.join("memory.events")).unwrap_or_default();
+        events.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok()).unwrap_or(0)
+    }
+
     /// The processes in it and below it.
     ///
     /// Read twice: what is identified between, and is there both times, was a member when it was identified,
@@ -95,10 +124,28 @@ impl Group {
         identified.into_iter().filter(|id| after.contains(&id.pid)).collect()
     }
 
+    /// Whether that process says to be in it or below it, by its name; also where it says nothing.
+    pub fn is_group_of(&self, pid: i32) -> bool {
+        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else { return true };
+        let Some(path) = text.lines().find_map(|line| line.strip_prefix("0::")) else { return true };
+        Path::new(path).components().any(|part| Some(part.as_os_str()) == self.path.file_name())
+    }
+
     /// Removes it, with groups that the session made below it.
     pub fn remove(&self) -> io::Result<()> {
         remove_below(&self.path)
     }
+}
+
+/// What the controllers of a group hold it to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Processes and threads.
+    pub tasks: Option<u64>,
+    /// Its share of the processor among its siblings; 100 is the kernel's default.
+    pub cpu_weight: u16,
 }
 
 impl AsFd for Group {
@@ -173,5 +220,34 @@ mod tests {
         assert_eq!(memory(dir.path()), Some(450));
         put("cpu.stat", "usage_usec 1500000\nuser_usec 1000000\n");
         assert_eq!(cpu(dir.path()), Some(Duration::from_millis(1500)));
+    }
+
+    fn fake(files: &[(&str, &str)]) -> (tempfile::TempDir, Group) {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        let group = Group { path: dir.path().to_owned(), directory: File::open(dir.path()).unwrap() };
+        (dir, group)
+    }
+
+    const LIMITS: Limits = Limits { memory: Some(4096), tasks: None, cpu_weight: 50 };
+
+    #[test]
+    fn a_group_is_held_to_what_it_has_a_controller_for() {
+        let (dir, group) = fake(&[("memory.max", ""), ("memory.oom.group", ""), ("pids.max", "")]);
+        group.limit(&LIMITS).unwrap();
+        let read = |name: &str| fs::read_to_string(dir.path().join(name));
+        assert_eq!(read("memory.max").unwrap(), "4096");
+        assert_eq!(read("memory.oom.group").unwrap(), "1");
+        assert_eq!(read("pids.max").unwrap(), "max");
+        assert!(read("cpu.weight").is_err(), "nothing is made where a controller is missing");
+    }
+
+    #[test]
+    fn kills_for_memory_are_counted() {
+        let (_dir, group) = fake(&[("memory.events", "low 0\noom 3\noom_kill 2\noom_group_kill 1\n")]);
+        assert_eq!(group.oom_kills(), 2);
+        assert_eq!(fake(&[]).1.oom_kills(), 0);
     }
 }

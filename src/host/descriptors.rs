@@ -4,7 +4,6 @@ use std::{
     fs::File,
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
-    path::PathBuf,
 };
 
 use nix::libc;
@@ -35,6 +34,31 @@ pub fn take_handed() -> io::Result<Handed> {
     nix::unistd::dup2_stdin(&null)?;
     nix::unistd::dup2_stdout(&null)?;
     Ok(Handed { lock: lock.into(), report: report.into() })
+}
+
+/// What systemd handed to this process, with its names: sockets that it listens on for us, and what an earlier
+/// daemon had it keep.
+///
+/// To be called once, before anything is opened: it takes by number.
+pub fn take_listening() -> Vec<(String, OwnedFd)> {
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    if variable("LISTEN_PID").parse() != Ok(std::process::id()) {
+        return Vec::new(); // meant for a process that started us
+    }
+    let names = variable("LISTEN_FDNAMES");
+    let mut names = names.split(':');
+    let count: RawFd = variable("LISTEN_FDS").parse().unwrap_or(0);
+    let mut handed = Vec::new();
+    for number in (3..).take(usize::try_from(count).unwrap_or(0)) {
+        let name = names.next().unwrap_or_default().to_owned();
+        // SAFETY: fcntl takes a number and touches no memory; on one that is not open it fails.
+        if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+            break;
+        }
+        // SAFETY: it is open, and ours: systemd says so of this very process, and nothing was opened before.
+        handed.push((name, unsafe { OwnedFd::from_raw_fd(number) }));
+    }
+    handed
 }
 
 /// Lets go of the daemon's standard error: the keeper outlives it.
@@ -113,64 +137,8 @@ fn open() -> io::Result<Vec<RawFd>> {
     Ok(open)
 }
 
-/// The sockets among them, each with its inode as the kernel writes it: a number alone may be used again.
-fn sockets() -> io::Result<Vec<(RawFd, PathBuf)>> {
-    let link = |number: RawFd| Some((number, std::fs::read_link(format!("/proc/self/fd/{number}")).ok()?));
-    let mut sockets: Vec<_> = open()?.into_iter().filter_map(link).collect();
-    sockets.retain(|(_, target)| target.as_os_str().as_encoded_bytes().starts_with(b"socket:"));
-    Ok(sockets)
-}
-
-/// Runs `make` and makes the sockets that it opened, and keeps to itself, refuse where they would wait.
-///
-/// To be called while no other thread opens or closes descriptors: what is new is taken for `make`'s.
-pub fn with_nonblocking_sockets<T>(make: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    let before = sockets()?;
-    let value = make()?;
-    for (number, _) in sockets()?.into_iter().filter(|socket| !before.contains(socket)) {
-        // SAFETY: it was open a moment ago, opened by `make`, and what `make` gave still lives; at worst a stale
-        // number is refused with EBADF.
-        set_nonblocking(unsafe { BorrowedFd::borrow_raw(number) })?;
-    }
-    Ok(value)
-}
-
 /// Makes reads and writes of `fd` return at once.
 pub fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
     let flags = rustix::fs::fcntl_getfl(&fd)?;
     Ok(rustix::fs::fcntl_setfl(&fd, flags | rustix::fs::OFlags::NONBLOCK)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::net::UnixDatagram;
-
-    #[test]
-    fn a_socket_that_somebody_else_made_refuses_instead_of_waiting() {
-        // Other tests of this process open sockets meanwhile, which would be taken for its own: so in a child.
-        const INNER: &str = "ATM_TEST_NONBLOCKING_SOCKETS";
-        if std::env::var_os(INNER).is_none() {
-            let test =
-                "host::descriptors::tests::a_socket_that_somebody_else_made_refuses_instead_of_waiting";
-            let program = std::env::current_exe().unwrap();
-            let mut inner = std::process::Command::new(program);
-            inner.args(["--exact", test, "--test-threads=1"]).env(INNER, "1");
-            let output = inner.output().unwrap();
-            let said = String::from_utf8_lossy(&output.stdout);
-            assert!(output.status.success() && said.contains("1 passed"), "{said}");
-            return;
-        }
-        let (ours, _other) = UnixDatagram::pair().unwrap();
-        let (sender, _nobody_reads) = with_nonblocking_sockets(UnixDatagram::pair).unwrap();
-        let refused = loop {
-            // A socket that waits would hang here.
-            if let Err(error) = sender.send(&[0; 1000]) {
-                break error;
-            }
-        };
-        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
-        let flags = rustix::fs::fcntl_getfl(&ours).unwrap();
-        assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK), "what was there before stays as it is");
-    }
 }

@@ -3,8 +3,9 @@
 use std::{
     fs::{File, OpenOptions, Permissions},
     io,
+    mem::MaybeUninit,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::{OpenOptionsExt, PermissionsExt},
         unix::net::UnixStream,
     },
@@ -16,7 +17,10 @@ use nix::{
     libc,
     sys::socket::{getsockopt, sockopt::PeerCredentials},
 };
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
+    SocketType,
+};
 
 use crate::api::cause::Actor;
 
@@ -72,6 +76,27 @@ pub fn accept(listener: impl AsFd) -> io::Result<Option<OwnedFd>> {
             Err(error) => Err(error.into()),
         };
     }
+}
+
+/// Sends `bytes` with a copy of `descriptor`, as one datagram to whom `socket` is connected.
+pub fn send_descriptor(socket: impl AsFd, bytes: &[u8], descriptor: BorrowedFd) -> io::Result<()> {
+    let descriptors = [descriptor];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(io::ErrorKind::OutOfMemory.into());
+    }
+    let flags = SendFlags::NOSIGNAL;
+    rustix::net::sendmsg(socket, &[io::IoSlice::new(bytes)], &mut ancillary, flags)?;
+    Ok(())
+}
+
+/// Whether `descriptor` is a socket of streams that listens in the file system's name space.
+pub fn is_listening(descriptor: impl AsFd) -> bool {
+    let listens = rustix::net::sockopt::socket_acceptconn(&descriptor).unwrap_or(false);
+    let domain = rustix::net::sockopt::socket_domain(&descriptor);
+    let kind = rustix::net::sockopt::socket_type(&descriptor);
+    listens && domain == Ok(AddressFamily::UNIX) && kind == Ok(SocketType::STREAM)
 }
 
 /// Who is at the other end: as the kernel noted when it connected.

@@ -8,9 +8,9 @@ use super::{
     stop::later,
 };
 use crate::{
-    api::record::StartError,
+    api::{record::StartError, spec::SessionSpec},
     host::{
-        cgroup::Group,
+        cgroup::{Group, Limits},
         children::{self, Reaped},
         clock,
         errors::{is_transient, words},
@@ -54,6 +54,10 @@ impl Starting<'_> {
             }
             pause();
         }
+        if let Err(error) = group.limit(&limits(&self.intent.spec)) {
+            let path = group.path().display();
+            warnings.push(format!("no limits: cannot set them in `{path}`: {}", words(&error)));
+        }
         Ok(Some(group))
     }
 
@@ -94,6 +98,15 @@ impl Starting<'_> {
             *group = None;
         }
         Ok(pid)
+    }
+}
+
+/// What the session's group is held to.
+pub fn limits(spec: &SessionSpec) -> Limits {
+    Limits {
+        memory: spec.max_memory.at().map(|size| size.0),
+        tasks: spec.max_processes.at().map(u64::from),
+        cpu_weight: spec.cpu_weight,
     }
 }
 

@@ -8,14 +8,15 @@ use super::{
 };
 use crate::{
     api::{
-        cause::Cause,
-        record::{ExitRecord, ProcessId, RECORD_VERSION, Stopping},
+        cause::{Cause, StopReason},
+        record::{Exit, ExitRecord, ProcessId, RECORD_VERSION, Stopping},
     },
     host::{
-        cgroup::Group,
         children,
         clock::{monotonic, wall},
-        failpoint, poll, tree,
+        failpoint, poll,
+        process::Process,
+        tree,
     },
 };
 
@@ -62,10 +63,19 @@ impl Session {
     }
 
     /// All processes of the session that live.
-    pub fn members(&self) -> Vec<ProcessId> {
+    pub fn members(&mut self) -> Vec<ProcessId> {
+        // Before the group: what is born between is in both, and none is taken for one that escaped.
         let mut members = tree::descendants().unwrap_or_default();
+        let Some(group) = &self.group else { return members };
+        let grouped: BTreeSet<_> = group.members().into_iter().collect();
+        for away in members.iter().filter(|id| !grouped.contains(id)) {
+            // One that ended between is in neither, and one that was moved within the group may be missed.
+            let lives = Process::find(*away).ok().flatten().is_some_and(|it| !it.has_ended().unwrap_or(true));
+            if lives && !group.is_group_of(away.pid) && !self.course.escaped.contains(&away.pid) {
+                self.course.escaped.push(away.pid);
+            }
+        }
         let known: BTreeSet<_> = members.iter().copied().collect();
-        let grouped = self.group.as_ref().map(Group::members).unwrap_or_default();
         members.extend(grouped.into_iter().filter(|id| !known.contains(id)));
         members
     }
@@ -100,10 +110,11 @@ impl Session {
         self.tick(now);
     }
 
-    fn ask_to_end(&self, members: &[ProcessId], signal: i32) {
+    fn ask_to_end(&mut self, members: &[ProcessId], signal: i32) {
+        let has_terminal = self.source.held.is_some();
         let send = |members: &[ProcessId]| {
             tree::signal(members, signal);
-            if self.source.held.is_some() {
+            if has_terminal {
                 tree::signal(members, SIGHUP); // a shell ignores SIGTERM, and obeys when its terminal goes
             }
             tree::signal(members, SIGCONT); // one that is stopped hears nothing else
@@ -156,8 +167,9 @@ impl Session {
             run_id: self.record.intent.run_id,
             exit,
             start_error: None,
-            cause: self.course.cause.take(),
+            cause: self.course.cause.take().or_else(|| self.killed_for_memory()),
             leftovers: std::mem::take(&mut self.course.leftovers),
+            escaped: std::mem::take(&mut self.course.escaped),
             cpu_micros: usage.cpu_micros,
             max_rss_kib: usage.max_rss_kib,
             lost_output,
@@ -174,6 +186,16 @@ impl Session {
 }
 
 impl Session {
+    /// The kernel was faster than the daemon, or there was none.
+    fn killed_for_memory(&self) -> Option<Cause> {
+        let killed = matches!(self.course.exit, Some((Exit::Signal(SIGKILL), _)));
+        self.group.as_ref().filter(|group| killed && group.oom_kills() > 0)?;
+        let limit = self.record.intent.spec.max_memory.at();
+        let over =
+            limit.map_or_else(String::new, |limit| format!(" over its maxMemory of {}", limit.human()));
+        Some(Cause::rule(StopReason::SessionMemory, format!("ended by the kernel for want of memory{over}")))
+    }
+
     /// Writes the exit record; where that fails, as on a full disk, for a while again: without it the daemon tells
     /// the run as lost.
     fn tell(&mut self, exit: &ExitRecord) {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    birth::limits,
     files::Files,
     peers::{Asked, Peers},
     stop::{Due, Stop, later},
@@ -99,6 +100,8 @@ pub struct Course {
     pub cause: Option<Cause>,
     /// What the command left running.
     pub leftovers: Vec<i32>,
+    /// Processes that were found outside the session's group.
+    pub escaped: Vec<i32>,
     output_bytes: u64,
     tidy_at: Option<Moment>,
     /// When connections are taken again, or a socket is made again where there is none.
@@ -314,6 +317,9 @@ impl Session {
                 if let Some(logs) = *logs {
                     self.record.intent.logs = logs;
                     self.log.limit(logs, monotonic());
+                }
+                if let Some(group) = &self.group {
+                    let _ = group.limit(&limits(spec)); // what it was held to before stays
                 }
                 match self.files.write_record(&self.record) {
                     Ok(()) => Reply::Ok,

@@ -254,6 +254,7 @@ impl Starting<'_> {
             start_error: Some(failure.error.clone()),
             cause: None,
             leftovers: Vec::new(),
+            escaped: Vec::new(),
             cpu_micros: 0,
             max_rss_kib: 0,
             lost_output: 0,

@@ -145,7 +145,7 @@ pub async fn call<K: Keepers + 'static>(
                 clock: &daemon.clock,
                 instance: daemon.here.instance,
                 paths: &daemon.paths,
-                cgroup: daemon.cgroup.is_some(),
+                containment: &daemon.containment,
             };
             serde_json::to_value(view::health(&world, peer.viewer, facts))?
         }

@@ -8,7 +8,7 @@ use std::{cell::Cell, rc::Rc, time::Duration};
 
 use tokio::net::UnixStream;
 
-use super::{core::Daemon, directories, keepers::Keepers, view::Viewer};
+use super::{core::Daemon, directories, fdstore, keepers::Keepers, view::Viewer};
 use crate::api::cause::Actor;
 pub use socket::Socket;
 
@@ -54,7 +54,7 @@ pub async fn serve<K: Keepers + 'static>(daemon: Rc<Daemon<K>>, mut socket: Sock
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
             () = socket.is_lost(interval) => {
-                match bind_anew(&daemon) {
+                match bind_anew(&daemon).await {
                     Ok(anew) => socket = anew,
                     Err(error) => {
                         let path = daemon.paths.socket.display();
@@ -85,9 +85,10 @@ pub async fn serve<K: Keepers + 'static>(daemon: Rc<Daemon<K>>, mut socket: Sock
 }
 
 /// Makes the way to the socket anew, and the directory that it is in. Who is connected stays so.
-fn bind_anew<K: Keepers>(daemon: &Daemon<K>) -> std::io::Result<Socket> {
+async fn bind_anew<K: Keepers>(daemon: &Daemon<K>) -> std::io::Result<Socket> {
     directories::make(&daemon.paths, daemon.system).map_err(std::io::Error::other)?;
     let socket = Socket::bind(&daemon.paths.socket)?;
+    fdstore::keep(&daemon.paths.socket, &socket).await;
     tracing::warn!(path = %daemon.paths.socket.display(), "the control socket was removed or replaced: bound anew");
     Ok(socket)
 }

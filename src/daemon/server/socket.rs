@@ -3,7 +3,7 @@
 use std::{
     io,
     os::{
-        fd::{AsFd, AsRawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd},
         unix::fs::{MetadataExt, PermissionsExt},
     },
     path::{Path, PathBuf},
@@ -21,6 +21,7 @@ use crate::host::{dirwatch::DirectoryWatch, files};
 const SPACING: Duration = Duration::from_secs(1);
 
 /// The socket that clients connect to.
+#[derive(Debug)]
 pub struct Socket {
     path: PathBuf,
     listener: UnixListener,
@@ -48,6 +49,17 @@ impl Socket {
         std::fs::set_permissions(short(&temporary), std::fs::Permissions::from_mode(0o666))?;
         let file = identity(&short(&temporary))?;
         std::fs::rename(short(&temporary), path)?;
+        Self::new(path, listener, file)
+    }
+
+    /// A socket that listens already, and that clients find at `path`.
+    pub fn taken_over(path: &Path, listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        let file = identity(path)?;
+        Self::new(path, listener, file)
+    }
+
+    fn new(path: &Path, listener: std::os::unix::net::UnixListener, file: (u64, u64)) -> io::Result<Self> {
+        let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
         listener.set_nonblocking(true)?;
         let watch = DirectoryWatch::new(directory)
             .inspect_err(|error| {
@@ -84,6 +96,12 @@ impl Socket {
             }
         }
         sleep_until(self.bound + SPACING).await;
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
     }
 }
 

@@ -167,6 +167,7 @@ impl FakeKeepers {
             cause: held.record.stopping.as_ref().map(|stopping| stopping.cause.clone()),
             leftovers: Vec::new(),
             lost_output: 0,
+            escaped: Vec::new(),
             cpu_micros: 0,
             max_rss_kib: 0,
             started_at: Some(held.record.started_at),

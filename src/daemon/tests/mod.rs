@@ -33,6 +33,7 @@ use crate::{
         spec::WrittenSpec,
         status::Phase,
     },
+    controller::{self, Heartbeat},
     host::machine,
 };
 use keepers::FakeKeepers;
@@ -112,6 +113,7 @@ impl Field {
             uid: 0,
             system: false,
             cgroup: None,
+            containment: "procfs".into(),
             inputs,
             specs: None.into(),
             instance: Instance { version: STATE_VERSION, instance, specs: None }.into(),
@@ -119,7 +121,9 @@ impl Field {
         let (end, ended) = oneshot::channel();
         let loops = Rc::clone(&daemon);
         let turning = tokio::task::spawn_local(async move {
-            event_loop::turn(&loops, inbox, async { drop(ended.await) }).await;
+            let config = controller::Config::default();
+            let end = async { drop(ended.await) };
+            event_loop::turn(&loops, inbox, end, config, &Heartbeat::new()).await;
         });
         tokio::task::spawn_local(event_loop::resync(Rc::clone(&daemon)));
         tokio::task::spawn_local(keep_looking(Rc::clone(&daemon)));
