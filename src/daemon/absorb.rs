@@ -299,6 +299,7 @@ impl<K: Keepers> Daemon<K> {
                         }
                         let generation = entry.memory.begun.as_ref().map_or(0, |begun| begun.generation);
                         entry.memory.learn_user(run_id, generation, uid);
+                        entry.memory.has_run(run_id);
                         true
                     });
                     if this_run == Some(true) {

@@ -195,12 +195,18 @@ impl<K: Keepers> Daemon<K> {
 
     /// Remembers which spec directory is believed, so that another one in its place is noticed at the next start.
     pub fn remember_specs(&self, identity: DirId) {
+        self.remember_places(|instance| instance.specs = Some(identity));
+    }
+
+    /// Remembers which directories are believed.
+    pub fn remember_places(&self, change: impl FnOnce(&mut Instance)) {
         let mut instance = self.instance.borrow_mut();
-        if instance.specs != Some(identity) {
-            instance.specs = Some(identity);
-            if let Ok(bytes) = serde_json::to_vec(&*instance) {
-                self.writer.write(self.paths.instance(), bytes);
-            }
+        let before = instance.clone();
+        change(&mut instance);
+        if *instance != before
+            && let Ok(bytes) = serde_json::to_vec(&*instance)
+        {
+            self.writer.write(self.paths.instance(), bytes);
         }
     }
 

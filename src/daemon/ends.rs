@@ -135,6 +135,17 @@ impl<K: Keepers> Daemon<K> {
 
     /// Counts a run that the machine went down under.
     pub(super) fn count_interrupted(&self, name: &SessionName, run_id: RunId) {
+        self.count_without_files(name, run_id, None);
+    }
+
+    /// Counts a run of this boot that has left neither files nor processes.
+    pub(super) fn count_vanished(&self, name: &SessionName, run_id: RunId) {
+        let cause = Cause::rule(StopReason::KeeperLost, "its keeper and the files of its run are gone");
+        self.count_without_files(name, run_id, Some(cause));
+    }
+
+    /// `cause`: absent where the machine went down.
+    fn count_without_files(&self, name: &SessionName, run_id: RunId, cause: Option<Cause>) {
         if self.was_counted(name, run_id) {
             return;
         }
@@ -144,8 +155,8 @@ impl<K: Keepers> Daemon<K> {
             launch: None,
             exit: None,
             start_error: None,
-            cause: None,
-            interrupted: true,
+            interrupted: cause.is_none(),
+            cause,
             stop_signal: signal::TERM,
             ran: Duration::ZERO,
             at: self.clock.wall(),

@@ -107,6 +107,9 @@ pub struct Begun {
     /// A person asked for it: should it never come to a process, they still do.
     #[serde(default)]
     pub requested: bool,
+    /// It came to a process, as far as was seen: it was no start in vain, whatever becomes of its files.
+    #[serde(default)]
+    pub ran: bool,
     /// When.
     pub at: Timestamp,
 }
@@ -242,6 +245,13 @@ impl Memory {
         }
     }
 
+    /// Learns that this run came to a process.
+    pub fn has_run(&mut self, run_id: RunId) {
+        if let Some(begun) = self.begun.as_mut().filter(|begun| begun.run_id == run_id) {
+            begun.ran = true;
+        }
+    }
+
     /// Learns that a run of the spec's `generation` runs as `uid`.
     pub fn learn_user(&mut self, run_id: RunId, generation: u64, uid: u32) {
         if self.ran_as.is_some_and(|known| known.run_id == run_id) {
@@ -313,6 +323,10 @@ pub struct Instance {
     /// The spec directory that was believed last.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub specs: Option<DirId>,
+    /// The directory of running sessions, all of which this state knows. One that was made anew since has lost files
+    /// of runs, whoever made it: another daemon that was killed early, or a keeper that lost its own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub runs: Option<DirId>,
 }
 
 /// The config that was in force last: effective, so it holds whatever the file says now.

@@ -181,6 +181,7 @@ impl<K: Keepers> Daemon<K> {
                 boot_id: self.clock.boot().clone(),
                 generation: wanted.generation,
                 requested,
+                ran: false,
                 at: started_at,
             });
             entry.launched = Some(wanted.launch.clone());
@@ -189,16 +190,9 @@ impl<K: Keepers> Daemon<K> {
         });
         // One write tells the next daemon of the end before this run, whose files are emptied below, and of the run
         // that begins. What runs once must be known to have begun even after a power cut.
-        let ended_before =
-            self.store.look().sessions.get(name).is_some_and(|entry| entry.plan.history.last.is_some());
         let saved = match wanted.spec.restart_policy {
             RestartPolicy::Never => self.save_durably(name).await,
-            RestartPolicy::Always | RestartPolicy::OnFailure if ended_before => self.save_now(name).await,
-            // The intent tells as much: there is no end that could be forgotten.
-            RestartPolicy::Always | RestartPolicy::OnFailure => {
-                self.save(name);
-                Ok(())
-            }
+            RestartPolicy::Always | RestartPolicy::OnFailure => self.save_now(name).await,
         };
         if let Err(source) = saved {
             // What cannot be remembered is not begun: it would be lost, or begun again.

@@ -17,7 +17,7 @@ use crate::{
         name::{InstanceId, SessionName},
         spec::WrittenSpec,
     },
-    host::{errors::words, files},
+    host::{errors::words, files, specfile::Directory},
     plan::{Desired, Session, Wanted},
 };
 
@@ -36,7 +36,7 @@ pub fn load_instance(paths: &Paths) -> (Instance, Vec<Damaged>) {
     let is_lost = !problems.is_empty() || paths.events().exists();
     let known = is_lost.then(|| adopt::instance_of_runs(paths)).flatten();
     let id = known.unwrap_or_else(InstanceId::generate);
-    let instance = Instance { version: STATE_VERSION, instance: id, specs: None };
+    let instance = Instance { version: STATE_VERSION, instance: id, specs: None, runs: None };
     let write = || {
         let bytes = serde_json::to_vec(&instance)?;
         files::replace(&path, &bytes, files::Durability::Synced)
@@ -105,13 +105,18 @@ pub fn recover<K: Keepers>(daemon: &Daemon<K>, loaded: &mut Loaded, findings: &F
     }
 }
 
-/// Acts on every finding.
-pub fn take_over_all<K: Keepers>(daemon: &Daemon<K>, mut findings: Findings, runs_are_kept: bool) {
+/// Acts on every finding. A run that was begun and has no files never came to a keeper, or has lost them: that the
+/// directory is the one which this state knows tells one from the other.
+pub fn take_over_all<K: Keepers>(daemon: &Daemon<K>, mut findings: Findings) {
+    let runs = Directory::open(&daemon.paths.runs()).map(|directory| directory.id()).ok();
+    let runs_are_kept = runs.is_some() && runs == daemon.instance.borrow().runs;
     let names: Vec<SessionName> = daemon.store.look().sessions.keys().cloned().collect();
     for name in names {
         let found = findings.names.remove(&name).unwrap_or(Found::Nothing);
         daemon.take_over_at_start(&name, found, runs_are_kept);
     }
+    // After what was found is counted: a daemon that is killed before finds the same.
+    daemon.remember_places(|instance| instance.runs = runs);
 }
 
 /// What the source of specs is to know from before: it tells a spec that is gone from one that never was.

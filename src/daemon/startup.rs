@@ -82,7 +82,6 @@ pub fn main(options: &Options) -> Result<ExitCode, StartupError> {
     let handed = descriptors::take_listening();
     let _flush = logging::start();
     let paths = Rc::new(Paths::new(options.directories.clone(), options.socket.clone()));
-    let runs_are_kept = paths.runs().is_dir();
     directories::make(&paths, options.system)?;
     // Both directories: two daemons must share neither the running sessions nor what is remembered of them.
     let _locks = [
@@ -98,7 +97,7 @@ pub fn main(options: &Options) -> Result<ExitCode, StartupError> {
         .build()
         .map_err(host("start the event loop in", &paths.directories.runtime))?;
     let local = LocalSet::new();
-    let outcome = runtime.block_on(local.run_until(run(options, paths, runs_are_kept, handed)));
+    let outcome = runtime.block_on(local.run_until(run(options, paths, handed)));
     // Threads that hang in a system call (a dead network file system) must not keep the daemon from ending.
     runtime.shutdown_background();
     outcome
@@ -137,7 +136,6 @@ fn lock_holder(path: &Path) -> Option<i32> {
 async fn run(
     options: &Options,
     paths: Rc<Paths>,
-    runs_are_kept: bool,
     handed: Vec<(String, OwnedFd)>,
 ) -> Result<ExitCode, StartupError> {
     let clock = Clock::start();
@@ -159,7 +157,7 @@ async fn run(
     }
     recovery::recover(&daemon, &mut loaded, &findings);
     recovery::remember(&daemon, loaded, &findings);
-    recovery::take_over_all(&daemon, findings, runs_are_kept);
+    recovery::take_over_all(&daemon, findings);
     let known = recovery::known_specs(&daemon);
 
     start_sources(&daemon, options, known)?;

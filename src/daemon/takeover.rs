@@ -118,11 +118,12 @@ impl<K: Keepers> Daemon<K> {
             Found::NeverStarted | Found::Nothing => {
                 let begun = self.store.edit(name, |entry| entry.memory.begun.clone()).flatten();
                 match begun {
-                    // An intent is written before a keeper is started: where the directory for it stood all
-                    // the time and has none, there was no start.
-                    Some(begun) if !(runs_are_kept && begun.boot_id == *self.clock.boot()) => {
+                    Some(begun) if begun.boot_id != *self.clock.boot() => {
                         self.count_interrupted(name, begun.run_id);
                     }
+                    // An intent is written before a keeper is started: where the directory for it stood all
+                    // the time and has none, there was no start.
+                    Some(begun) if begun.ran || !runs_are_kept => self.count_vanished(name, begun.run_id),
                     // What a person asked for is still asked for.
                     Some(_) => self.take_back(name),
                     None => {}
@@ -155,7 +156,10 @@ impl<K: Keepers> Daemon<K> {
             entry.plan.observed =
                 Observed::Running(Run { run_id, generation, launch, since, said: None, seen: None });
             entry.run_gone = true;
+            entry.memory.has_run(run_id);
         });
+        // A daemon that ends before it has counted this finds neither files nor processes.
+        self.save_next(name);
         self.tell_live(name, true);
         self.look_at(Key::Session(name.clone()), Reason::Observed);
     }
@@ -237,6 +241,7 @@ impl<K: Keepers> Daemon<K> {
                     started_at: record.started_at,
                 });
                 entry.memory.learn_user(run_id, record.intent.generation, record.uid);
+                entry.memory.has_run(run_id);
                 first
             })
             .unwrap_or(false);

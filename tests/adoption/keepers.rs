@@ -21,6 +21,10 @@ fn an_intent_without_a_keeper_is_no_failure() {
     atm.kill_daemon();
     atm.cut("a");
     fs::remove_file(atm.run_file("a", "record.json")).unwrap();
+    // As it is before the keeper has reported.
+    let state = atm.path("state/sessions/a.json");
+    let text = fs::read_to_string(&state).unwrap();
+    fs::write(&state, text.replace("\"ran\":true", "\"ran\":false")).unwrap();
     atm.up();
     assert_ne!(atm.wait_pid("a"), first);
     let session = atm.get("a");

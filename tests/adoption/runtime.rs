@@ -36,6 +36,39 @@ fn keepers_whose_runtime_directory_was_removed_are_found_and_make_it_anew() {
     assert!(wait_until(|| atm.marked().is_empty()), "{:?}", atm.marked());
 }
 
+/// Who made the runtime directory anew, a keeper or a daemon that was killed early, says nothing about what was in it.
+#[test]
+fn what_runs_once_does_not_run_again_where_its_files_are_gone() {
+    let mut atm = Atm::start();
+    for (name, policy) in [("once", "Never"), ("again", "OnFailure")] {
+        atm.drop_spec(
+            name,
+            &format!("command: [sh, -c, 'echo ran; exec sleep 1000']\nrestartPolicy: {policy}\n"),
+        );
+        atm.wait_output(name, "ran");
+        atm.wait_pid(name);
+    }
+    // What the daemon knows of its places is written some time soon.
+    atm.settle();
+    let pids = [atm.wait_pid("once"), atm.wait_pid("again")];
+    let keepers = [atm.keeper("once"), atm.keeper("again")];
+    atm.kill_daemon();
+    for pid in keepers.into_iter().chain(pids) {
+        signal(pid, 9);
+        assert!(wait_until(|| !is_alive(pid)));
+    }
+    fs::remove_dir_all(atm.runtime()).unwrap();
+    for directory in ["locks", "sessions"] {
+        fs::create_dir_all(atm.runtime().join(directory)).unwrap();
+    }
+    atm.up();
+    atm.wait_phase("once", "Failed");
+    atm.wait("again", "another run", |s| s["status"]["phase"] == "Running" && s["status"]["pid"] != pids[1]);
+    atm.settle();
+    assert_eq!(atm.log("once").matches("ran").count(), 1, "it ran twice");
+    assert_eq!(atm.get("once")["status"]["phase"], "Failed");
+}
+
 #[test]
 fn a_stopped_keeper_without_files_keeps_its_name() {
     let mut atm = Atm::start();

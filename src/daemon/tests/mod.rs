@@ -116,7 +116,7 @@ impl Field {
             containment: "procfs".into(),
             inputs,
             specs: None.into(),
-            instance: Instance { version: STATE_VERSION, instance, specs: None }.into(),
+            instance: Instance { version: STATE_VERSION, instance, specs: None, runs: None }.into(),
         });
         let (end, ended) = oneshot::channel();
         let loops = Rc::clone(&daemon);

@@ -12,20 +12,8 @@ async fn what_cannot_be_remembered_is_not_begun_and_tried_again_on_the_host_ladd
         with_daemon("{}", async |field| {
             let memories = field.daemon.paths.memories();
             let aside = memories.with_extension("aside");
-            let spec = format!("command: x\nrestartPolicy: {policy}\nbackoff: {{initial: 0s}}");
-            // What never ended has nothing to be forgotten, unless it is to run once.
-            let mut runs = 0;
-            if policy != "Never" {
-                let name = field.write("a", &spec);
-                field.until_phase(&name, Phase::Running).await;
-                runs = 1;
-            }
             std::fs::rename(&memories, &aside).unwrap();
-            let name = field.write("a", &spec);
-            field.until("read", |world| world.sessions.contains_key(&name)).await;
-            if runs > 0 {
-                field.keepers().exit(&name, Exit::Code(1));
-            }
+            let name = field.write("a", &format!("command: x\nrestartPolicy: {policy}"));
             field
                 .until("host error", |world| {
                     let entry = world.sessions.get(&name);
@@ -40,36 +28,19 @@ async fn what_cannot_be_remembered_is_not_begun_and_tried_again_on_the_host_ladd
             let tries = field.told(&name, EventKind::StartFailed);
             assert!((11..=13).contains(&tries.len()), "{policy}: {} tries in a minute", tries.len());
             assert!(tries[0].contains("cannot write"), "{}", tries[0]);
-            assert_eq!(field.keepers().starts(&name).len(), runs, "{policy}: begun without being remembered");
+            assert_eq!(field.keepers().starts(&name), [], "{policy}: begun without being remembered");
             assert_eq!(field.entry(&name, |entry| entry.plan.observed.clone()), Observed::Absent);
-            let failures = u32::try_from(runs).unwrap();
-            assert_eq!(
-                field.entry(&name, |entry| entry.plan.history.failures),
-                failures,
-                "none for the machine's"
-            );
+            assert_eq!(field.entry(&name, |entry| entry.plan.history.failures), 0, "no fault of its own");
 
             std::fs::rename(&aside, &memories).unwrap();
             let mended = field.daemon.clock.now();
             field.until_phase(&name, Phase::Running).await;
             assert!(field.daemon.clock.now() - mended < secs(12), "a session waits for more than the ladder");
             field.until("no warning", |world| !world.warnings.contains_key("state")).await;
-            assert_eq!(field.keepers().starts(&name).len(), runs + 1);
+            assert_eq!(field.keepers().starts(&name).len(), 1);
         })
         .await;
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_first_start_does_not_wait_for_a_disk_that_takes_nothing() {
-    with_daemon("{}", async |field| {
-        let memories = field.daemon.paths.memories();
-        std::fs::rename(&memories, memories.with_extension("aside")).unwrap();
-        let name = field.write("a", "command: x");
-        field.until_phase(&name, Phase::Running).await;
-        field.until("a warning", |world| world.warnings.contains_key("state")).await;
-    })
-    .await;
 }
 
 #[tokio::test(start_paused = true)]
