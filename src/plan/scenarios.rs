@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `config {…}` | the config file, as YAML in one line |
 //! | `spec NAME {…}` | the spec file; `command: [work]` where none is written |
-//! | `remove NAME` · `suspend` · `resume` · `stop` · `start` · `restart NAME` · `cleanup` | what people do; the last is `atm cleanup --emergency` |
+//! | `remove NAME` · `suspend` · `resume` · `stop` · `kill` · `start` · `restart NAME` · `cleanup` | what people do; the last is `atm cleanup --emergency` |
 //! | `says NAME busy\|waiting\|idle` | what its agent reports |
 //! | `prints` · `computes` · `rests NAME` | it prints, or uses a whole core, until it rests |
 //! | `forks` · `types NAME` | it starts a child; a person types |
@@ -17,6 +17,8 @@
 //! | `processes NAME COUNT` | in its tree |
 //! | `stubborn NAME` · `gone NAME` | it ends only when it is said to be gone |
 //! | `exits NAME CODE` | by itself |
+//! | `loses NAME` | its keeper dies |
+//! | `shutdown` · `boot` | the daemon ends its sessions; it is there again |
 //! | `pass TIME` | time, with looks at each session |
 //! | `unwatched TIME` | time in which the daemon is stopped or down |
 //! | `show` | all sessions |
@@ -109,6 +111,7 @@ impl Story {
             }
             "remove" => world.remove(who),
             "stop" => world.will(who, Will::Stopped { by: PERSON, now: false }),
+            "kill" => world.will(who, Will::Stopped { by: PERSON, now: true }),
             "suspend" => world.will(who, Will::Suspended { by: PERSON }),
             "resume" => world.will(who, Will::AsDeclared),
             "start" => world.start(who),
@@ -132,6 +135,9 @@ impl Story {
             "processes" => world.body(who).look.processes = what.parse().unwrap(),
             "stubborn" => world.body(who).stubborn = true,
             "gone" => world.ends(who, Exit::Signal(9)),
+            "loses" => world.loses_keeper(who),
+            "shutdown" => world.shut_down(),
+            "boot" => world.mode = super::fleet::Mode::Converge,
             "exits" => world.ends(who, Exit::Code(what.parse().unwrap())),
             "pass" => return self.pass(time(rest)),
             "unwatched" => world.unwatched(time(rest)),

@@ -18,9 +18,9 @@ use super::{
     testing::{NOW, PERSON, cause, config, digest, given, look, name, run_id, timestamp},
 };
 use crate::api::{
-    cause::StopReason,
+    cause::{Cause, StopReason},
     config::Config,
-    name::SessionName,
+    name::{RunId, SessionName},
     record::{Exit, StartError},
     spec::{SessionSpec, WrittenSpec},
     status::{Activity, Phase},
@@ -58,6 +58,8 @@ pub(super) struct World {
     pub(super) next: Option<Moment>,
     pub(super) relief: Option<Relief>,
     written: BTreeMap<SessionName, WrittenSpec>,
+    /// Why each run was first asked to stop.
+    causes: BTreeMap<RunId, Cause>,
     pub(super) bodies: BTreeMap<SessionName, Body>,
     runs: u64,
     edits: i64,
@@ -74,6 +76,7 @@ impl World {
             next: None,
             relief: None,
             written: BTreeMap::new(),
+            causes: BTreeMap::new(),
             bodies: BTreeMap::new(),
             runs: 0,
             edits: 0,
@@ -280,6 +283,19 @@ impl World {
         });
     }
 
+    /// Its keeper dies, and what that left is ended.
+    pub(super) fn loses_keeper(&mut self, text: &str) {
+        let now = self.now;
+        if let Some(session) = self.sessions.get_mut(text)
+            && let Observed::Running(run) = session.observed.clone()
+        {
+            let cause = Cause::rule(StopReason::KeeperLost, "its keeper died");
+            self.causes.insert(run.run_id, cause.clone());
+            session.observed = Observed::Stopping { run, cause, since: now, kill_at: now, unkillable: false };
+            self.over(text, None, None);
+        }
+    }
+
     /// It ends by itself, or what was to end is gone.
     pub(super) fn ends(&mut self, text: &str, exit: Exit) {
         self.over(text, Some(exit), None);
@@ -320,8 +336,14 @@ impl World {
             Desired::Gone | Desired::NeverGood | Desired::Unseen => (1, None),
         };
         let (generation, launch) = run.map_or(known, |run| (run.generation, Some(run.launch)));
+        let run_id = session.observed.run_id().unwrap();
+        assert_eq!(
+            cause.as_ref(),
+            self.causes.get(&run_id),
+            "{text} ends for another cause than it was given"
+        );
         let ended = Ended {
-            run_id: session.observed.run_id().unwrap(),
+            run_id,
             generation,
             launch,
             exit,

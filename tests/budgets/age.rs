@@ -1,6 +1,10 @@
 //! `maxAge` and `ageGrace`.
 
-use super::{SLEEPER, event, harness::Atm, seconds_between, wait_over};
+use super::{
+    SLEEPER, event,
+    harness::{Atm, now, wait_until},
+    seconds_between, wait_over,
+};
 
 #[test]
 fn an_old_session_is_started_afresh_and_one_that_runs_once_is_evicted() {
@@ -44,4 +48,20 @@ fn a_busy_one_may_finish_its_turn_within_its_grace() {
     assert!(endless["status"]["message"].to_string().contains("ageGrace of 4s"), "{endless:#}");
     let age = seconds_between(&started, &event(&atm, "endless", "Evicted")["at"]);
     assert!(age > 6.0, "ended after {age} s");
+}
+
+/// Counted from its start, not from when a daemon first saw it.
+#[test]
+fn an_age_survives_the_daemon() {
+    let mut atm = Atm::start();
+    atm.drop_spec("a", &format!("{SLEEPER}maxAge: 12s\nrestartPolicy: Never\n"));
+    atm.wait_pid("a");
+    let begun = now();
+    assert!(wait_until(|| begun.elapsed().as_secs() >= 9));
+    atm.restart_daemon();
+    let restarted = now();
+    wait_over(&atm, "a", "Evicted", "MaxAgeExceeded");
+    let took = restarted.elapsed();
+    assert!(begun.elapsed().as_secs_f64() > 11.5, "too soon");
+    assert!(took.as_secs() < 11, "counted anew: ended {took:?} after the restart");
 }

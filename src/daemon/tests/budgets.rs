@@ -129,3 +129,43 @@ async fn a_cleanup_by_hand_ends_who_is_over_the_emergency_thresholds() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn every_limit_of_the_config_holds_from_its_edit_on() {
+    with_daemon("{}", async |field| {
+        let lasting = "maxIdle: never, maxAge: never, maxMemory: never, sessionMemory: never";
+        field.config(&format!("{{{lasting}}}"));
+        // Each with the edit that ends it, and as what.
+        let cases = [
+            ("maxIdle: 1h", Activity::Idle, "Evicted/IdleTimeout"),
+            ("maxAge: 2h", Activity::Waiting, "Evicted/MaxAgeExceeded"),
+            ("maxAge: 2h, ageGrace: 0s", Activity::Busy, "Evicted/MaxAgeExceeded"),
+            ("sessionMemory: 200MiB", Activity::Busy, "Evicted/SessionMemory"),
+            ("maxMemory: 200MiB", Activity::Waiting, "Pending/MemoryBudget"),
+            ("maxSessions: 0", Activity::Waiting, "Pending/MaxSessions"),
+        ];
+        for (number, (edit, activity, expect)) in cases.into_iter().enumerate() {
+            let name = field.write(&format!("s{number}"), &spec("restartPolicy: Never"));
+            field.until_phase(&name, Phase::Running).await;
+            field.looker.does(&name, |doing| doing.memory = 300 * MIB);
+            field.daemon.touch(&name, Some(activity)).unwrap();
+            field.pass(secs(3 * 3600)).await;
+            assert_eq!(field.shows(), format!("{name} Running"), "{edit}");
+            field.config(&format!("{{{lasting}, {edit}}}").replace(
+                // The later of two would be a mistake.
+                &format!("{}: never, ", edit.split(':').next().unwrap()),
+                "",
+            ));
+            let what = format!("{edit} did not hold");
+            let seen = field.daemon.store.reader();
+            let ended = seen.wait_until(|world| world.sessions[&name].shown.phase != Phase::Running);
+            assert!(tokio::time::timeout(secs(60), ended).await.is_ok(), "{what}");
+            field.pass(secs(1)).await;
+            assert_eq!(field.shows(), format!("{name} {expect}"), "{edit}");
+            field.config(&format!("{{{lasting}}}"));
+            field.remove(&name);
+            field.until("gone", |world| world.sessions.is_empty()).await;
+        }
+    })
+    .await;
+}

@@ -67,6 +67,7 @@ impl World {
         let session = self.sessions.get_mut(text).unwrap();
         let grace = if at_once { Duration::ZERO } else { Duration::from_secs(10) };
         let kill_at = now.checked_add(grace).unwrap();
+        self.causes.entry(session.observed.run_id().unwrap()).or_insert_with(|| cause.clone());
         session.observed = match session.observed.clone() {
             Observed::Running(run) => {
                 Observed::Stopping { run, cause, since: now, kill_at, unkillable: false }
