@@ -17,9 +17,9 @@ use std::{
 
 use tracing_subscriber::{EnvFilter, Layer, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt};
 
-use super::journal::{self, Journal};
+use super::journal::{self, Entry, Journal, Journald};
 
-/// Lines that may wait for whoever reads them.
+/// Lines or entries that may wait for whoever reads them.
 const WAITING: usize = 4096;
 
 /// The last lines are waited for so long, at the end of the daemon.
@@ -30,12 +30,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub fn start() -> Flush {
     let filter = EnvFilter::try_from_env("ATM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     // Without a thread nothing is said; that is no reason to run no sessions.
-    let entries = is_journal()
-        .then(journal::connect)
-        .and_then(Result::ok)
-        .and_then(|sender| Lines::start(sender, journal::lost).ok());
+    let mut journald = Journald::default();
+    let entries = (is_journal() && journal::is_there())
+        .then(|| Queue::start(move |entry: &Entry| journald.put(entry), journal::lost))
+        .and_then(Result::ok);
     let to_journal = entries.clone().map(Journal);
-    let lines = if entries.is_none() { Lines::start(io::stderr(), lost).ok() } else { None };
+    let lines = if entries.is_none() { Queue::of_lines(io::stderr()).ok() } else { None };
     let stderr = lines.clone().map(|lines| {
         tracing_subscriber::fmt::layer()
             .with_writer(lines)
@@ -48,7 +48,7 @@ pub fn start() -> Flush {
     let started = tracing_subscriber::registry().with(filter).with(to_journal).with(stderr).try_init();
     // Only a second call could fail, and then logging is there already.
     drop(started);
-    Flush(lines.or(entries))
+    Flush { lines, entries }
 }
 
 /// Whether stderr is the stream that systemd connected to the journal, so that nothing is told twice.
@@ -61,38 +61,51 @@ fn is_journal() -> bool {
 /// Waits for the last lines when dropped, for a second at most.
 #[derive(Debug)]
 #[must_use = "the last lines may be lost without it"]
-pub struct Flush(Option<Lines>);
+pub struct Flush {
+    lines: Option<Queue<Vec<u8>>>,
+    entries: Option<Queue<Entry>>,
+}
 
 impl Drop for Flush {
     fn drop(&mut self) {
-        if let Some(lines) = &self.0 {
+        if let Some(lines) = &self.lines {
             lines.flush_within(PATIENCE);
+        }
+        if let Some(entries) = &self.entries {
+            entries.flush_within(PATIENCE);
         }
     }
 }
 
-enum Job {
+enum Job<T> {
     /// One whole line or entry.
-    Line(Vec<u8>),
+    Put(T),
     Flush(SyncSender<()>),
 }
 
 /// How the thread says that lines are missing.
-type Lost = fn(u64) -> Vec<u8>;
+type Lost<T> = fn(u64) -> T;
 
 fn lost(count: u64) -> Vec<u8> {
     format!("{count} lines of this log were lost: they were not read in time\n").into_bytes()
 }
 
 /// The way to the thread that writes lines, or entries of the journal.
-#[derive(Debug, Clone)]
-pub struct Lines {
-    jobs: SyncSender<Job>,
+#[derive(Debug)]
+pub struct Queue<T> {
+    jobs: SyncSender<Job<T>>,
     lost: Arc<AtomicU64>,
 }
 
-impl Lines {
-    fn start(sink: impl Write + Send + 'static, say: Lost) -> io::Result<Self> {
+impl<T> Clone for Queue<T> {
+    fn clone(&self) -> Self {
+        Self { jobs: self.jobs.clone(), lost: Arc::clone(&self.lost) }
+    }
+}
+
+impl<T: Send + 'static> Queue<T> {
+    /// Starts the thread, which has each written by `sink`, and says by `say` how many are missing.
+    pub fn start(sink: impl FnMut(&T) -> io::Result<()> + Send + 'static, say: Lost<T>) -> io::Result<Self> {
         let (jobs, inbox) = mpsc::sync_channel(WAITING);
         let lost = Arc::new(AtomicU64::new(0));
         let told = Arc::clone(&lost);
@@ -100,15 +113,15 @@ impl Lines {
         Ok(Self { jobs, lost })
     }
 
-    /// Has `line` written; where too many wait, it is counted instead.
-    pub fn put(&self, line: Vec<u8>) {
-        if self.jobs.try_send(Job::Line(line)).is_err() {
+    /// Has one written; where too many wait, it is counted instead.
+    pub fn put(&self, item: T) {
+        if self.jobs.try_send(Job::Put(item)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Waits until what was said before is written, but no longer than `patience`.
-    fn flush_within(&self, patience: Duration) {
+    pub fn flush_within(&self, patience: Duration) {
         let (done, answer) = mpsc::sync_channel(1);
         let jobs = self.jobs.clone();
         // Where the channel is full, asking waits too: so in a thread, which is given up with the rest.
@@ -119,8 +132,14 @@ impl Lines {
     }
 }
 
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = &'a Lines;
+impl Queue<Vec<u8>> {
+    fn of_lines(mut sink: impl Write + Send + 'static) -> io::Result<Self> {
+        Self::start(move |line: &Vec<u8>| sink.write_all(line), lost)
+    }
+}
+
+impl<'a> MakeWriter<'a> for Queue<Vec<u8>> {
+    type Writer = &'a Self;
 
     fn make_writer(&'a self) -> Self::Writer {
         self
@@ -128,7 +147,7 @@ impl<'a> MakeWriter<'a> for Lines {
 }
 
 /// One call is one whole line: that is how the subscriber writes.
-impl Write for &Lines {
+impl Write for &Queue<Vec<u8>> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.put(line.to_vec());
         Ok(line.len())
@@ -139,7 +158,12 @@ impl Write for &Lines {
     }
 }
 
-fn write_all(mut sink: impl Write, inbox: &Receiver<Job>, lost: &AtomicU64, say: Lost) {
+fn write_all<T>(
+    mut sink: impl FnMut(&T) -> io::Result<()>,
+    inbox: &Receiver<Job<T>>,
+    lost: &AtomicU64,
+    say: Lost<T>,
+) {
     loop {
         let job = match inbox.try_recv() {
             Ok(job) => job,
@@ -153,8 +177,8 @@ fn write_all(mut sink: impl Write, inbox: &Receiver<Job>, lost: &AtomicU64, say:
             }
         };
         match job {
-            Job::Line(line) => {
-                if sink.write_all(&line).is_err() {
+            Job::Put(item) => {
+                if sink(&item).is_err() {
                     lost.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -167,9 +191,9 @@ fn write_all(mut sink: impl Write, inbox: &Receiver<Job>, lost: &AtomicU64, say:
 }
 
 /// Says how many lines are missing here, once those before them are out.
-fn tell_lost(sink: &mut impl Write, lost: &AtomicU64, say: Lost) {
+fn tell_lost<T>(sink: &mut impl FnMut(&T) -> io::Result<()>, lost: &AtomicU64, say: Lost<T>) {
     let count = lost.swap(0, Ordering::Relaxed);
-    if count > 0 && sink.write_all(&say(count)).is_err() {
+    if count > 0 && sink(&say(count)).is_err() {
         lost.fetch_add(count, Ordering::Relaxed);
     }
 }
@@ -182,7 +206,7 @@ mod tests {
     #[test]
     fn a_pipe_that_nobody_reads_holds_nobody_up_and_what_was_lost_is_counted() {
         let (mut reader, sink) = io::pipe().unwrap();
-        let lines = Lines::start(sink, super::lost).unwrap();
+        let lines = Queue::of_lines(sink).unwrap();
         let all = 20_000_usize;
         for number in 0..all {
             // More than the pipe and the channel hold: this would hang for ever.
@@ -211,8 +235,8 @@ mod tests {
     #[test]
     fn the_last_lines_are_out_when_the_guard_is_gone() {
         let (mut reader, sink) = io::pipe().unwrap();
-        let lines = Lines::start(sink, super::lost).unwrap();
-        let guard = Flush(Some(lines.clone()));
+        let lines = Queue::of_lines(sink).unwrap();
+        let guard = Flush { lines: Some(lines.clone()), entries: None };
         let subscriber = tracing_subscriber::fmt().with_writer(lines).with_ansi(false).finish();
         tracing::subscriber::with_default(subscriber, || tracing::info!("the last word"));
         drop(guard);

@@ -81,6 +81,10 @@ pub(super) fn host(action: &'static str, path: &Path) -> impl FnOnce(io::Error) 
 pub fn main(options: &Options) -> Result<ExitCode, StartupError> {
     let handed = descriptors::take_listening();
     let _flush = logging::start();
+    let handed = handed.unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot take the sockets that systemd handed over: one is made anew");
+        Vec::new()
+    });
     let paths = Rc::new(Paths::new(options.directories.clone(), options.socket.clone()));
     directories::make(&paths, options.system)?;
     // Both directories: two daemons must share neither the running sessions nor what is remembered of them.
@@ -332,7 +336,7 @@ async fn announce(daemon: Rc<Daemon<LinuxKeepers>>) {
     }
     let known = reader.look().sessions.len();
     tracing::info!(sessions = known, socket = %daemon.paths.socket.display(), "ready");
-    systemd::tell("READY=1").await;
+    systemd::tell(&[sd_notify::NotifyState::Ready]).await;
     systemd::tell_status(reader).await;
 }
 

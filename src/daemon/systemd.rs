@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use sd_notify::NotifyState;
 use tokio::{
     io::Interest,
     net::UnixDatagram,
@@ -25,10 +26,7 @@ use super::{
     store::Reader,
     view,
 };
-use crate::{
-    controller::Heartbeat,
-    host::{clock, socket::send_descriptor},
-};
+use crate::{controller::Heartbeat, host::socket::send_descriptor};
 
 /// Changes within this time are one line: a thousand starts are not a thousand datagrams.
 const GATHER: Duration = Duration::from_millis(50);
@@ -40,7 +38,7 @@ const MEMORY_STEP: u64 = 64 << 20;
 const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// While something takes its time, systemd is asked for this much more, again and again.
-const EXTENSION: Duration = Duration::from_secs(30);
+const EXTENSION: NotifyState = NotifyState::ExtendTimeoutUsec(30_000_000);
 const EXTEND_EACH: Duration = Duration::from_secs(10);
 
 /// A spec directory that does not answer delays specs and nothing else. After this long it may as well be the thread
@@ -56,43 +54,48 @@ const RELOADED_WITHIN: Duration = Duration::from_secs(10);
 /// That systemd cannot be told has been told.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
-/// Tells lines of the protocol, for as long as that takes. That nobody listens is no failure of the daemon's.
+/// Tells states, for as long as that takes. That nobody listens is no failure of the daemon's.
 ///
 /// A manager that reads nothing lets a few datagrams wait (`net.unix.max_dgram_qlen`), and a plain send then
-/// blocks: on the loop's thread, every session would wait for it.
-pub async fn tell(lines: &str) {
-    tell_with(lines, None).await;
+/// blocks, that of `sd_notify` too: on the loop's thread, every session would wait for it.
+pub async fn tell(states: &[NotifyState<'_>]) {
+    tell_with(states, None).await;
 }
 
-async fn tell_with(lines: &str, descriptor: Option<BorrowedFd<'_>>) {
+async fn tell_with(states: &[NotifyState<'_>], descriptor: Option<BorrowedFd<'_>>) {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    if let Err(error) = send(&path, lines, descriptor).await
+    if let Err(error) = send(&path, &lines(states), descriptor).await
         && !TOLD.swap(true, Ordering::Relaxed)
     {
         tracing::warn!(%error, "cannot notify the service manager; this is told once");
     }
 }
 
-/// Tells that the end has begun, if that can be told soon.
-pub async fn tell_stopping() {
-    let _ = timeout(LAST_WORD, tell("STOPPING=1")).await;
+/// A line each. A control character would end it and begin another assignment, which the crate leaves to us.
+fn lines(states: &[NotifyState<'_>]) -> String {
+    let line = |state: &NotifyState| state.to_string().replace(char::is_control, "");
+    states.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Has systemd keep a copy of `descriptor` for the next daemon. Names have neither `:` nor control characters.
+/// Tells that the end has begun, if that can be told soon.
+pub async fn tell_stopping() {
+    let _ = timeout(LAST_WORD, tell(&[NotifyState::Stopping])).await;
+}
+
+/// Has systemd keep a copy of `descriptor` for the next daemon. Names have no `:`.
 pub async fn store(name: &str, descriptor: BorrowedFd<'_>) {
-    tell_with(&format!("FDSTORE=1\nFDNAME={name}"), Some(descriptor)).await;
+    tell_with(&[NotifyState::FdStore, NotifyState::FdName(name)], Some(descriptor)).await;
 }
 
 /// Has systemd forget what it keeps under `name`.
 pub async fn forget(name: &str) {
-    tell(&format!("FDSTOREREMOVE=1\nFDNAME={name}")).await;
+    tell(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]).await;
 }
 
 /// Asks for more time again and again: for as long as this is polled, a start or a stop goes on.
 pub async fn extend() {
-    let micros = EXTENSION.as_micros();
     loop {
-        tell(&format!("EXTEND_TIMEOUT_USEC={micros}")).await;
+        tell(&[EXTENSION]).await;
         sleep(EXTEND_EACH).await;
     }
 }
@@ -117,8 +120,9 @@ async fn send(path: &OsStr, lines: &str, descriptor: Option<BorrowedFd<'_>>) -> 
 
 /// Reads specs and config again, and tells when that begins and when it is done.
 pub async fn reload<K: Keepers>(daemon: Rc<Daemon<K>>) {
-    let micros = clock::monotonic().as_nanos() / 1000;
-    tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}")).await;
+    let mut states = vec![NotifyState::Reloading];
+    states.extend(NotifyState::monotonic_usec_now());
+    tell(&states).await;
     let _ = daemon.inputs.send(Input::Resync); // the loop has ended
     let settled = async {
         sleep(SETTLED).await;
@@ -127,7 +131,7 @@ pub async fn reload<K: Keepers>(daemon: Rc<Daemon<K>>) {
         }
     };
     let _ = timeout(RELOADED_WITHIN, settled).await;
-    tell("READY=1").await;
+    tell(&[NotifyState::Ready]).await;
 }
 
 fn stuck_for<K: Keepers>(daemon: &Daemon<K>) -> Option<Duration> {
@@ -136,11 +140,7 @@ fn stuck_for<K: Keepers>(daemon: &Daemon<K>) -> Option<Duration> {
 
 /// How often systemd wants to hear of us; `None` where it does not.
 pub fn watchdog() -> Option<Duration> {
-    let of = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
-    if of("WATCHDOG_PID").is_some_and(|pid| pid != u64::from(std::process::id())) {
-        return None;
-    }
-    of("WATCHDOG_USEC").filter(|micros| *micros > 0).map(Duration::from_micros)
+    sd_notify::watchdog_enabled().filter(|interval| !interval.is_zero())
 }
 
 /// Beats while the loop turns and the specs can be listed, for ever. A loop that does not turn any more is thereby
@@ -151,7 +151,7 @@ pub async fn beat<K: Keepers>(daemon: Rc<Daemon<K>>, heartbeat: Heartbeat) {
         let turned = heartbeat.age() < interval / 2;
         let listed = stuck_for(&daemon).is_none_or(|stuck| stuck < LISTING_PATIENCE.max(interval));
         if turned && listed && !daemon.store.look().source_ended {
-            tell("WATCHDOG=1").await;
+            tell(&[NotifyState::Watchdog]).await;
         }
         sleep(interval / 4).await;
     }
@@ -166,18 +166,17 @@ pub async fn tell_status(reader: Reader) {
         tokio::pin!(changed);
         // What changes while the line is told is told next.
         changed.as_mut().enable();
-        let line: String = {
+        let line = {
             let world = reader.look();
-            // The protocol is lines: a control character would begin another assignment.
             let step = if told_memory == 0 || world.memory == 0 { 0 } else { MEMORY_STEP };
             if world.memory.abs_diff(told_memory) > step {
                 told_memory = world.memory;
             }
-            view::summary(&world, told_memory).chars().filter(|c| !c.is_control()).collect()
+            view::summary(&world, told_memory)
         };
         let told_now = line != told;
         if told_now {
-            tell(&format!("STATUS={line}")).await;
+            tell(&[NotifyState::Status(&line)]).await;
             told = line;
         }
         changed.as_mut().await;
@@ -218,6 +217,12 @@ mod tests {
         waiting.await.unwrap();
         let length = manager.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], b"READY=1");
+    }
+
+    #[test]
+    fn no_status_begins_another_assignment() {
+        let states = [NotifyState::Ready, NotifyState::Status("a\nMAINPID=1\r\u{1b}b")];
+        assert_eq!(lines(&states), "READY=1\nSTATUS=aMAINPID=1b");
     }
 
     #[tokio::test]

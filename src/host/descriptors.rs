@@ -37,28 +37,15 @@ pub fn take_handed() -> io::Result<Handed> {
 }
 
 /// What systemd handed to this process, with its names: sockets that it listens on for us, and what an earlier
-/// daemon had it keep.
+/// daemon had it keep. An error where the environment and what is open disagree; nothing is taken then.
 ///
 /// To be called once, before anything is opened: it takes by number.
-pub fn take_listening() -> Vec<(String, OwnedFd)> {
-    let variable = |name: &str| std::env::var(name).unwrap_or_default();
-    if variable("LISTEN_PID").parse() != Ok(std::process::id()) {
-        return Vec::new(); // meant for a process that started us
-    }
-    let names = variable("LISTEN_FDNAMES");
-    let mut names = names.split(':');
-    let count: RawFd = variable("LISTEN_FDS").parse().unwrap_or(0);
-    let mut handed = Vec::new();
-    for number in (3..).take(usize::try_from(count).unwrap_or(0)) {
-        let name = names.next().unwrap_or_default().to_owned();
-        // SAFETY: fcntl takes a number and touches no memory; on one that is not open it fails.
-        if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
-            break;
-        }
-        // SAFETY: it is open, and ours: systemd says so of this very process, and nothing was opened before.
-        handed.push((name, unsafe { OwnedFd::from_raw_fd(number) }));
-    }
-    handed
+pub fn take_listening() -> io::Result<Vec<(String, OwnedFd)>> {
+    let handed = sd_notify::listen_fds_with_names()?;
+    // SAFETY: each is open, as the crate has just made it close at exec, and ours: systemd says so of this very
+    // process, and nothing was opened before.
+    let take = |(number, name)| (name, unsafe { OwnedFd::from_raw_fd(number) });
+    Ok(handed.map(take).collect())
 }
 
 /// Lets go of the daemon's standard error: the keeper outlives it.

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    os::unix::net::UnixStream,
+    os::unix::net::{UnixDatagram, UnixStream},
     time::{Duration, Instant},
 };
 
@@ -17,6 +17,7 @@ fn the_journal_tells_a_sessions_whole_life_with_causes_and_explains_it() {
     machine.wait_running("x");
     machine.atm(&["stop", "x"]);
     machine.spec("y", "command: [sh, -c, 'exit 3']\nbackoff: {initial: 1h, max: 1h}\n");
+    machine.spec("z", "command: [sleep, '1000']\nmaxAge: 1s\nrestartPolicy: Never\n");
     machine.wait("y failed", || machine.get("y")["status"]["reason"] == "BackOff");
 
     machine.wait("the end is told", || !machine.entries(&["ATM_SESSION=x", "ATM_EVENT=Stopped"]).is_empty());
@@ -41,6 +42,14 @@ fn the_journal_tells_a_sessions_whole_life_with_causes_and_explains_it() {
     let warned = machine.entries(&["-p", "warning", "ATM_SESSION=y"]);
     assert!(warned.iter().all(|entry| entry["ATM_REASON"] == "BackOff"), "{warned:#?}");
     assert!(!warned.is_empty());
+
+    // Nobody asked for an eviction, and nothing is wrong.
+    let evicted = ["ATM_SESSION=z", "ATM_EVENT=Evicted"];
+    machine.wait("z evicted", || !machine.entries(&evicted).is_empty());
+    assert_eq!(machine.entries(&evicted)[0]["PRIORITY"], "5");
+    // Where it was told, and not where it was written.
+    assert_eq!(started["CODE_FILE"], "src/daemon/events.rs");
+    assert_eq!(started["SYSLOG_IDENTIFIER"], "atm");
 
     let explained = machine.journal(&["-x", "ATM_SESSION=y"]);
     assert!(explained.contains("Subject: Session y has ended by itself"), "{explained}");
@@ -88,4 +97,28 @@ fn a_journal_that_is_stopped_holds_nobody_up_and_what_it_missed_is_counted() {
         !machine.entries(&["ATM_SESSION=three", "ATM_EVENT=Started"]).is_empty()
     });
     assert_eq!(machine.main_pid(), daemon);
+}
+
+#[test]
+fn a_daemon_starts_while_the_journal_takes_nothing() {
+    let Some(machine) = Machine::installed() else { return };
+    machine.spec("one", COUNTER);
+    let pid = machine.wait_running("one");
+    let journald = machine.systemctl(&["show", "--value", "-p", "MainPID", "systemd-journald"]);
+    machine.ok(&["kill", "-STOP", journald.trim()]);
+    // Full when a socket that has sent nothing can send nothing: one that has may be full itself.
+    let socket = machine.root("/run/systemd/journal/socket");
+    let fill = || {
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.set_nonblocking(true).unwrap();
+        (0..100_000).take_while(|_| sender.send_to(b"MESSAGE=full\n", &socket).is_ok()).count()
+    };
+    while fill() > 0 {}
+    let daemon = machine.main_pid();
+    machine.systemctl(&["restart", "atm"]);
+    assert_ne!(machine.main_pid(), daemon);
+    assert_eq!(machine.wait_running("one"), pid);
+    let journal = || machine.journal(&["MESSAGE_ID=342963812a244635b867ca89b26ca117"]);
+    machine.ok(&["kill", "-CONT", journald.trim()]);
+    machine.wait("it tells what it did", || journal().contains("one: found running"));
 }
