@@ -12,6 +12,8 @@ use rustix::{
     termios::{Winsize, tcsetwinsize},
 };
 
+use crate::api::attach::WindowSize;
+
 /// The ends of a session's input and output.
 #[derive(Debug)]
 pub struct Streams {
@@ -49,6 +51,13 @@ pub fn open_terminal(columns: u16, rows: u16) -> io::Result<Streams> {
     let slave = open_slave(master.as_fd())?;
     tcsetwinsize(&slave, Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 })?;
     Ok(Streams { ours: master, input: slave.try_clone()?, output: slave, error: None })
+}
+
+/// Gives a terminal another size; its programs are told by SIGWINCH.
+pub fn resize(terminal: impl AsFd, size: WindowSize) -> io::Result<()> {
+    let WindowSize { columns, rows, x_pixels, y_pixels } = size;
+    let size = Winsize { ws_col: columns, ws_row: rows, ws_xpixel: x_pixels, ws_ypixel: y_pixels };
+    Ok(tcsetwinsize(terminal, size)?)
 }
 
 /// The other end of a terminal. Opened again after a hangup (`vhangup`, as a login does), it makes the
