@@ -151,6 +151,14 @@ fn control(char: char) -> Option<u8> {
 }
 
 impl Key {
+    /// The character that is pressed with ctrl alone, and the byte that this is.
+    pub fn as_control(&self) -> Option<(char, u8)> {
+        match self.base {
+            Base::Char(char) if self.ctrl && !self.alt && !self.shift => Some((char, control(char)?)),
+            _ => None,
+        }
+    }
+
     /// What a terminal sends for it; `application_cursor`: the program asked for the other form of cursor keys.
     pub fn bytes(&self, application_cursor: bool) -> Vec<u8> {
         let modifier = 1 + u8::from(self.shift) + 2 * u8::from(self.alt) + 4 * u8::from(self.ctrl);

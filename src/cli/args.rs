@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use super::{
-    apply, cleanup, completion, config, daemon, delete, describe, dirs::Places, edit, events, get, kill,
-    logs, plan, restart, resume, run, schema, start, status, stop, suspend, validate, wait,
+    apply, attach, cleanup, completion, config, daemon, delete, describe, detach, dirs::Places, edit, events, get, kill,
+    logs, peek, plan, restart, resume, run, schema, send, start, status, stop, suspend, validate, wait,
 };
 
 const AFTER: &str = "\
@@ -38,6 +38,14 @@ pub enum Command {
     Describe(describe::Args),
     /// Print a session's output, also while the daemon is down
     Logs(logs::Args),
+    /// Attach this terminal to a session
+    Attach(attach::Args),
+    /// Detach all terminals from sessions
+    Detach(detach::Args),
+    /// Show a session's screen as text
+    Peek(peek::Args),
+    /// Type text and keys into a session
+    Send(send::Args),
     /// Start sessions that are stopped, evicted or waiting
     Start(start::Args),
     /// Stop sessions until they are started again, also while the daemon is down

@@ -1,6 +1,6 @@
 //! A session and its terminal: typing, looking, attaching, in the session's loop.
 
-use super::{session::Session, terminal::Happened};
+use super::session::Session;
 use crate::{
     api::{
         activity::word,
@@ -16,7 +16,7 @@ impl Session {
     /// Hears the attached clients, and gives the program what was typed.
     pub fn type_in(&mut self, ready: &[Ready], now: Moment) {
         let Some(terminal) = &mut self.terminal else { return };
-        let Happened { typed, .. } = terminal.hear(ready);
+        let typed = terminal.hear(ready, now);
         if let (true, Some(page)) = (typed, &self.page) {
             page.store(word::INPUT, now.as_nanos());
         }

@@ -51,15 +51,6 @@ pub struct Terminal {
     clean: Vec<u8>,
 }
 
-/// What happened in a turn that others keep account of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Happened {
-    /// Somebody typed.
-    pub typed: bool,
-    /// Somebody came or went.
-    pub attached: bool,
-}
-
 impl Terminal {
     /// One of this size, blank.
     pub fn new(columns: u16, rows: u16) -> Self {
@@ -155,7 +146,7 @@ impl Terminal {
             let between = true; // nothing completes what is half printed any more
             let size = self.size;
             let screen = self.screen.get_or_insert_with(|| Screen::new(size));
-            self.viewers.refresh(screen, between, last);
+            self.viewers.refresh(screen, between, true, last);
             self.viewers.end(ended, now);
         }
     }
@@ -216,16 +207,15 @@ impl Terminal {
         [self.viewers.next(), resize, self.tighten_at].into_iter().flatten().min()
     }
 
-    /// Hears the clients: `ready` is for those that [`Self::watched`] named.
-    pub fn hear(&mut self, ready: &[Ready]) -> Happened {
-        let before = self.viewers.count();
+    /// Hears the clients: `ready` is for those that [`Self::watched`] named. Says whether anything was typed.
+    pub fn hear(&mut self, ready: &[Ready], now: Moment) -> bool {
         let mut typed = Vec::new();
-        self.viewers.turn(ready, self.throttled, &mut typed);
+        self.viewers.turn(ready, self.throttled, &mut typed, now);
         self.viewers.sweep();
         self.entered += typed.len() as u64;
-        let happened = Happened { typed: !typed.is_empty(), attached: self.viewers.count() != before };
+        let any = !typed.is_empty();
         self.typed.extend(typed);
-        happened
+        any
     }
 
     /// Gives the program what was typed, as far as it takes it.
@@ -271,10 +261,10 @@ impl Terminal {
             }
         }
         if self.viewers.count() > 0 {
-            let between = self.questions.is_between();
+            let (between, settled) = (self.questions.is_between(), self.wanted().is_none());
             let size = self.size;
             let screen = self.screen.get_or_insert_with(|| Screen::new(size));
-            self.viewers.refresh(screen, between, now);
+            self.viewers.refresh(screen, between, settled, now);
         }
         if self.tighten_at.is_some_and(|at| at <= now) {
             self.tighten_at = None;

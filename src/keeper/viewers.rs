@@ -124,7 +124,7 @@ impl Viewers {
     }
 
     /// Writes and reads what can be. Appends what was typed to `typed`.
-    pub fn turn(&mut self, ready: &[Ready], throttled: bool, typed: &mut Vec<u8>) {
+    pub fn turn(&mut self, ready: &[Ready], throttled: bool, typed: &mut Vec<u8>, now: Moment) {
         let watched = self.list.iter_mut().filter(|viewer| viewer.watched);
         for (viewer, ready) in watched.zip(ready) {
             if ready.write {
@@ -132,7 +132,7 @@ impl Viewers {
             }
             if ready.read && !throttled {
                 viewer.read();
-                viewer.obey(typed);
+                viewer.obey(typed, now);
             }
         }
     }
@@ -176,7 +176,8 @@ impl Viewers {
     }
 
     /// Sends screens and drawings that are due. `between`: what was printed last ended with a whole sequence.
-    pub fn refresh(&mut self, screen: &mut Screen, between: bool, now: Moment) {
+    /// `settled`: the session has the size that it should have.
+    pub fn refresh(&mut self, screen: &mut Screen, between: bool, settled: bool, now: Moment) {
         let size = screen.size();
         if self.told != Some(size) {
             self.told = Some(size);
@@ -194,6 +195,9 @@ impl Viewers {
             };
             if moved {
                 viewer.showing = Showing::Nothing { since: now, history: 0 };
+            }
+            if !fits && !settled {
+                continue; // it will fit in a moment, and is not shown one thing and then another
             }
             if !viewer.outbox.is_empty() {
                 continue; // it is not here again until it has taken that
@@ -311,7 +315,7 @@ impl Viewer {
     }
 
     /// Does what whole frames say.
-    fn obey(&mut self, typed: &mut Vec<u8>) {
+    fn obey(&mut self, typed: &mut Vec<u8>, now: Moment) {
         let mut at = 0;
         loop {
             match decode(self.input.get(at..).unwrap_or_default()) {
@@ -321,7 +325,11 @@ impl Viewer {
                         Some(FrameKind::Input) => {}
                         Some(FrameKind::Resize) => {
                             match serde_json::from_slice::<WindowSize>(frame.payload) {
-                                Ok(size) => self.size = size.clamped(),
+                                // Also the same size: it asks for the screen.
+                            Ok(size) => {
+                                self.size = size.clamped();
+                                self.showing = Showing::Nothing { since: now, history: 0 };
+                            }
                                 Err(_) => self.gone = true,
                             }
                         }

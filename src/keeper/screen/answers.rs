@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use alacritty_terminal::{
     grid::Dimensions,
-    index::{Column, Line},
     term::TermMode,
     vte::ansi::Rgb,
 };
@@ -161,6 +160,7 @@ impl Screen {
     /// The cell at a place, for tests.
     #[cfg(test)]
     pub(super) fn cell(&self, line: i32, column: usize) -> &alacritty_terminal::term::cell::Cell {
+        use alacritty_terminal::index::{Column, Line};
         &self.term.grid()[Line(line)][Column(column)]
     }
 }
