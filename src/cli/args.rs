@@ -3,8 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use super::{
-    apply, attach, cleanup, completion, config, daemon, delete, describe, detach, dirs::Places, edit, events, get, kill,
-    logs, peek, plan, restart, resume, run, schema, send, start, status, stop, suspend, validate, wait,
+    apply, attach, cleanup, completion, config, daemon, delete, describe, detach, dirs::Places, edit, events,
+    get, kill, logs, peek, plan, restart, resume, run, schema, send, start, status, stop, suspend, validate,
+    wait,
 };
 
 const AFTER: &str = "\
@@ -122,7 +123,11 @@ mod tests {
             "atm wait a",
             "atm run",
             "atm --user --system get",
-            "atm run --attach -- sh",
+            "atm run --attach --no-terminal -- sh",
+            "atm attach",
+            "atm attach a --detach-key x",
+            "atm send a",
+            "atm send a --key nothing",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

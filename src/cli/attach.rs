@@ -7,11 +7,7 @@
 //! What the session prints is not filtered: the terminal is the session's while it is attached. Only the questions
 //! to the terminal are answered, and cut, by the keeper.
 
-use std::{
-    io,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io, process::ExitCode, time::Duration};
 
 use self::{
     detach::{DetachKeys, Typing},
@@ -90,6 +86,9 @@ pub struct Args {
     /// Detach all other terminals
     #[arg(long)]
     pub take: bool,
+    /// Do not say how to detach
+    #[arg(short, long)]
+    pub quiet: bool,
     /// The key to detach with, a ctrl- key, or `none`
     #[arg(long, value_name = "KEY", env = "ATM_DETACH_KEY", default_value = "ctrl-]", value_parser = detach_key)]
     pub detach_key: DetachKey,
@@ -117,6 +116,13 @@ fn detach_key(text: &str) -> Result<DetachKey, String> {
     Ok(DetachKey { keys, name: Some(key.to_string()) })
 }
 
+/// Attaches as `atm attach NAME` does.
+pub fn to(name: SessionName, context: &mut Context) -> CliResult<ExitCode> {
+    let detach_key = std::env::var("ATM_DETACH_KEY").ok().and_then(|key| detach_key(&key).ok());
+    let detach_key = detach_key.unwrap_or_default();
+    run(&Args { name, read_only: false, take: false, quiet: false, detach_key }, context)
+}
+
 /// Ends with the exit status of the session, or well after a detach.
 pub fn run(args: &Args, context: &mut Context) -> CliResult<ExitCode> {
     if !tty::is_interactive() {
@@ -134,9 +140,13 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult<ExitCode> {
     }
     let canvas = Canvas::new(size, own("TERM").as_deref());
     if canvas.is_dumb() {
-        context.out.warn("this terminal can only print (TERM=dumb): output is shown as it comes, without the screen")?;
+        context.out.warn(
+            "this terminal can only print (TERM=dumb): output is shown as it comes, without the screen",
+        )?;
     }
-    context.out.note(&banner(args))?;
+    if !args.quiet {
+        context.out.note(&banner(args))?;
+    }
     context.out.flush()?;
     let cannot = |error: io::Error| CliError::io("cannot take over this terminal", &error);
     let signals = Signals::listen().map_err(cannot)?;
@@ -150,7 +160,7 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult<ExitCode> {
         canvas,
         size,
         shown: canvas.room(),
-        banner: Some(banner(args)),
+        banner: (!args.quiet).then(|| banner(args)),
         redraw_at: None,
     };
     let outcome = loop {
@@ -180,9 +190,7 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult<ExitCode> {
         Outcome::LetGo(Detached::Taken) => {
             (leave(&format!("detached from {name}: another terminal took it over")), Ok(ExitCode::SUCCESS))
         }
-        Outcome::LetGo(_) => {
-            (leave(&format!("detached from {name} by `atm detach`")), Ok(ExitCode::SUCCESS))
-        }
+        Outcome::LetGo(_) => (leave(&format!("detached from {name} by `atm detach`")), Ok(ExitCode::SUCCESS)),
         // The screen was left before the line that says so.
         Outcome::Ended(ended) => (Vec::new(), Ok(code(ended.exit))),
         Outcome::Lost => (
@@ -221,7 +229,8 @@ fn open(context: &mut Context, name: &SessionName, attach: &Attach) -> CliResult
                 Miss::Failed(CliError::failed(format!("{error}: {}", words(source))))
             }
             LinkError::Version { .. } => Miss::Failed(
-                CliError::failed(error.to_string()).hint(format!("`atm restart {name}` gives it a new keeper")),
+                CliError::failed(error.to_string())
+                    .hint(format!("`atm restart {name}` gives it a new keeper")),
             ),
         })
     })
@@ -504,7 +513,11 @@ impl Client {
                         self.print(line.as_bytes());
                     }
                 }
-                Phase::Running | Phase::Stopping | Phase::Succeeded | Phase::Failed | Phase::Evicted
+                Phase::Running
+                | Phase::Stopping
+                | Phase::Succeeded
+                | Phase::Failed
+                | Phase::Evicted
                 | Phase::Suspended => return Rejoin::Over(None),
             }
             let stdin = io::stdin();

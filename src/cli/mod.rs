@@ -127,7 +127,7 @@ fn dispatch(command: &Command, context: &mut Context) -> CliResult<ExitCode> {
         Command::Suspend(args) => suspend::run(args, context),
         Command::Resume(args) => resume::run(args, context),
         Command::Wait(args) => wait::run(args, context),
-        Command::Run(args) => run::run(args, context),
+        Command::Run(args) => return run::run(args, context),
         Command::Apply(args) => apply::run(args, context),
         Command::Edit(args) => edit::run(args, context),
         Command::Delete(args) => delete::run(args, context),

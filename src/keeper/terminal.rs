@@ -126,7 +126,10 @@ impl Terminal {
 
     /// Takes in one that attaches.
     pub fn admit(&mut self, arrival: Arrival, now: Moment) {
-        self.viewers.admit(arrival, now);
+        let mut typed = Vec::new();
+        self.viewers.admit(arrival, &mut typed, now);
+        self.entered += typed.len() as u64;
+        self.typed.extend(typed);
     }
 
     /// How many are attached.

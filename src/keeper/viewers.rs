@@ -82,8 +82,8 @@ impl Viewers {
         self.list.len()
     }
 
-    /// Takes one in; the screen follows.
-    pub fn admit(&mut self, arrival: Arrival, now: Moment) {
+    /// Takes one in; the screen follows. Appends what it typed already to `typed`.
+    pub fn admit(&mut self, arrival: Arrival, typed: &mut Vec<u8>, now: Moment) {
         if arrival.attach.take {
             self.detach(&Detached::Taken);
         }
@@ -105,6 +105,7 @@ impl Viewers {
             viewer.tell(FrameKind::Detached, &Detached::Refused { message });
             return;
         }
+        viewer.obey(typed, now);
         self.list.push(viewer);
         self.told = None; // how many others there are is told to all
     }
@@ -326,10 +327,10 @@ impl Viewer {
                         Some(FrameKind::Resize) => {
                             match serde_json::from_slice::<WindowSize>(frame.payload) {
                                 // Also the same size: it asks for the screen.
-                            Ok(size) => {
-                                self.size = size.clamped();
-                                self.showing = Showing::Nothing { since: now, history: 0 };
-                            }
+                                Ok(size) => {
+                                    self.size = size.clamped();
+                                    self.showing = Showing::Nothing { since: now, history: 0 };
+                                }
                                 Err(_) => self.gone = true,
                             }
                         }

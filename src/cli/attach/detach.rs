@@ -81,7 +81,14 @@ enum Press {
 impl Typing {
     /// Nothing was typed yet.
     pub fn new(keys: DetachKeys) -> Self {
-        Self { keys, pasting: false, pressed: Pressed::Nothing, held: Vec::new(), partial: Vec::new(), sent: 0 }
+        Self {
+            keys,
+            pasting: false,
+            pressed: Pressed::Nothing,
+            held: Vec::new(),
+            partial: Vec::new(),
+            sent: 0,
+        }
     }
 
     /// Whether [`Self::pause`] is waited for.
@@ -126,7 +133,8 @@ impl Typing {
 
     /// Nothing followed for a moment.
     pub fn pause(&mut self) -> Meant {
-        let mut meant = Meant { typed: self.partial.split_off(self.sent.min(self.partial.len())), detach: false };
+        let mut meant =
+            Meant { typed: self.partial.split_off(self.sent.min(self.partial.len())), detach: false };
         self.partial.clear();
         self.sent = 0;
         match std::mem::take(&mut self.pressed) {
@@ -204,12 +212,14 @@ impl Typing {
 fn unit(bytes: &[u8]) -> Option<usize> {
     match bytes {
         [0x1b] => None,
-        [0x1b, b'[', rest @ ..] => match rest.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b';' | b':')) {
-            Some(end) => Some(2 + end + 1),
-            // No key is so long: it is not kept for ever.
-            None if rest.len() > 32 => Some(bytes.len()),
-            None => None,
-        },
+        [0x1b, b'[', rest @ ..] => {
+            match rest.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b';' | b':')) {
+                Some(end) => Some(2 + end + 1),
+                // No key is so long: it is not kept for ever.
+                None if rest.len() > 32 => Some(bytes.len()),
+                None => None,
+            }
+        }
         _ => Some(1),
     }
 }
@@ -314,7 +324,18 @@ mod tests {
 
     #[test]
     fn other_keys_are_sent_as_they_come() {
-        for keys in ["\x1b", "\x1b[A", "\x1bOA", "é漢", "\x1b[93;1u", "\x1b[93;6u", "\x1b[100;5u", "d", "\x1b[1;5D", "\r"] {
+        for keys in [
+            "\x1b",
+            "\x1b[A",
+            "\x1bOA",
+            "é漢",
+            "\x1b[93;1u",
+            "\x1b[93;6u",
+            "\x1b[100;5u",
+            "d",
+            "\x1b[1;5D",
+            "\r",
+        ] {
             assert_eq!(meant(&[keys]), (keys.into(), false), "{keys:?}");
         }
         let mut typing = typing();

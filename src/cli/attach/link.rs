@@ -176,7 +176,8 @@ impl Link {
     /// The next of what was read; `None`: no more.
     pub fn next(&mut self) -> io::Result<Option<Said<'_>>> {
         let wrong = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-        let Some((frame, taken)) = decode(self.input.get(self.read..).unwrap_or_default()).map_err(wrong)? else {
+        let Some((frame, taken)) = decode(self.input.get(self.read..).unwrap_or_default()).map_err(wrong)?
+        else {
             return Ok(None);
         };
         self.read += taken;

@@ -67,8 +67,9 @@ pub fn reach<T>(
             Err(Miss::Failed(error)) => return Err(error),
         }
     }
-    let mut client = context.connect().map_err(|error| {
-        CliError { message: format!("{}; and `{name}` has no process", error.message), ..error }
+    let mut client = context.connect().map_err(|error| CliError {
+        message: format!("{}; and `{name}` has no process", error.message),
+        ..error
     })?;
     let Some(session) = get_one(&mut client, name)? else {
         return Err(context.no_such_session(&mut client, name));

@@ -52,7 +52,8 @@ impl Canvas {
         if self.dumb || self.size.rows < 2 {
             return Vec::new();
         }
-        let columns = usize::from(self.size.columns).saturating_sub(1);
+        // With a blank on either side, and short of the last column: a line that goes on would scroll the screen.
+        let columns = usize::from(self.size.columns).saturating_sub(3);
         let text: String = text.chars().take(columns).collect();
         let mut out = String::new();
         // Not the position that the program saved, on terminals that have another for us.
@@ -87,7 +88,7 @@ mod tests {
     fn a_banner_fits_its_line() {
         let canvas = Canvas::new(WindowSize::of_cells(10, 5), Some("xterm"));
         let banner = String::from_utf8(canvas.banner("a text that is too long")).unwrap();
-        assert_eq!(banner, "\x1b7\x1b[5;1H\x1b[0;7m a text th \x1b[0m\x1b8");
+        assert_eq!(banner, "\x1b7\x1b[5;1H\x1b[0;7m a text  \x1b[0m\x1b8");
         assert!(Canvas::new(WindowSize::of_cells(10, 1), Some("xterm")).banner("x").is_empty());
     }
 }

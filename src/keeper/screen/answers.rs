@@ -2,11 +2,7 @@
 
 use std::fmt::Write;
 
-use alacritty_terminal::{
-    grid::Dimensions,
-    term::TermMode,
-    vte::ansi::Rgb,
-};
+use alacritty_terminal::{grid::Dimensions, term::TermMode, vte::ansi::Rgb};
 
 use super::Screen;
 use crate::keeper::questions::Question;
