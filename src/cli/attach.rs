@@ -297,7 +297,12 @@ struct Client {
     redraw_at: Option<Moment>,
 }
 
+fn is_due(at: Option<Moment>) -> bool {
+    at.is_some_and(|at| at <= clock::monotonic())
+}
+
 /// For what a wait ended.
+#[expect(clippy::struct_excessive_bools, reason = "each is the answer for one descriptor")]
 #[derive(Debug, Clone, Copy, Default)]
 struct Ready {
     keyboard: bool,
@@ -320,7 +325,7 @@ impl Client {
             {
                 return outcome;
             }
-            if (ready.keyboard || self.is_due(self.decide_at))
+            if (ready.keyboard || is_due(self.decide_at))
                 && let Some(outcome) = self.type_in(ready.keyboard)
             {
                 return outcome;
@@ -342,7 +347,7 @@ impl Client {
                     Err(_) => return self.lost(),
                 }
             }
-            if self.is_due(self.redraw_at) {
+            if is_due(self.redraw_at) {
                 self.redraw_at = None;
                 let _ = self.link.resize(self.size); // a keeper that is gone shows at the next read
             }
@@ -350,10 +355,6 @@ impl Client {
                 return Outcome::Signal(1); // the terminal is gone, as after a hangup
             }
         }
-    }
-
-    fn is_due(&self, at: Option<Moment>) -> bool {
-        at.is_some_and(|at| at <= clock::monotonic())
     }
 
     fn wait(&self) -> io::Result<Ready> {
@@ -427,7 +428,7 @@ impl Client {
 
     /// Takes what the keeper said.
     fn take(&mut self) -> io::Result<Option<Outcome>> {
-        while let Some(said) = self.link.next()? {
+        while let Some(said) = self.link.said()? {
             match said {
                 Said::Screen(bytes) if !self.canvas.is_dumb() => {
                     self.shown.extend_from_slice(bytes);
@@ -526,7 +527,7 @@ impl Client {
             if let Some(outcome) = self.hear() {
                 return Rejoin::Over(Some(outcome));
             }
-            if ready.get(1).is_some_and(|ready| ready.read) || self.is_due(self.decide_at) {
+            if ready.get(1).is_some_and(|ready| ready.read) || is_due(self.decide_at) {
                 let keyboard = ready.get(1).is_some_and(|ready| ready.read);
                 // Typed for a session that is not there: to its next run it would be a surprise.
                 match self.type_in(keyboard) {

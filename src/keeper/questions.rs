@@ -261,16 +261,17 @@ impl<F: FnMut(Piece<'_>)> Walk<'_, F> {
             }
             _ if CANCEL.contains(&byte) => self.leave(State::Ground),
             0x00..0x20 => self.machine.controls.push(byte),
-            0x40..=0x7e => match grammar::control(&self.machine.content, byte) {
-                Some(question) => self.cut([Part::Question(question)]),
-                None => {
+            0x40..=0x7e => {
+                if let Some(question) = grammar::control(&self.machine.content, byte) {
+                    self.cut([Part::Question(question)]);
+                } else {
                     self.leave(State::Ground);
                     if byte == b'p' && self.machine.content == b"!" {
                         self.give(self.at + 1);
                         (self.take)(Piece::SoftReset);
                     }
                 }
-            },
+            }
             _ => self.machine.content.push(byte),
         }
         self.limit();

@@ -323,7 +323,6 @@ impl Viewer {
                 Ok(Some((frame, taken))) => {
                     match FrameKind::from_byte(frame.kind) {
                         Some(FrameKind::Input) if !self.read_only => typed.extend_from_slice(frame.payload),
-                        Some(FrameKind::Input) => {}
                         Some(FrameKind::Resize) => {
                             match serde_json::from_slice::<WindowSize>(frame.payload) {
                                 // Also the same size: it asks for the screen.

@@ -93,7 +93,7 @@ impl Client {
 
     /// Takes what has come.
     pub fn read(&mut self) {
-        let mut buffer = [0; 64 << 10];
+        let mut buffer = vec![0; 64 << 10];
         loop {
             match self.master.read(&mut buffer) {
                 Ok(0) => break,

@@ -160,7 +160,7 @@ fn same_program(name: &str, command: &str, steps: &[(&str, &[&str])]) {
     let atm = Atm::start();
     fs::write(
         atm.path("text"),
-        (1..200).map(|number| format!("this is line {number}\n")).collect::<String>(),
+        (1..200).map(|number| format!("this is line {number}")).collect::<Vec<_>>().join("\n") + "\n",
     )
     .unwrap();
     let command = command.replace("TEXT", &atm.path("text").display().to_string());

@@ -61,7 +61,7 @@ fn read_until(link: &mut Link, mut done: impl FnMut(&[u8]) -> bool) -> Vec<u8> {
         poll::wait(&[(link.fd(), link.unsent() > 0)], Some(Duration::from_millis(50))).unwrap();
         link.flush().unwrap();
         assert!(link.fill().unwrap(), "the keeper closed");
-        while let Some(said) = link.next().unwrap() {
+        while let Some(said) = link.said().unwrap() {
             match said {
                 Said::Screen(bytes) | Said::Output(bytes) => all.extend_from_slice(bytes),
                 _ => {}
@@ -185,7 +185,7 @@ fn ten_thousand_resizes_end_at_the_last() {
         link.resize(WindowSize::of_cells(number % 3000, number.wrapping_mul(7))).unwrap();
         if number % 64 == 0 {
             link.fill().unwrap();
-            while link.next().unwrap().is_some() {}
+            while link.said().unwrap().is_some() {}
         }
     }
     link.resize(WindowSize::of_cells(77, 33)).unwrap();

@@ -90,14 +90,14 @@ impl Link {
         let path = session_dir.join(SOCKET_FILE);
         let shown = || path.to_string_lossy().escape_debug().to_string();
         let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::ConnectionRefused => {
-                LinkError::Absent(shown())
-            }
             io::ErrorKind::PermissionDenied => LinkError::Forbidden(shown()),
             // A keeper closes at once on those whom it does not serve, and at its own end.
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
-                LinkError::Absent(shown())
-            }
+            io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe => LinkError::Absent(shown()),
             _ => LinkError::Io { path: shown(), source },
         };
         let mut stream = socket::connect(&path, GREETING).map_err(failed)?;
@@ -174,7 +174,7 @@ impl Link {
     }
 
     /// The next of what was read; `None`: no more.
-    pub fn next(&mut self) -> io::Result<Option<Said<'_>>> {
+    pub fn said(&mut self) -> io::Result<Option<Said<'_>>> {
         let wrong = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         let Some((frame, taken)) = decode(self.input.get(self.read..).unwrap_or_default()).map_err(wrong)?
         else {

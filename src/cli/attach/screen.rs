@@ -28,6 +28,7 @@ impl Canvas {
     }
 
     /// The same with another size.
+    #[must_use]
     pub fn resized(self, size: WindowSize) -> Self {
         Self { size, ..self }
     }

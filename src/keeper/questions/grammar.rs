@@ -93,11 +93,7 @@ pub fn may_ask(kind: Kind, content: &[u8]) -> bool {
                 _ => false,
             }
         }
-        Kind::Device => match content {
-            [b'+' | b'$'] => true,
-            [b'+' | b'$', b'q', ..] => true,
-            _ => false,
-        },
+        Kind::Device => matches!(content, [b'+' | b'$'] | [b'+' | b'$', b'q', ..]),
         Kind::Application => match content {
             [b'G', keys @ ..] => match keys.iter().position(|byte| *byte == b';') {
                 None => true,

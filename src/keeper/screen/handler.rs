@@ -158,7 +158,8 @@ impl Handler for Ear<'_> {
     fn set_title(&mut self, title: Option<String>) {
         let mut title = title.unwrap_or_default();
         title.retain(|c| !c.is_control());
-        title.truncate(title.floor_char_boundary(LONGEST_TITLE));
+        let end = (0..=LONGEST_TITLE.min(title.len())).rev().find(|end| title.is_char_boundary(*end));
+        title.truncate(end.unwrap_or(0));
         self.side.title = title;
     }
 
@@ -240,7 +241,7 @@ impl Handler for Ear<'_> {
 
     fn pop_keyboard_modes(&mut self, count: u16) {
         let keyboard = &mut self.side.keyboard;
-        for _ in 0..count.min(DEEPEST as u16 + 1) {
+        for _ in 0..usize::from(count).min(DEEPEST + 1) {
             keyboard.flags = keyboard.saved.pop().unwrap_or(0);
         }
     }
@@ -256,8 +257,10 @@ impl Handler for Ear<'_> {
 
     fn set_private_mode(&mut self, mode: PrivateMode) {
         match mode {
-            PrivateMode::Unknown(47 | 1047) => self.show_alternate(true),
-            PrivateMode::Named(NamedPrivateMode::SwapScreenAndSetRestoreCursor) => self.show_alternate(true),
+            PrivateMode::Unknown(47 | 1047)
+            | PrivateMode::Named(NamedPrivateMode::SwapScreenAndSetRestoreCursor) => {
+                self.show_alternate(true)
+            }
             PrivateMode::Unknown(1048) => self.term.save_cursor_position(),
             PrivateMode::Unknown(other) => {
                 if OTHER_MODES.contains(&other) && !self.side.modes.contains(&other) {
@@ -275,8 +278,10 @@ impl Handler for Ear<'_> {
 
     fn unset_private_mode(&mut self, mode: PrivateMode) {
         match mode {
-            PrivateMode::Unknown(47 | 1047) => self.show_alternate(false),
-            PrivateMode::Named(NamedPrivateMode::SwapScreenAndSetRestoreCursor) => self.show_alternate(false),
+            PrivateMode::Unknown(47 | 1047)
+            | PrivateMode::Named(NamedPrivateMode::SwapScreenAndSetRestoreCursor) => {
+                self.show_alternate(false)
+            }
             PrivateMode::Unknown(1048) => self.term.restore_cursor_position(),
             PrivateMode::Unknown(other) => self.side.modes.retain(|mode| *mode != other),
             PrivateMode::Named(NamedPrivateMode::SyncUpdate) => self.side.synchronized = false,
