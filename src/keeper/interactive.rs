@@ -9,7 +9,7 @@ use crate::{
         record::ExitRecord,
         time::Moment,
     },
-    host::{clock::monotonic, poll::Ready},
+    host::{clock::monotonic, poll::Ready, pty},
 };
 
 impl Session {
@@ -57,6 +57,9 @@ impl Session {
     /// Answers what is about the terminal; `None`: later.
     pub fn answer_about_terminal(&mut self, peer: u64, request: &Request) -> Option<Reply> {
         let refused = |message: &str| Some(Reply::Refused { message: message.to_owned() });
+        if matches!(request, Request::Type { .. }) && !self.has_reader() {
+            return refused("no process of the session has its terminal open: nobody would read it");
+        }
         let Some(terminal) = &mut self.terminal else {
             return refused("the session has no terminal: it runs with `terminal: false`");
         };
@@ -78,6 +81,12 @@ impl Session {
                 Some(Reply::Ok)
             }
         }
+    }
+
+    /// Whether a process of the session could read what is typed.
+    fn has_reader(&self) -> bool {
+        let slave = self.source.held.as_ref();
+        slave.is_none_or(|slave| self.members().iter().any(|member| pty::is_open_in(slave, member.pid)))
     }
 
     /// Tells the attached how it ended.

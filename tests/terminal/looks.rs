@@ -65,6 +65,11 @@ fn what_is_sent_arrives_as_typed_as_keys_and_as_a_paste() {
     atm.wait_output("b", "1b\n 4f\n 41");
     assert!(atm.log("b").replace('\n', "").contains("1b 5b 32 30 30 7e 61 0d 62 1b 5b 32 30 31 7e"));
 
+    atm.drop_spec("c", "command: [sh, -c, 'exec <&- >&- 2>&-; while true; do sleep 1; done']\n");
+    atm.wait_phase("c", "Running");
+    let says = || String::from_utf8_lossy(&atm.atm(&["send", "c", "x"]).stderr).into_owned();
+    assert!(wait_until(|| says().contains("no process of the session has its terminal open")), "{}", says());
+
     let wrong = atm.atm(&["send", "a", "--key", "ctrl-enter-x"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert_eq!(atm.atm(&["send", "a"]).status.code(), Some(2));
