@@ -8,7 +8,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::disallowed_methods, reason = "it measures the real clock, and waits between measurements")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is its purpose")]
-#![allow(clippy::cast_precision_loss, reason = "nanoseconds and bytes for people")]
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "nanoseconds and bytes for people"
+)]
 
 #[path = "../tests/harness/mod.rs"]
 mod harness;
@@ -125,13 +130,16 @@ fn quantile(values: &[f64], at: f64) -> Option<f64> {
     sorted.get(index.min(sorted.len().saturating_sub(1))).copied()
 }
 
+type Values = fn(&Row) -> &Vec<f64>;
+
 fn print(rows: &[Row], bytes: usize) {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("\natm {} · load {}", env!("CARGO_PKG_VERSION"), load.split(' ').next().unwrap_or_default());
     print!("{:<44}", "");
-    rows.iter().for_each(|row| print!("{:>22}", row.name));
+    for row in rows {
+        print!("{:>22}", row.name);
+    }
     println!();
-    type Values = fn(&Row) -> &Vec<f64>;
     let line = |title: &str, of: Values, at: &[f64], scale: f64, digits: usize| {
         print!("{title:<44}");
         for row in rows {
@@ -254,7 +262,7 @@ impl Tmux {
         let first = ["tmux", "-S", &socket, "-f", "/dev/null"].map(str::to_owned);
         first.into_iter().chain(words.iter().map(|word| (*word).to_owned())).collect()
     }
-    fn run(&self, words: &[String]) {
+    fn run(words: &[String]) {
         let status = Command::new(&words[0]).args(&words[1..]).env_remove("TMUX").status().unwrap();
         assert!(status.success(), "{words:?}");
     }
@@ -270,8 +278,8 @@ impl Keeps for Tmux {
     fn create(&self, tag: &str, words: &[&str]) {
         let mut command = self.words(&["new-session", "-d", "-s", tag, "-x", "80", "-y", "24", "--"]);
         command.extend(role(words));
-        self.run(&command);
-        self.run(&self.words(&["set", "-g", "status", "off"]));
+        Self::run(&command);
+        Self::run(&self.words(&["set", "-g", "status", "off"]));
     }
     fn attach(&self, tag: &str) -> Vec<String> {
         self.words(&["attach", "-t", tag])
@@ -320,7 +328,9 @@ impl Keeps for Socket {
         let path = self.path(tag).display().to_string();
         for seen in harness::processes() {
             if seen.argv.contains(&path) {
-                harness::descendants(seen.pid).into_iter().for_each(|pid| harness::signal(pid, 9));
+                for pid in harness::descendants(seen.pid) {
+                    harness::signal(pid, 9);
+                }
                 harness::signal(seen.pid, 9);
             }
         }

@@ -259,7 +259,7 @@ impl Handler for Ear<'_> {
         match mode {
             PrivateMode::Unknown(47 | 1047)
             | PrivateMode::Named(NamedPrivateMode::SwapScreenAndSetRestoreCursor) => {
-                self.show_alternate(true)
+                self.show_alternate(true);
             }
             PrivateMode::Unknown(1048) => self.term.save_cursor_position(),
             PrivateMode::Unknown(other) => {
@@ -280,7 +280,7 @@ impl Handler for Ear<'_> {
         match mode {
             PrivateMode::Unknown(47 | 1047)
             | PrivateMode::Named(NamedPrivateMode::SwapScreenAndSetRestoreCursor) => {
-                self.show_alternate(false)
+                self.show_alternate(false);
             }
             PrivateMode::Unknown(1048) => self.term.restore_cursor_position(),
             PrivateMode::Unknown(other) => self.side.modes.retain(|mode| *mode != other),
