@@ -3,13 +3,17 @@
 //! Over `attach.sock`: frames of a big-endian `u32` length (of what follows: kind and payload), one kind byte
 //! and the payload. The keeper begins with [`Hello`]; a peer that cannot speak its version closes. A request
 //! is a [`FrameKind::Request`] with the JSON of a [`Request`], answered by one [`FrameKind::Reply`] with the
-//! JSON of a [`Reply`]. Kinds from 16 on are kept for attached terminals.
+//! JSON of a [`Reply`]. Kinds from 16 on belong to attached terminals: [`super::attach`].
+//!
+//! A request that a keeper does not know, such as one of a newer program, it refuses in words. What it can beyond
+//! this version, it tells in its [`Hello`].
 //!
 //! Over the start pipe (standard output of `atm keeper`): one line of JSON, a [`StartReport`].
 
 use serde::{Deserialize, Serialize};
 
 use super::{
+    attach::{ScreenView, Typed},
     cause::Cause,
     config::Logs,
     name::{RunId, SessionName},
@@ -34,12 +38,32 @@ pub enum FrameKind {
     Request = 2,
     /// Keeper → peer: [`Reply`].
     Reply = 3,
+    /// Peer → keeper: [`Attach`](super::attach::Attach). From here on the connection is an attached terminal.
+    Attach = 16,
+    /// Keeper → client: [`Attached`](super::attach::Attached).
+    Attached = 17,
+    /// Keeper → client: bytes that draw the screen anew.
+    Screen = 18,
+    /// Keeper → client: bytes to be shown.
+    Output = 19,
+    /// Client → keeper: bytes to be typed.
+    Input = 20,
+    /// Client → keeper: [`WindowSize`](super::attach::WindowSize).
+    Resize = 21,
+    /// Keeper → client, last: [`Detached`](super::attach::Detached).
+    Detached = 22,
+    /// Keeper → client, last: [`Ended`](super::attach::Ended).
+    Ended = 23,
 }
 
 impl FrameKind {
     /// The kind with this byte, if it is known.
     pub fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Hello, Self::Request, Self::Reply].into_iter().find(|kind| *kind as u8 == byte)
+        use FrameKind::{
+            Attach, Attached, Detached, Ended, Hello, Input, Output, Reply, Request, Resize, Screen,
+        };
+        let all = [Hello, Request, Reply, Attach, Attached, Screen, Output, Input, Resize, Detached, Ended];
+        all.into_iter().find(|kind| *kind as u8 == byte)
     }
 }
 
@@ -106,6 +130,9 @@ pub struct Hello {
     pub run_id: RunId,
     /// Pid of the keeper.
     pub keeper_pid: i32,
+    /// Version of [`super::attach`] that it speaks; 0: an older keeper, or a session without a terminal.
+    #[serde(default)]
+    pub attach: u32,
 }
 
 /// What a peer may ask.
@@ -143,6 +170,22 @@ pub enum Request {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         logs: Option<Logs>,
     },
+    /// Detach all attached terminals.
+    Detach,
+    /// Show the screen as text.
+    #[serde(rename_all = "camelCase")]
+    Peek {
+        /// At most so many lines that left the screen.
+        history: u32,
+        /// With colours.
+        ansi: bool,
+    },
+    /// Type this. Answered when the program's terminal has taken all of it.
+    #[serde(rename_all = "camelCase")]
+    Type {
+        /// In this order.
+        typed: Vec<Typed>,
+    },
     /// Are you there?
     Ping,
 }
@@ -153,6 +196,8 @@ pub enum Request {
 pub enum Reply {
     /// Done, or under way.
     Ok,
+    /// The screen.
+    Screen(ScreenView),
     /// Not done.
     Refused {
         /// Why, for people.

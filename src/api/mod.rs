@@ -4,10 +4,11 @@
 //!   them and say what is wrong, [`defaults`] for what is not written, [`schema`] for editors)
 //! - shown to people and programs: [`status`], [`event`], [`control`] (the daemon's socket)
 //! - between daemon and keeper: [`record`] (files), [`keeper`] (socket), [`activity`] (shared page)
-//! - between keeper and readers of output: [`log_index`]
+//! - between keeper and readers of output: [`log_index`]; and attached terminals: [`attach`], [`keys`]
 //! - shared words: [`name`], [`quantity`], [`time`], [`cause`]
 
 pub mod activity;
+pub mod attach;
 pub mod cause;
 pub mod config;
 pub mod control;
@@ -15,6 +16,7 @@ pub mod defaults;
 pub mod diagnose;
 pub mod event;
 pub mod keeper;
+pub mod keys;
 pub mod log_index;
 pub mod name;
 pub mod quantity;

@@ -3,9 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use super::{
-    apply, cleanup, completion, config, daemon, delete, describe, dirs::Places, edit, events, get, install,
-    kill, logs, plan, restart, resume, run, schema, start, status, stop, suspend, touch, uninstall, validate,
-    wait,
+    apply, attach, cleanup, completion, config, daemon, delete, describe, detach, dirs::Places, edit, events,
+    get, install, kill, logs, peek, plan, restart, resume, run, schema, send, start, status, stop, suspend,
+    touch, uninstall, validate, wait,
 };
 
 const AFTER: &str = "\
@@ -39,6 +39,14 @@ pub enum Command {
     Describe(describe::Args),
     /// Print a session's output, also while the daemon is down
     Logs(logs::Args),
+    /// Attach this terminal to a session
+    Attach(attach::Args),
+    /// Detach all terminals from sessions
+    Detach(detach::Args),
+    /// Show a session's screen as text
+    Peek(peek::Args),
+    /// Type text and keys into a session
+    Send(send::Args),
     /// Start sessions that are stopped, evicted or waiting
     Start(start::Args),
     /// Stop sessions until they are started again, also while the daemon is down
@@ -121,7 +129,11 @@ mod tests {
             "atm wait a",
             "atm run",
             "atm --user --system get",
-            "atm run --attach -- sh",
+            "atm run --attach --no-terminal -- sh",
+            "atm attach",
+            "atm attach a --detach-key x",
+            "atm send a",
+            "atm send a --key nothing",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

@@ -8,7 +8,7 @@
 //!
 //! Invariants:
 //! - stdout is data, stderr is talk: only [`output`] writes either.
-//! - Everything from outside passes through [`text`] or [`plain`] before a terminal, `logs --raw` excepted.
+//! - Everything from outside passes through [`text`] or [`plain`] before a terminal, `logs --raw`, `attach` and `peek --ansi` excepted.
 //! - No verb needs the daemon for what the files and the keepers can do.
 
 use std::{ffi::OsString, process::ExitCode};
@@ -26,6 +26,7 @@ use self::{
 
 pub mod apply;
 pub mod args;
+pub mod attach;
 pub mod cleanup;
 pub mod client;
 pub mod complete;
@@ -35,6 +36,7 @@ pub mod context;
 pub mod daemon;
 pub mod delete;
 pub mod describe;
+pub mod detach;
 pub mod dirs;
 pub mod documents;
 pub mod edit;
@@ -48,6 +50,7 @@ pub mod logs;
 pub mod offline;
 pub mod outcome;
 pub mod output;
+pub mod peek;
 pub mod plain;
 pub mod plan;
 pub mod restart;
@@ -55,6 +58,7 @@ pub mod resume;
 pub mod run;
 pub mod schema;
 pub mod select;
+pub mod send;
 pub mod shipped;
 pub mod specfiles;
 pub mod start;
@@ -116,6 +120,10 @@ fn dispatch(command: &Command, context: &mut Context) -> CliResult<ExitCode> {
         Command::Get(args) => get::run(args, context),
         Command::Describe(args) => describe::run(args, context),
         Command::Logs(args) => logs::run(args, context),
+        Command::Attach(args) => return attach::run(args, context),
+        Command::Detach(args) => detach::run(args, context),
+        Command::Peek(args) => peek::run(args, context),
+        Command::Send(args) => send::run(args, context),
         Command::Start(args) => start::run(args, context),
         Command::Stop(args) => stop::run(args, context),
         Command::Restart(args) => restart::run(args, context),
@@ -123,7 +131,7 @@ fn dispatch(command: &Command, context: &mut Context) -> CliResult<ExitCode> {
         Command::Suspend(args) => suspend::run(args, context),
         Command::Resume(args) => resume::run(args, context),
         Command::Wait(args) => wait::run(args, context),
-        Command::Run(args) => run::run(args, context),
+        Command::Run(args) => return run::run(args, context),
         Command::Apply(args) => apply::run(args, context),
         Command::Edit(args) => edit::run(args, context),
         Command::Delete(args) => delete::run(args, context),

@@ -1,14 +1,15 @@
 //! `atm run`: a session without writing YAML: it writes the spec, and waits until it runs.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use serde_json::{Map, Value, json};
 
 use super::{
+    attach,
     client::after,
     context::{Context, list},
     documents,
-    error::{CliError, CliResult},
+    error::{CliError, CliResult, Kind},
     outcome::{Outcome, started},
     specfiles::{SpecFiles, watch},
     steer::Patience,
@@ -22,7 +23,7 @@ use crate::{
         status::SessionView,
         yaml,
     },
-    host::client::Place,
+    host::{client::Place, tty},
 };
 
 const AFTER: &str = "\
@@ -31,6 +32,7 @@ change it with `atm edit`, remove it with `atm delete`. The name is printed.
 
 Examples:
   atm run -- claude --permission-mode acceptEdits
+  atm run --attach --name fix-login -- claude
   atm run --name tests --restart never --no-terminal -- make test";
 
 /// For a session to run.
@@ -55,6 +57,9 @@ pub struct Args {
     /// Pipes instead of a terminal
     #[arg(long)]
     no_terminal: bool,
+    /// Attach this terminal to it
+    #[arg(long, conflicts_with_all = ["no_terminal", "no_wait"])]
+    attach: bool,
     #[command(flatten)]
     patience: Patience,
     /// The command and its arguments
@@ -78,8 +83,16 @@ fn policy(text: &str) -> Result<RestartPolicy, String> {
     }
 }
 
-/// Ends well when the session runs, or has already succeeded.
-pub fn run(args: &Args, context: &mut Context) -> CliResult {
+/// Ends well when the session runs, or has already succeeded; attached, as `atm attach` ends.
+pub fn run(args: &Args, context: &mut Context) -> CliResult<ExitCode> {
+    if args.attach && !tty::is_interactive() {
+        return Err(CliError::new(Kind::Usage, "--attach needs a terminal on standard input and output"));
+    }
+    let name = start(args, context)?;
+    if args.attach { attach::to(name, context) } else { Ok(ExitCode::SUCCESS) }
+}
+
+fn start(args: &Args, context: &mut Context) -> CliResult<SessionName> {
     let mut client = context.connect()?;
     let directory = client.directories().sessions.clone();
     let known = list(&mut client)?;
@@ -105,7 +118,7 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     context.out.line(name.as_str())?;
     context.out.flush()?;
     let Some((_, mut watch)) = watched else {
-        return Ok(());
+        return Ok(name);
     };
 
     let limit = args.patience.timeout.map_or(START, |Dur(limit)| limit);
@@ -114,7 +127,11 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     while let Some(change) = watch.next(deadline)? {
         let Change::Now(session) = change else { continue };
         match first_run(&session) {
-            Outcome::Done(words) => return context.out.note(&format!("{name} {words}")),
+            Outcome::Done(_) if args.attach => return Ok(name),
+            Outcome::Done(words) => {
+                context.out.note(&format!("{name} {words}"))?;
+                return Ok(name);
+            }
             Outcome::Failed(error) => return Err(error),
             Outcome::Waiting => last = Some(*session),
         }

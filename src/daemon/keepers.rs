@@ -309,7 +309,7 @@ impl Keepers for LinuxKeepers {
             tokio::task::spawn_blocking(move || client::ask(&directory, &request, ANSWER_WITHIN)).await;
         let unreachable = |source| AskError::Unreachable { name: name.clone(), source };
         match asked {
-            Ok(Ok(Reply::Ok)) => Ok(()),
+            Ok(Ok(Reply::Ok | Reply::Screen(_))) => Ok(()),
             Ok(Ok(Reply::Refused { message })) => Err(AskError::Refused { name: name.clone(), message }),
             Ok(Err(error)) => Err(unreachable(error)),
             Err(panic) => {

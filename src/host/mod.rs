@@ -38,4 +38,5 @@ pub mod socket;
 pub mod spawn;
 pub mod specfile;
 pub mod tree;
+pub mod tty;
 pub mod users;

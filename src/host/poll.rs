@@ -67,3 +67,13 @@ pub fn read(from: impl AsFd, into: &mut Vec<u8>) -> io::Result<Got> {
         };
     }
 }
+
+/// Writes once, without waiting. `WouldBlock`: nothing is taken at the moment.
+pub fn write(to: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        return match rustix::io::write(&to, bytes) {
+            Err(rustix::io::Errno::INTR) => continue,
+            written => Ok(written?),
+        };
+    }
+}

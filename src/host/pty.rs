@@ -2,7 +2,10 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
 };
 
 use nix::libc;
@@ -11,6 +14,8 @@ use rustix::{
     pipe::PipeFlags,
     termios::{Winsize, tcsetwinsize},
 };
+
+use crate::api::attach::WindowSize;
 
 /// The ends of a session's input and output.
 #[derive(Debug)]
@@ -49,6 +54,25 @@ pub fn open_terminal(columns: u16, rows: u16) -> io::Result<Streams> {
     let slave = open_slave(master.as_fd())?;
     tcsetwinsize(&slave, Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 })?;
     Ok(Streams { ours: master, input: slave.try_clone()?, output: slave, error: None })
+}
+
+/// Whether `pid` has the terminal of `slave` open, by any of its descriptors or as `/dev/tty`. What cannot be seen may
+/// be.
+pub fn is_open_in(slave: impl AsFd, pid: i32) -> bool {
+    let Ok(slave) = rustix::fs::fstat(slave) else { return true };
+    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return true };
+    let tty = rustix::fs::makedev(5, 0);
+    descriptors.flatten().any(|descriptor| {
+        let device = std::fs::metadata(descriptor.path()).map(|metadata| metadata.rdev());
+        device.is_ok_and(|device| device == slave.st_rdev || device == tty)
+    })
+}
+
+/// Gives a terminal another size; its programs are told by SIGWINCH.
+pub fn resize(terminal: impl AsFd, size: WindowSize) -> io::Result<()> {
+    let WindowSize { columns, rows, x_pixels, y_pixels } = size;
+    let size = Winsize { ws_col: columns, ws_row: rows, ws_xpixel: x_pixels, ws_ypixel: y_pixels };
+    Ok(tcsetwinsize(terminal, size)?)
 }
 
 /// The other end of a terminal. Opened again after a hangup (`vhangup`, as a login does), it makes the

@@ -178,6 +178,7 @@ impl Session {
             ran_millis: millis(ended.unwrap_or_else(monotonic).since(self.record.started)),
         };
         self.tell(&exit);
+        self.farewell(&exit);
         self.files.remove_socket();
         if let Some(group) = &self.group {
             let _ = group.remove(); // the next run takes it over

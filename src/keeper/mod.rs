@@ -7,6 +7,8 @@
 //! ```text
 //! start    intent → child behind the gate → record → gate → exec        (start, birth, child, environ)
 //! run      output → log; children reaped; peers answered                (session, peers)
+//! terminal output → screen and clients; questions answered; typing      (interactive, terminal, questions, screen,
+//!                                                                        viewers, outbox)
 //! stop     cause into the record → signals → grace → SIGKILL until none (ending, stop)
 //! end      the log's last byte → exit record → lock free, with the process
 //! ```
@@ -20,10 +22,16 @@ mod child;
 mod ending;
 mod environ;
 mod files;
+mod interactive;
+mod outbox;
 mod peers;
+mod questions;
+mod screen;
 mod session;
 mod start;
 mod stop;
+mod terminal;
+mod viewers;
 
 use std::{ffi::OsString, io::Write, path::Path, process::ExitCode};
 

@@ -9,9 +9,10 @@ use std::{
     time::Duration,
 };
 
-use super::stop::later;
+use super::{stop::later, viewers::Arrival};
 use crate::{
     api::{
+        attach::{ATTACH_PROTOCOL, Attach},
         cause::Actor,
         keeper::{FrameKind, Hello, KEEPER_PROTOCOL, Reply, Request, decode, encode},
         record::Record,
@@ -35,18 +36,22 @@ const PIECE: usize = 4096;
 
 #[derive(Debug)]
 struct Peer {
+    number: u64,
     stream: UnixStream,
     actor: Actor,
     input: Vec<u8>,
     output: Vec<u8>,
     heard: Moment,
     gone: bool,
+    /// It is an attached terminal from here on.
+    attaches: Option<Attach>,
 }
 
 /// The connections.
 #[derive(Debug)]
 pub struct Peers {
     list: Vec<Peer>,
+    last_number: u64,
     hello: Vec<u8>,
     allowed: [u32; 2],
 }
@@ -54,7 +59,8 @@ pub struct Peers {
 /// A request, and whom to answer.
 #[derive(Debug)]
 pub struct Asked {
-    index: usize,
+    /// The connection, as long as it stands.
+    pub peer: u64,
     /// Who asks.
     pub actor: Actor,
     /// What, or why it could not be read.
@@ -62,16 +68,22 @@ pub struct Asked {
 }
 
 impl Peers {
-    /// Nobody yet. Root, the keeper's own user `own` and the session's may ask.
-    pub fn new(record: &Record, own: u32) -> Self {
+    /// Nobody yet. Root, the keeper's own user `own` and the session's may ask. `terminal`: one can attach.
+    pub fn new(record: &Record, own: u32, terminal: bool) -> Self {
         let hello = Hello {
             protocol: KEEPER_PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             name: record.intent.name.clone(),
             run_id: record.intent.run_id,
             keeper_pid: record.keeper.pid,
+            attach: if terminal { ATTACH_PROTOCOL } else { 0 },
         };
-        Self { list: Vec::new(), hello: frame(FrameKind::Hello, &hello), allowed: [own, record.uid] }
+        Self {
+            list: Vec::new(),
+            last_number: 0,
+            hello: frame(FrameKind::Hello, &hello),
+            allowed: [own, record.uid],
+        }
     }
 
     /// Takes all connections that wait. An error says that there are no descriptors for more now.
@@ -88,13 +100,16 @@ impl Peers {
             {
                 self.list.swap_remove(silent);
             }
+            self.last_number += 1;
             let mut peer = Peer {
+                number: self.last_number,
                 stream: connection.into(),
                 actor,
                 input: Vec::new(),
                 output: self.hello.clone(),
                 heard: now,
                 gone: false,
+                attaches: None,
             };
             peer.flush();
             self.list.push(peer);
@@ -115,7 +130,7 @@ impl Peers {
     /// Reads and writes what can be: `ready` is for each connection as [`Self::watched`] told them.
     pub fn turn(&mut self, ready: &[Ready], now: Moment) -> Vec<Asked> {
         let mut asked = Vec::new();
-        for (index, (peer, ready)) in self.list.iter_mut().zip(ready).enumerate() {
+        for (peer, ready) in self.list.iter_mut().zip(ready) {
             if ready.write {
                 peer.flush();
             }
@@ -124,18 +139,28 @@ impl Peers {
             }
             while let Some(request) = peer.next_request() {
                 peer.heard = now;
-                asked.push(Asked { index, actor: peer.actor, request });
+                asked.push(Asked { peer: peer.number, actor: peer.actor, request });
             }
         }
         asked
     }
 
-    /// Answers what [`Self::turn`] returned last.
-    pub fn answer(&mut self, asked: &Asked, reply: &Reply) {
-        if let Some(peer) = self.list.get_mut(asked.index) {
+    /// Answers one that asked; it may be gone.
+    pub fn answer(&mut self, peer: u64, reply: &Reply) {
+        if let Some(peer) = self.list.iter_mut().find(|one| one.number == peer) {
             peer.output.extend(frame(FrameKind::Reply, reply));
             peer.flush();
         }
+    }
+
+    /// Those that became attached terminals: they are no peers any more.
+    pub fn arrivals(&mut self) -> Vec<Arrival> {
+        let attaching = self.list.extract_if(.., |peer| peer.attaches.is_some() && !peer.gone);
+        let arrival = |peer: Peer| {
+            let Peer { stream, input, output, attaches, .. } = peer;
+            Some(Arrival { stream, input, output, attach: attaches? })
+        };
+        attaching.filter_map(arrival).collect()
     }
 
     /// Lets go of those that are gone or silent.
@@ -168,7 +193,20 @@ impl Peer {
     }
 
     fn next_request(&mut self) -> Option<Result<Request, String>> {
+        if self.attaches.is_some() {
+            return None;
+        }
         let (request, taken) = match decode(&self.input) {
+            Ok(Some((frame, taken))) if FrameKind::from_byte(frame.kind) == Some(FrameKind::Attach) => {
+                match serde_json::from_slice(frame.payload) {
+                    Ok(attach) => {
+                        self.attaches = Some(attach);
+                        self.input.drain(..taken);
+                        return None;
+                    }
+                    Err(error) => (Err(error.to_string()), taken),
+                }
+            }
             Ok(Some((frame, taken))) if FrameKind::from_byte(frame.kind) == Some(FrameKind::Request) => {
                 (serde_json::from_slice(frame.payload).map_err(|error| error.to_string()), taken)
             }

@@ -10,6 +10,7 @@ use super::{
     files::Files,
     peers::{Asked, Peers},
     stop::{Due, Stop, later},
+    terminal::Terminal,
 };
 use crate::{
     api::{
@@ -81,6 +82,10 @@ pub struct Session {
     pub listener: Option<OwnedFd>,
     /// Who is connected.
     pub peers: Peers,
+    /// Its terminal, where it has one.
+    pub terminal: Option<Terminal>,
+    /// Who waits until what it sent was typed: a peer, and how much is typed by then.
+    pub waiting: Vec<(u64, u64)>,
     /// Buffer for a turn's output.
     pub buffer: Vec<u8>,
     /// How the run has gone so far.
@@ -103,6 +108,8 @@ pub struct Course {
     /// Processes that were found outside the session's group.
     pub escaped: Vec<i32>,
     output_bytes: u64,
+    /// As the activity page has it.
+    pub attached: usize,
     tidy_at: Option<Moment>,
     /// When connections are taken again, or a socket is made again where there is none.
     listen_at: Option<Moment>,
@@ -132,25 +139,33 @@ impl Session {
         // Somebody from outside in our group: no signal tells when he goes.
         let stranger = self.course.childless.then(|| later(monotonic(), Duration::from_millis(20)));
         let Course { tidy_at, listen_at, save_at, .. } = self.course;
-        [stop, stranger, self.peers.next(), tidy_at, listen_at, save_at].into_iter().flatten().min()
+        let terminal = self.terminal.as_ref().and_then(Terminal::next);
+        [stop, stranger, self.peers.next(), tidy_at, listen_at, save_at, terminal].into_iter().flatten().min()
     }
 
     fn turn(&mut self) {
         let patience = self.next().map(|next| next.since(monotonic()));
+        let typed = self.terminal.as_ref().is_some_and(|terminal| terminal.waiting() > 0);
+        if let Some(terminal) = &mut self.terminal {
+            terminal.watch();
+        }
         let mut watched = vec![(self.signals.as_fd(), false)];
-        watched.extend(self.source.ours.as_ref().map(|fd| (fd.as_fd(), false)));
+        watched.extend(self.source.ours.as_ref().map(|fd| (fd.as_fd(), typed)));
         watched.extend(self.source.error.as_ref().map(|fd| (fd.as_fd(), false)));
         let listener = self.listener.as_ref().filter(|_| self.course.listen_at.is_none());
         watched.extend(listener.map(|fd| (fd.as_fd(), false)));
         let (has_output, has_error) = (self.source.ours.is_some(), self.source.error.is_some());
         let has_listener = listener.is_some();
         watched.extend(self.peers.watched());
+        let viewers = watched.len();
+        watched.extend(self.terminal.iter().flat_map(Terminal::watched));
         // No memory for a poll is no reason to lose a session: nothing here blocks, so all may be tried.
         let ready = poll::wait(&watched, patience).unwrap_or_else(|_| {
             let _ = poll::wait(&[], Some(BREATH));
             vec![Ready { read: true, write: true }; watched.len()]
         });
-        let mut ready = ready.as_slice();
+        let (ready, viewers) = ready.split_at_checked(viewers).unwrap_or_default();
+        let mut ready = ready;
         let mut take = |present: bool| {
             let (first, rest) = ready.split_first().filter(|_| present)?;
             ready = rest;
@@ -161,13 +176,16 @@ impl Session {
         let connecting = take(has_listener).unwrap_or(false);
 
         let now = monotonic();
+        self.type_in(viewers, now);
         if output {
             self.pump(now);
         }
         for asked in self.peers.turn(ready, now) {
-            let reply = self.answer(&asked);
-            self.peers.answer(&asked, &reply);
+            if let Some(reply) = self.answer(&asked) {
+                self.peers.answer(asked.peer, &reply);
+            }
         }
+        self.attend(now);
         self.peers.sweep(now);
         if signalled {
             self.hear();
@@ -240,6 +258,9 @@ impl Session {
         if bytes.is_empty() {
             return false;
         }
+        if let Some(terminal) = &mut self.terminal {
+            terminal.print(bytes, now);
+        }
         self.log.write(bytes, stream, now);
         self.course.output_bytes += bytes.len() as u64;
         if let Some(page) = &self.page {
@@ -291,11 +312,20 @@ impl Session {
         }
     }
 
-    fn answer(&mut self, asked: &Asked) -> Reply {
+    /// The answer; `None`: it comes later.
+    fn answer(&mut self, asked: &Asked) -> Option<Reply> {
+        if let Ok(request @ (Request::Detach | Request::Peek { .. } | Request::Type { .. })) = &asked.request
+        {
+            return self.answer_about_terminal(asked.peer, request);
+        }
+        Some(self.answer_about_session(asked))
+    }
+
+    fn answer_about_session(&mut self, asked: &Asked) -> Reply {
         let refused = |message: String| Reply::Refused { message };
         match &asked.request {
             Err(error) => refused(format!("not a request: {error}")),
-            Ok(Request::Ping) => Reply::Ok,
+            Ok(Request::Ping | Request::Detach | Request::Peek { .. } | Request::Type { .. }) => Reply::Ok,
             Ok(Request::Stop { cause, signal, grace_millis }) => {
                 let signal = signal.unwrap_or_else(|| self.stop_signal());
                 if !(1..=31).contains(&signal) {

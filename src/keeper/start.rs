@@ -16,6 +16,7 @@ use super::{
     files::{Files, NotOurs},
     peers::Peers,
     session::{Course, Session, Source, TURN},
+    terminal,
 };
 use crate::{
     api::{
@@ -115,6 +116,10 @@ impl Begun {
         };
         let (keeper, child, uid, started) = (record.keeper, record.child, record.uid, record.started);
         let apart = streams.error.is_some();
+        let terminal = match record.intent.spec.terminal {
+            Terminal::Pty { columns, rows } => Some(terminal::Terminal::new(columns, rows)),
+            Terminal::Pipes(_) => None,
+        };
         let held = (!apart).then_some(streams.output);
         let error = streams.error.map(|error| error.ours);
         let mut session = Session {
@@ -125,7 +130,9 @@ impl Begun {
             page,
             group,
             listener,
-            peers: Peers::new(&record, users::own().0),
+            peers: Peers::new(&record, users::own().0, terminal.is_some()),
+            terminal,
+            waiting: Vec::new(),
             record,
             buffer: Vec::with_capacity(TURN),
             course: Course::default(),

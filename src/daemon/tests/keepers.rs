@@ -302,7 +302,12 @@ impl Keepers for FakeKeepers {
                 let message = "cannot write its record".into();
                 return Err(AskError::Refused { name: name.clone(), message });
             }
-            Request::Update { .. } | Request::Signal { .. } | Request::Ping => {}
+            Request::Update { .. }
+            | Request::Signal { .. }
+            | Request::Detach
+            | Request::Peek { .. }
+            | Request::Type { .. }
+            | Request::Ping => {}
         }
         // One that answers too late has done what it was asked for all the same.
         match manner.answers {

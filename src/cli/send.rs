@@ -1,0 +1,82 @@
+//! `atm send`: types for a person who is not attached.
+
+use super::{
+    attach::reach::{IfEnded, ask_keeper},
+    complete,
+    context::Context,
+    error::{CliError, CliResult, Kind},
+};
+use crate::api::{attach::Typed, keeper::Request, keys::Key, name::SessionName};
+
+const AFTER: &str = "\
+The words of TEXT are typed with a space between them, then the keys, then enter: `--no-enter` leaves that
+out, and keys alone are followed by none. Text of several lines is sent as a paste, where the program knows
+pastes, so that its first line does not end it. atm ends when all was typed.
+
+Examples:
+  atm send fix-login 'please run the tests'
+  atm send fix-login --key ctrl-c
+  atm send fix-login --key escape --key up --key enter
+  git diff | atm send fix-login -";
+
+/// Longest text: the keeper takes a request of 1 MiB, and a byte takes up to six in it.
+const LONGEST: usize = 160 << 10;
+
+/// Arguments of `atm send`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER)]
+pub struct Args {
+    /// The session
+    #[arg(value_name = "NAME", add = complete::sessions())]
+    name: SessionName,
+    /// What to type; `-` reads it from standard input
+    #[arg(value_name = "TEXT", required_unless_present = "keys")]
+    text: Vec<String>,
+    /// A key by its name, after the text: enter, ctrl-c, escape, up, alt-x, f5; may be repeated
+    #[arg(short, long = "key", value_name = "KEY")]
+    keys: Vec<Key>,
+    /// No enter at the end
+    #[arg(long)]
+    no_enter: bool,
+}
+
+/// Ends well when the program's terminal has taken all.
+pub fn run(args: &Args, context: &mut Context) -> CliResult {
+    let mut text = args.text.join(" ");
+    if text == "-" {
+        text = std::io::read_to_string(std::io::stdin().lock())
+            .map_err(|error| CliError::io("cannot read standard input", &error))?;
+    }
+    if text.len() > LONGEST {
+        return Err(CliError::new(Kind::Usage, format!("the text is longer than {LONGEST} bytes"))
+            .hint("write it to a file, and send the file's name"));
+    }
+    let mut typed = typed(&text, &args.keys);
+    if !text.is_empty() && !args.no_enter {
+        typed.extend("enter".parse::<Key>().ok().map(Typed::Key));
+    }
+    ask_keeper(context, &args.name, IfEnded::Start, &Request::Type { typed }).map(drop)
+}
+
+fn typed(text: &str, keys: &[Key]) -> Vec<Typed> {
+    let lines = text.strip_suffix('\n').unwrap_or(text);
+    let text = match lines {
+        "" => None,
+        lines if lines.contains('\n') => Some(Typed::Paste(lines.to_owned())),
+        line => Some(Typed::Text(line.to_owned())),
+    };
+    text.into_iter().chain(keys.iter().cloned().map(Typed::Key)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_lines_are_a_paste() {
+        assert_eq!(typed("one line\n", &[]), [Typed::Text("one line".into())]);
+        assert_eq!(typed("two\nlines\n", &[]), [Typed::Paste("two\nlines".into())]);
+        let key: Key = "ctrl-c".parse().unwrap();
+        assert_eq!(typed("", std::slice::from_ref(&key)), [Typed::Key(key)]);
+    }
+}

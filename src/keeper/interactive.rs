@@ -1,0 +1,100 @@
+//! A session and its terminal: typing, looking, attaching, in the session's loop.
+
+use super::session::Session;
+use crate::{
+    api::{
+        activity::word,
+        attach::Ended,
+        keeper::{Reply, Request},
+        record::ExitRecord,
+        time::Moment,
+    },
+    host::{clock::monotonic, poll::Ready, pty},
+};
+
+impl Session {
+    /// Hears the attached clients, and gives the program what was typed.
+    pub fn type_in(&mut self, ready: &[Ready], now: Moment) {
+        let Some(terminal) = &mut self.terminal else { return };
+        let typed = terminal.hear(ready, now);
+        if let (true, Some(page)) = (typed, &self.page) {
+            page.store(word::INPUT, now.as_nanos());
+        }
+        if let Some(master) = self.source.ours.as_ref().filter(|_| terminal.waiting() > 0) {
+            terminal.write(master);
+        }
+    }
+
+    /// After all was heard: newcomers, screens that are due, those who wait for their typing.
+    pub fn attend(&mut self, now: Moment) {
+        let Some(terminal) = &mut self.terminal else { return };
+        for arrival in self.peers.arrivals() {
+            terminal.admit(arrival, now);
+        }
+        let master = self.source.ours.as_ref();
+        if let Some(master) = master.filter(|_| terminal.waiting() > 0) {
+            terminal.write(master);
+        }
+        terminal.tick(master, now);
+        if terminal.attached() != self.course.attached {
+            self.course.attached = terminal.attached();
+            if let Some(page) = &self.page {
+                page.store(word::ATTACHED, self.course.attached as u64);
+                // Who was there until now was there: no session is idle since before its last person left.
+                page.store(word::INPUT, now.as_nanos());
+            }
+        }
+        let taken = terminal.taken();
+        let peers = &mut self.peers;
+        self.waiting.retain(|(peer, until)| {
+            if *until <= taken {
+                peers.answer(*peer, &Reply::Ok);
+            }
+            *until > taken
+        });
+    }
+
+    /// Answers what is about the terminal; `None`: later.
+    pub fn answer_about_terminal(&mut self, peer: u64, request: &Request) -> Option<Reply> {
+        let refused = |message: &str| Some(Reply::Refused { message: message.to_owned() });
+        if matches!(request, Request::Type { .. }) && !self.has_reader() {
+            return refused("no process of the session has its terminal open: nobody would read it");
+        }
+        let Some(terminal) = &mut self.terminal else {
+            return refused("the session has no terminal: it runs with `terminal: false`");
+        };
+        match request {
+            Request::Peek { history, ansi } => Some(Reply::Screen(terminal.view(*history, *ansi))),
+            Request::Type { typed } => match terminal.enter(typed) {
+                None => refused("the program does not read: what was typed before still waits"),
+                Some(until) => {
+                    let now = monotonic();
+                    if let Some(page) = &self.page {
+                        page.store(word::INPUT, now.as_nanos());
+                    }
+                    self.waiting.push((peer, until));
+                    None
+                }
+            },
+            _ => {
+                terminal.detach();
+                Some(Reply::Ok)
+            }
+        }
+    }
+
+    /// Whether a process of the session could read what is typed.
+    fn has_reader(&mut self) -> bool {
+        let members = self.members();
+        let slave = self.source.held.as_ref();
+        slave.is_none_or(|slave| members.iter().any(|member| pty::is_open_in(slave, member.pid)))
+    }
+
+    /// Tells the attached how it ended.
+    pub fn farewell(&mut self, exit: &ExitRecord) {
+        let cause = exit.cause.as_ref().map(|cause| cause.message.clone());
+        if let Some(terminal) = &mut self.terminal {
+            terminal.end(&Ended { exit: exit.exit, cause }, monotonic);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The session's screen, as a terminal would show it: so that one who attaches, looks or asks finds it although
+//! no terminal was there.
+//!
+//! Made of values alone: bytes in; the screen, answers and text out.
+
+mod answers;
+mod dump;
+mod handler;
+mod paint;
+mod text;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use alacritty_terminal::{
+    Term,
+    event::VoidListener,
+    grid::Dimensions,
+    term::{Config, TermMode, cell::Cell},
+    vte::ansi::{Processor, Timeout},
+};
+
+use self::handler::{Ear, Side};
+use crate::api::attach::WindowSize;
+
+/// Memory for lines that left the screen. Older output is in the log.
+const HISTORY_BYTES: usize = 1 << 20;
+/// Lines of history at least, and at most: the emulator allocates a thousand at once.
+const HISTORY_LINES: std::ops::RangeInclusive<usize> = 50..=1000;
+
+/// Synchronized updates are drawn as they come: the emulator would hold back up to 2 MiB of them until their end,
+/// for ever where the program died in between.
+#[derive(Default)]
+struct NoWaiting;
+
+impl Timeout for NoWaiting {
+    fn set_timeout(&mut self, _: std::time::Duration) {}
+    fn clear_timeout(&mut self) {}
+    fn pending_timeout(&self) -> bool {
+        false
+    }
+}
+
+/// The screen.
+pub struct Screen {
+    term: Term<VoidListener>,
+    parser: Processor<NoWaiting>,
+    side: Side,
+    size: WindowSize,
+    /// Whether the emulator may hold more lines than it uses.
+    loose: bool,
+}
+
+impl std::fmt::Debug for Screen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Screen").field("size", &self.size).field("side", &self.side).finish_non_exhaustive()
+    }
+}
+
+/// The emulator's own measure.
+struct Measure(WindowSize);
+
+impl Dimensions for Measure {
+    fn total_lines(&self) -> usize {
+        self.screen_lines()
+    }
+    fn screen_lines(&self) -> usize {
+        self.0.rows.into()
+    }
+    fn columns(&self) -> usize {
+        self.0.columns.into()
+    }
+}
+
+/// Modes that what is typed depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TypingModes {
+    /// Cursor keys are `ESC O A`, not `ESC [ A`.
+    pub application_cursor: bool,
+    /// A paste is marked as one.
+    pub bracketed_paste: bool,
+}
+
+impl Screen {
+    /// A blank one.
+    pub fn new(size: WindowSize) -> Self {
+        let size = size.clamped();
+        let config = Config { scrolling_history: history_for(size), ..Config::default() };
+        let term = Term::new(config, &Measure(size), VoidListener);
+        Self { term, parser: Processor::new(), side: Side::default(), size, loose: false }
+    }
+
+    /// Draws what a program prints.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        let history = self.term.grid().history_size();
+        self.guarded(|screen| {
+            let mut ear = Ear { term: &mut screen.term, side: &mut screen.side };
+            screen.parser.advance(&mut ear, bytes);
+        });
+        self.loose |= self.term.grid().history_size() != history;
+    }
+
+    /// DECSTR.
+    pub fn soft_reset(&mut self) {
+        self.guarded(|screen| Ear { term: &mut screen.term, side: &mut screen.side }.soft_reset());
+    }
+
+    /// Takes on another size.
+    pub fn resize(&mut self, size: WindowSize) {
+        let size = size.clamped();
+        let columns = self.size.columns;
+        self.size = size;
+        self.guarded(|screen| {
+            screen.term.resize(Measure(size));
+            if columns != size.columns {
+                screen.term.set_options(Config { scrolling_history: history_for(size), ..Config::default() });
+            }
+        });
+        self.side.region = None;
+        if let Some(tabs) = &mut self.side.tabs {
+            let old = tabs.len();
+            tabs.resize(size.columns.into(), false);
+            for (column, stop) in tabs.iter_mut().enumerate().skip(old) {
+                *stop = column % 8 == 0;
+            }
+        }
+        self.loose = true;
+    }
+
+    /// Whether [`Self::tighten`] may free memory.
+    pub fn is_loose(&self) -> bool {
+        self.loose
+    }
+
+    /// Frees lines that are not in use. Not at each change: the emulator takes a thousand at a time.
+    pub fn tighten(&mut self) {
+        if !self.term.mode().contains(TermMode::ALT_SCREEN) {
+            self.term.grid_mut().truncate();
+            self.loose = false;
+        }
+    }
+
+    /// Its size.
+    pub fn size(&self) -> WindowSize {
+        self.size
+    }
+
+    /// The window's title.
+    pub fn title(&self) -> &str {
+        &self.side.title
+    }
+
+    /// What typing depends on.
+    pub fn typing_modes(&self) -> TypingModes {
+        let mode = self.term.mode();
+        TypingModes {
+            application_cursor: mode.contains(TermMode::APP_CURSOR),
+            bracketed_paste: mode.contains(TermMode::BRACKETED_PASTE),
+        }
+    }
+
+    /// A fault of the emulator costs the screen, not the session: what follows is drawn on a blank one.
+    fn guarded(&mut self, draw: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| draw(self))).is_err() {
+            *self = Self::new(self.size);
+        }
+    }
+}
+
+fn history_for(size: WindowSize) -> usize {
+    let line = usize::from(size.columns) * size_of::<Cell>() + size_of::<Vec<Cell>>();
+    (HISTORY_BYTES / line).clamp(*HISTORY_LINES.start(), *HISTORY_LINES.end())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,353 @@
+//! The attached terminals. None of them can hold up the session, or another.
+//!
+//! A client whose size is the session's is sent what the program prints. One of another size could not show that
+//! rightly, so it is sent the screen, drawn for its size, some times a second. One that falls behind is sent
+//! nothing more until it has taken what was begun, and then the screen as it is by then.
+
+use std::{
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
+    time::Duration,
+};
+
+use super::{outbox::Outbox, screen::Screen, stop::later};
+use crate::{
+    api::{
+        attach::{Attach, Attached, Detached, Ended, WindowSize},
+        keeper::{FrameKind, decode},
+        time::Moment,
+    },
+    host::poll::{self, Got, Ready},
+};
+
+/// At once. One more is refused.
+const MOST: usize = 32;
+/// A client that is so many bytes behind is sent the screen instead.
+const BEHIND: usize = 4 << 20;
+/// Bytes read of one client in a turn.
+const PIECE: usize = 64 << 10;
+/// Between two drawings for a client of another size.
+const FRAME: Duration = Duration::from_millis(33);
+/// A newcomer waits so long for the end of a sequence that is half printed.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Showing {
+    /// Waits for the screen, since then, with so many lines of history.
+    Nothing { since: Moment, history: usize },
+    /// What is printed.
+    Live,
+    /// Drawings; the last one, and when the next is due.
+    Drawn { last: Vec<u8>, due: Option<Moment>, drawn: Moment },
+}
+
+#[derive(Debug)]
+struct Viewer {
+    stream: UnixStream,
+    input: Vec<u8>,
+    outbox: Outbox,
+    size: WindowSize,
+    read_only: bool,
+    showing: Showing,
+    /// Whether it was waited for in this turn.
+    watched: bool,
+    gone: bool,
+}
+
+/// One that wants to attach, with what it has said already and what it was not told yet.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Its connection.
+    pub stream: UnixStream,
+    /// Bytes after its first word.
+    pub input: Vec<u8>,
+    /// Bytes that it was not sent yet.
+    pub output: Vec<u8>,
+    /// Its first word.
+    pub attach: Attach,
+}
+
+/// The attached terminals.
+#[derive(Debug, Default)]
+pub struct Viewers {
+    list: Vec<Viewer>,
+    told: Option<WindowSize>,
+}
+
+impl Viewers {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Takes one in; the screen follows. Appends what it typed already to `typed`.
+    pub fn admit(&mut self, arrival: Arrival, typed: &mut Vec<u8>, now: Moment) {
+        if arrival.attach.take {
+            self.detach(&Detached::Taken);
+        }
+        let mut viewer = Viewer {
+            stream: arrival.stream,
+            input: arrival.input,
+            outbox: Outbox::with(arrival.output),
+            size: arrival.attach.size.clamped(),
+            read_only: arrival.attach.read_only,
+            showing: Showing::Nothing {
+                since: now,
+                history: arrival.attach.history.try_into().unwrap_or(usize::MAX),
+            },
+            watched: false,
+            gone: false,
+        };
+        if self.list.len() >= MOST {
+            let message = format!("{MOST} terminals are attached already");
+            viewer.tell(FrameKind::Detached, &Detached::Refused { message });
+            return;
+        }
+        viewer.obey(typed, now);
+        self.list.push(viewer);
+        self.told = None; // how many others there are is told to all
+    }
+
+    /// What to wait for: each connection that is waited for, and whether it has something to be written. Nothing
+    /// is read from clients that have `throttled` typed more than the program takes.
+    pub fn watch(&mut self, throttled: bool) {
+        for viewer in &mut self.list {
+            viewer.watched = !throttled || !viewer.outbox.is_empty();
+        }
+    }
+
+    /// Those that [`Self::watch`] chose.
+    pub fn watched(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
+        let watched = self.list.iter().filter(|viewer| viewer.watched);
+        watched.map(|viewer| (viewer.stream.as_fd(), !viewer.outbox.is_empty()))
+    }
+
+    /// Writes and reads what can be. Appends what was typed to `typed`.
+    pub fn turn(&mut self, ready: &[Ready], throttled: bool, typed: &mut Vec<u8>, now: Moment) {
+        let watched = self.list.iter_mut().filter(|viewer| viewer.watched);
+        for (viewer, ready) in watched.zip(ready) {
+            if ready.write {
+                viewer.flush();
+            }
+            if ready.read && !throttled {
+                viewer.read();
+                viewer.obey(typed, now);
+            }
+        }
+    }
+
+    /// What is printed, for those who see it so.
+    pub fn print(&mut self, bytes: &[u8], now: Moment) {
+        for viewer in &mut self.list {
+            if viewer.showing != Showing::Live {
+                continue;
+            }
+            let sent = viewer.outbox.send(&mut viewer.stream, FrameKind::Output, bytes);
+            viewer.gone |= sent.is_err();
+            if viewer.outbox.len() > BEHIND {
+                viewer.outbox.abandon();
+                // Its terminal has the history that it has: some was missed, and none comes twice.
+                viewer.showing = Showing::Nothing { since: now, history: 0 };
+            }
+        }
+    }
+
+    /// The screen changed: those who see drawings need another.
+    pub fn changed(&mut self, now: Moment) {
+        for viewer in &mut self.list {
+            if let Showing::Drawn { due: due @ None, drawn, .. } = &mut viewer.showing {
+                *due = Some(later(*drawn, FRAME).max(now));
+            }
+        }
+    }
+
+    /// The size that the session should have; `None`: as it is.
+    pub fn size(&self) -> Option<WindowSize> {
+        let sizes =
+            || self.list.iter().filter(|viewer| !viewer.read_only && !viewer.gone).map(|viewer| viewer.size);
+        let smallest = sizes().reduce(|one, other| WindowSize {
+            columns: one.columns.min(other.columns),
+            rows: one.rows.min(other.rows),
+            x_pixels: 0,
+            y_pixels: 0,
+        })?;
+        Some(sizes().find(|size| size.same_cells(smallest)).unwrap_or(smallest))
+    }
+
+    /// Sends screens and drawings that are due. `between`: what was printed last ended with a whole sequence.
+    /// `settled`: the session has the size that it should have.
+    pub fn refresh(&mut self, screen: &mut Screen, between: bool, settled: bool, now: Moment) {
+        let size = screen.size();
+        if self.told != Some(size) {
+            self.told = Some(size);
+            let others = u32::try_from(self.list.len().saturating_sub(1)).unwrap_or(u32::MAX);
+            for viewer in &mut self.list {
+                viewer.tell(FrameKind::Attached, &Attached { size, others });
+            }
+        }
+        for viewer in &mut self.list {
+            let fits = viewer.size.same_cells(size);
+            let moved = match viewer.showing {
+                Showing::Live => !fits,
+                Showing::Drawn { .. } => fits,
+                Showing::Nothing { .. } => false,
+            };
+            if moved {
+                viewer.showing = Showing::Nothing { since: now, history: 0 };
+            }
+            if !fits && !settled {
+                continue; // it will fit in a moment, and is not shown one thing and then another
+            }
+            if !viewer.outbox.is_empty() {
+                continue; // it is not here again until it has taken that
+            }
+            match &mut viewer.showing {
+                Showing::Nothing { since, history } if between || later(*since, PATIENCE) <= now => {
+                    if fits {
+                        let bytes = screen.dump(*history);
+                        viewer.show(&bytes);
+                        viewer.showing = Showing::Live;
+                    } else {
+                        let last = screen.paint(viewer.size, true);
+                        viewer.show(&last);
+                        viewer.showing = Showing::Drawn { last: Vec::new(), due: None, drawn: now };
+                    }
+                }
+                Showing::Drawn { last, due, drawn } if due.is_some_and(|due| due <= now) => {
+                    (*due, *drawn) = (None, now);
+                    let bytes = screen.paint(viewer.size, false);
+                    if bytes != *last {
+                        last.clone_from(&bytes);
+                        let sent = viewer.outbox.send(&mut viewer.stream, FrameKind::Output, &bytes);
+                        viewer.gone |= sent.is_err();
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// When [`Self::refresh`] has something to do, if nothing else happens.
+    pub fn next(&self) -> Option<Moment> {
+        let idle = self.list.iter().filter(|viewer| viewer.outbox.is_empty());
+        let due = |viewer: &Viewer| match viewer.showing {
+            Showing::Nothing { since, .. } => Some(later(since, PATIENCE)),
+            Showing::Drawn { due, .. } => due,
+            Showing::Live => None,
+        };
+        idle.filter_map(due).min()
+    }
+
+    /// Lets go of those that are gone. Says whether there were any.
+    pub fn sweep(&mut self) -> bool {
+        let before = self.list.len();
+        self.list.retain(|viewer| !viewer.gone);
+        let fewer = self.list.len() < before;
+        if fewer {
+            self.told = None;
+        }
+        fewer
+    }
+
+    /// Lets go of all.
+    pub fn detach(&mut self, why: &Detached) {
+        for viewer in &mut self.list {
+            viewer.outbox.abandon();
+            viewer.tell(FrameKind::Detached, why);
+            viewer.gone = true;
+        }
+        self.sweep();
+    }
+
+    /// Tells all how it ended, after the last that was printed, and waits a little for those who still read.
+    pub fn end(&mut self, ended: &Ended, now: impl Fn() -> Moment) {
+        /// For all together.
+        const ALL: Duration = Duration::from_secs(2);
+        /// For one that takes nothing.
+        const NOTHING: Duration = Duration::from_millis(200);
+        for viewer in &mut self.list {
+            viewer.tell(FrameKind::Ended, ended);
+        }
+        let until = later(now(), ALL);
+        while now() < until {
+            self.list.retain(|viewer| !viewer.gone && !viewer.outbox.is_empty());
+            let watched: Vec<_> = self.list.iter().map(|viewer| (viewer.stream.as_fd(), true)).collect();
+            if watched.is_empty() {
+                break;
+            }
+            let Ok(ready) = poll::wait(&watched, Some(NOTHING)) else { break };
+            if ready.iter().all(|ready| !ready.write) {
+                break;
+            }
+            for (viewer, ready) in self.list.iter_mut().zip(ready) {
+                if ready.write {
+                    viewer.flush();
+                } else if ready.read {
+                    viewer.read(); // or its typing would make the wait return for ever
+                    viewer.input.clear();
+                }
+            }
+        }
+        self.list.clear();
+    }
+}
+
+impl Viewer {
+    fn tell(&mut self, kind: FrameKind, value: &impl serde::Serialize) {
+        self.gone |= self.outbox.tell(&mut self.stream, kind, value).is_err();
+    }
+
+    fn show(&mut self, bytes: &[u8]) {
+        self.gone |= self.outbox.send(&mut self.stream, FrameKind::Screen, bytes).is_err();
+    }
+
+    fn flush(&mut self) {
+        self.gone |= self.outbox.flush(&mut self.stream).is_err();
+    }
+
+    fn read(&mut self) {
+        self.input.reserve(PIECE);
+        match poll::read(&self.stream, &mut self.input) {
+            Ok(Got::Bytes(_) | Got::Nothing) => {}
+            Ok(Got::End) | Err(_) => self.gone = true,
+        }
+    }
+
+    /// Does what whole frames say.
+    fn obey(&mut self, typed: &mut Vec<u8>, now: Moment) {
+        let mut at = 0;
+        loop {
+            match decode(self.input.get(at..).unwrap_or_default()) {
+                Ok(Some((frame, taken))) => {
+                    match FrameKind::from_byte(frame.kind) {
+                        Some(FrameKind::Input) if !self.read_only => typed.extend_from_slice(frame.payload),
+                        Some(FrameKind::Resize) => {
+                            match serde_json::from_slice::<WindowSize>(frame.payload) {
+                                // Also the same size: it asks for the screen.
+                                Ok(size) => {
+                                    self.size = size.clamped();
+                                    self.showing = Showing::Nothing { since: now, history: 0 };
+                                }
+                                Err(_) => self.gone = true,
+                            }
+                        }
+                        // What only a newer client knows, it does not need an answer to.
+                        Some(_) | None => {}
+                    }
+                    at += taken;
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    self.gone = true;
+                    break;
+                }
+            }
+        }
+        self.input.drain(..at);
+        if self.input.is_empty() && self.input.capacity() > PIECE {
+            self.input = Vec::new(); // a paste must not be paid for as long as the client stays
+        }
+    }
+}
