@@ -16,6 +16,8 @@ pub mod errors;
 pub mod exit;
 pub mod failpoint;
 pub mod files;
+#[allow(unsafe_code)] // malloc_trim
+pub mod heap;
 pub mod line;
 pub mod lock;
 pub mod log_file;

@@ -37,11 +37,14 @@ impl Session {
         }
         terminal.tick(master, now);
         if terminal.attached() != self.course.attached {
+            let fewer = terminal.attached() < self.course.attached;
             self.course.attached = terminal.attached();
             if let Some(page) = &self.page {
                 page.store(word::ATTACHED, self.course.attached as u64);
-                // Who was there until now was there: no session is idle since before its last person left.
-                page.store(word::INPUT, now.as_nanos());
+                if fewer {
+                    // No session is idle since before its last person left.
+                    page.store(word::INPUT, now.as_nanos());
+                }
             }
         }
         let taken = terminal.taken();

@@ -18,13 +18,20 @@ pub struct Outbox {
     taken: usize,
     /// Bytes of all, those taken included.
     length: usize,
+    /// Bytes that were ever taken.
+    sent: u64,
 }
 
 impl Outbox {
     /// Begins with bytes that stand for whole frames.
     pub fn with(bytes: Vec<u8>) -> Self {
         let length = bytes.len();
-        Self { frames: if bytes.is_empty() { VecDeque::new() } else { [bytes].into() }, taken: 0, length }
+        Self {
+            frames: if bytes.is_empty() { VecDeque::new() } else { [bytes].into() },
+            taken: 0,
+            length,
+            sent: 0,
+        }
     }
 
     /// Whether all was taken.
@@ -35,6 +42,11 @@ impl Outbox {
     /// Bytes that were not taken.
     pub fn len(&self) -> usize {
         self.length - self.taken
+    }
+
+    /// Bytes that were ever taken.
+    pub fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// Sends bytes in a frame, and in more where they are too many for one. What the socket takes at once is not
@@ -58,6 +70,7 @@ impl Outbox {
                     Err(error) => return Err(error),
                 };
             }
+            self.sent += sent as u64;
             if sent < header.len() + piece.len() {
                 let mut frame = header.to_vec();
                 frame.extend_from_slice(piece);
@@ -91,7 +104,10 @@ impl Outbox {
     pub fn flush(&mut self, stream: &mut UnixStream) -> io::Result<()> {
         while let Some(frame) = self.frames.front() {
             match stream.write(frame.get(self.taken..).unwrap_or_default()) {
-                Ok(count) => self.taken += count,
+                Ok(count) => {
+                    self.taken += count;
+                    self.sent += count as u64;
+                }
                 Err(error) if is_patient(&error) => return Ok(()),
                 Err(error) => return Err(error),
             }

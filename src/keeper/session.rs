@@ -144,17 +144,21 @@ impl Session {
     }
 
     fn turn(&mut self) {
-        let patience = self.next().map(|next| next.since(monotonic()));
+        let now = monotonic();
+        // Somebody who reads it is a little behind: the program waits, as at any terminal.
+        let held = self.terminal.as_mut().and_then(|terminal| terminal.holds(now));
+        let patience = self.next().into_iter().chain(held).min().map(|next| next.since(now));
         let typed = self.terminal.as_ref().is_some_and(|terminal| terminal.waiting() > 0);
         if let Some(terminal) = &mut self.terminal {
             terminal.watch();
         }
         let mut watched = vec![(self.signals.as_fd(), false)];
-        watched.extend(self.source.ours.as_ref().map(|fd| (fd.as_fd(), typed)));
+        let ours = self.source.ours.as_ref().filter(|_| held.is_none());
+        watched.extend(ours.map(|fd| (fd.as_fd(), typed)));
         watched.extend(self.source.error.as_ref().map(|fd| (fd.as_fd(), false)));
         let listener = self.listener.as_ref().filter(|_| self.course.listen_at.is_none());
         watched.extend(listener.map(|fd| (fd.as_fd(), false)));
-        let (has_output, has_error) = (self.source.ours.is_some(), self.source.error.is_some());
+        let (has_output, has_error) = (ours.is_some(), self.source.error.is_some());
         let has_listener = listener.is_some();
         watched.extend(self.peers.watched());
         let viewers = watched.len();

@@ -14,6 +14,7 @@ use crate::{
         time::Moment,
     },
     host::{
+        heap,
         poll::{self, Ready},
         pty,
     },
@@ -193,6 +194,11 @@ impl Terminal {
         self.typed.len()
     }
 
+    /// Until when the program should wait before it prints more; `None`: it need not.
+    pub fn holds(&mut self, now: Moment) -> Option<Moment> {
+        self.viewers.holds(now).then(|| Viewers::look_again(now))
+    }
+
     /// Chooses whom to wait for.
     pub fn watch(&mut self) {
         self.throttled = self.typed.len() > THROTTLE;
@@ -273,6 +279,7 @@ impl Terminal {
             self.tighten_at = None;
             if let Some(screen) = &mut self.screen {
                 screen.tighten();
+                heap::trim();
             }
         }
     }

@@ -33,6 +33,27 @@ const FRAME: Duration = Duration::from_millis(33);
 /// A newcomer waits so long for the end of a sequence that is half printed.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// A client that is so many bytes behind is waited for, if it takes them at [`PACE`]: so that one which keeps up is
+/// shown all, however little of the processor it gets in between.
+const AHEAD: usize = 1 << 20;
+/// Bytes that are to be taken in a [`WINDOW`]: 10 MB/s. Who takes less is not waited for longer than that window.
+const PACE: u64 = 512 << 10;
+const WINDOW: Duration = Duration::from_millis(50);
+/// And then not again for so long.
+const PATIENT_AGAIN: Duration = Duration::from_secs(5);
+/// Between two looks at one that is waited for.
+const LOOK: Duration = Duration::from_millis(5);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// Not behind.
+    Abreast,
+    /// Waited for, since then, when so much had been taken.
+    Waited { since: Moment, sent: u64 },
+    /// Too slow to be waited for before then.
+    Slow { until: Moment },
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Showing {
     /// Waits for the screen, since then, with so many lines of history.
@@ -51,6 +72,7 @@ struct Viewer {
     size: WindowSize,
     read_only: bool,
     showing: Showing,
+    pace: Pace,
     /// Whether it was waited for in this turn.
     watched: bool,
     gone: bool,
@@ -97,6 +119,7 @@ impl Viewers {
                 since: now,
                 history: arrival.attach.history.try_into().unwrap_or(usize::MAX),
             },
+            pace: Pace::Abreast,
             watched: false,
             gone: false,
         };
@@ -136,6 +159,12 @@ impl Viewers {
                 viewer.obey(typed, now);
             }
         }
+    }
+
+    /// Whether the program should wait a moment before it prints more.
+    pub fn holds(&mut self, now: Moment) -> bool {
+        // Each keeps its own account, so all are asked.
+        self.list.iter_mut().fold(false, |holds, viewer| viewer.is_waited_for(now) || holds)
     }
 
     /// What is printed, for those who see it so.
@@ -240,6 +269,11 @@ impl Viewers {
         idle.filter_map(due).min()
     }
 
+    /// When [`Self::holds`] is asked again.
+    pub fn look_again(now: Moment) -> Moment {
+        later(now, LOOK)
+    }
+
     /// Lets go of those that are gone. Says whether there were any.
     pub fn sweep(&mut self) -> bool {
         let before = self.list.len();
@@ -305,6 +339,27 @@ impl Viewer {
 
     fn flush(&mut self) {
         self.gone |= self.outbox.flush(&mut self.stream).is_err();
+    }
+
+    fn is_waited_for(&mut self, now: Moment) -> bool {
+        if self.outbox.len() < AHEAD {
+            if matches!(self.pace, Pace::Waited { .. }) {
+                self.pace = Pace::Abreast;
+            }
+            return false;
+        }
+        let sent = self.outbox.sent();
+        match self.pace {
+            Pace::Slow { until } if now < until => return false,
+            Pace::Abreast | Pace::Slow { .. } => self.pace = Pace::Waited { since: now, sent },
+            Pace::Waited { since, .. } if now < later(since, WINDOW) => {}
+            Pace::Waited { sent: before, .. } if sent - before < PACE => {
+                self.pace = Pace::Slow { until: later(now, PATIENT_AGAIN) };
+                return false;
+            }
+            Pace::Waited { .. } => self.pace = Pace::Waited { since: now, sent },
+        }
+        true
     }
 
     fn read(&mut self) {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::api::attach::WindowSize;
 
 /// Switches off what a session may have left on, and nothing that it may not: modes, mouse, pastes, the other
-/// screen, the keyboard, colours, the region, the title is left.
+/// screen, the keyboard, colours, the region.
 const OFF: &str = "\x1b[<16u\x1b[=0u\x1b[?1049l\x1b[<16u\x1b[=0u\x1b[>4m\x1b[!p\x1b[r\x1b[?6l\x1b[4l\x1b[20l\x1b[?7h\
 \x1b[?1l\x1b>\x1b(B\x1b)B\x0f\x1b[?9l\x1b[?1000l\x1b[?1001l\x1b[?1002l\x1b[?1003l\x1b[?1005l\x1b[?1006l\x1b[?1015l\
 \x1b[?1016l\x1b[?1004l\x1b[?2004l\x1b[?2026l\x1b[?2027l\x1b[?2031l\x1b[?5l\x1b[0 q\x1b[?25h\x1b]8;;\x1b\\\x1b[0m";
@@ -43,7 +43,8 @@ impl Canvas {
         if self.dumb {
             return Vec::new();
         }
-        let mut out = format!("\x1b[{};1H", self.size.rows);
+        // The title is put away, where the terminal can, for the session to have its own.
+        let mut out = format!("\x1b[22;2t\x1b[{};1H", self.size.rows);
         out.extend(std::iter::repeat_n('\n', self.size.rows.into()));
         out.into_bytes()
     }
@@ -67,7 +68,7 @@ impl Canvas {
         if self.dumb {
             return b"\r\n".to_vec();
         }
-        format!("{OFF}{COLORS}\x1b[{};1H\r\n", self.size.rows).into_bytes()
+        format!("{OFF}{COLORS}\x1b[23;2t\x1b[{};1H\r\n", self.size.rows).into_bytes()
     }
 }
 
