@@ -250,3 +250,22 @@ fn what_cannot_be_attached_is_said() {
     assert_eq!(dumb.ends(), 0);
     assert!(!dumb.raw.contains(&0x1b), "{:?}", String::from_utf8_lossy(&dumb.raw));
 }
+
+#[test]
+fn a_session_that_somebody_is_at_is_never_idle() {
+    let atm = with("held", "command: [sleep, '1000']\nmaxIdle: 2s\n");
+    let mut client = Client::attach(&atm, 80, 24, &["held", "--read-only"]);
+    client.said("attached to held");
+    // Beside one that nobody is at, and that is evicted twice meanwhile.
+    let over = |s: &Value| s["status"]["phase"] == "Evicted";
+    atm.drop_spec("alone", "command: [sleep, '1000']\nmaxIdle: 2s\n");
+    atm.wait("alone", "evicted", over);
+    atm.ok(&["start", "alone"]);
+    atm.wait("alone", "evicted", over);
+    let held = atm.get("held");
+    assert_eq!(held["status"]["phase"], "Running", "{held:#}");
+    assert_eq!(held["status"]["attached"], 1, "{held:#}");
+    client.types("\x1d");
+    assert_eq!(client.ends(), 0);
+    atm.wait("held", "evicted", over);
+}
