@@ -117,6 +117,8 @@ pub struct Entry {
     pub launched: Option<Digest>,
     /// The limits of output files that its keeper knows.
     pub logs: Option<Logs>,
+    /// The process of it that was last found outside its cgroup.
+    pub escaped: Option<ProcessId>,
     /// A keeper that has the name without its files being where they belong.
     pub stray: Option<ProcessId>,
     /// The run that this daemon asked to stop: its exit's cause is no news.
@@ -209,6 +211,7 @@ impl Entry {
             losing: false,
             launched: None,
             logs: None,
+            escaped: None,
             stray: None,
             stop_asked: None,
             start_error: None,

@@ -93,8 +93,10 @@ fn a_process_that_leaves_its_group_is_told_and_ended_with_its_session() {
     machine.wait("it is away", || {
         !away().is_empty() && machine.read("/var/log/atm/leaves.log").contains("gone")
     });
+    let told = || machine.entries(&["ATM_SESSION=leaves", "ATM_EVENT=Escaped"]).len();
+    machine.wait("it is told while it lives", || told() > 0);
     machine.atm(&["stop", "leaves"]);
-    machine.wait("it is told", || !machine.entries(&["ATM_SESSION=leaves", "ATM_EVENT=Escaped"]).is_empty());
+    machine.wait("it is told to have ended", || told() > 1);
     assert_eq!(away(), "");
 }
 

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     api::{
         activity::{self, ACTIVITY_LENGTH, Left},
+        event::EventKind,
         name::{RunId, SessionName},
         time::Moment,
     },
@@ -293,7 +294,10 @@ impl<K: Keepers> Daemon<K> {
         let (mut left, mut triggers) = (Vec::new(), Vec::new());
         for (name, run_id, facts) in batch.sessions {
             let folded = match facts {
-                Ok(facts) => self.fold(&name, run_id, &facts, true),
+                Ok(facts) => {
+                    self.tell_escape(&name, run_id, &facts);
+                    self.fold(&name, run_id, &facts, true)
+                }
                 Err(error) => {
                     tracing::debug!(%name, %error, "cannot look at a session");
                     None
@@ -318,6 +322,22 @@ impl<K: Keepers> Daemon<K> {
             triggers.push(Trigger::new(Key::Fleet, Reason::Observed));
         }
         triggers
+    }
+
+    /// A process that left its session's cgroup is news once.
+    fn tell_escape(&self, name: &SessionName, run_id: RunId, facts: &Facts) {
+        let Some(escaped) = facts.escaped else { return };
+        let first = self.store.edit(name, |entry| {
+            entry.plan.observed.run_id() == Some(run_id) && entry.escaped.replace(escaped) != Some(escaped)
+        });
+        if first == Some(true) {
+            let message = format!(
+                "pid {} has left the session's cgroup: it is counted and ended with it, but limits of the group do \
+                 not hold it",
+                escaped.pid
+            );
+            self.tell(EventKind::Escaped, name, Some(run_id), None, message);
+        }
     }
 
     /// Adds one look to what is known of a run, and plans the next. `None` where it says nothing new: the run is

@@ -97,6 +97,7 @@ impl FakeLooker {
             memory: doing.memory,
             exact: true,
             resident: doing.memory,
+            escaped: None,
         }
     }
 }

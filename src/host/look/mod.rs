@@ -33,6 +33,9 @@ const MOST: usize = 1 << 16;
 /// The most processes that a look takes in which somebody waits for: some milliseconds.
 const MOST_AT_ONCE: usize = 256;
 
+/// Sessions whose escaped processes are remembered.
+const MOST_REMEMBERED: usize = 1 << 12;
+
 /// What to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -72,6 +75,15 @@ pub struct Facts {
     pub exact: bool,
     /// Never less than their memory: the sum of resident sets where `memory` is not from the cgroup.
     pub resident: u64,
+    /// A process of it that is not in its cgroup, where it has one. It is counted with the others all the same.
+    pub escaped: Option<ProcessId>,
+}
+
+/// Who had left the cgroup of a session when processes last came or went in it.
+#[derive(Debug, Default)]
+struct Outside {
+    mark: (u64, u64),
+    members: Vec<ProcessId>,
 }
 
 /// Looks at sessions, one at a time. Keeps its buffers.
@@ -84,6 +96,8 @@ pub struct Looker {
     buffer: Vec<u8>,
     members: Vec<Stat>,
     seen: BTreeSet<i32>,
+    /// By main process, for sessions with a cgroup.
+    outside: BTreeMap<ProcessId, Outside>,
     /// Children by parent, where the kernel does not tell them; as of one look at all processes.
     kin: Option<BTreeMap<i32, Vec<i32>>>,
 }
@@ -99,6 +113,7 @@ impl Looker {
             buffer: Vec::with_capacity(4096),
             members: Vec::new(),
             seen: BTreeSet::new(),
+            outside: BTreeMap::new(),
             kin: None,
         }
     }
@@ -144,12 +159,24 @@ impl Looker {
             return Err(io::Error::new(io::ErrorKind::NotFound, "its keeper is gone"));
         }
         let group = target.group.as_ref().filter(|_| in_group);
+        let inside = self.members.len();
+        if group.is_some() {
+            self.add_outside(target, &keeper, most)?;
+        }
         let mut facts = self.sum(at, &keeper, target.child);
+        // What the group accounts for is without those who left it.
+        let outside = self.members.get(inside..).unwrap_or_default();
+        let ticks = outside.iter().map(|member| member.ticks.saturating_add(member.ticks_of_ended)).sum();
+        let pages: u64 = outside.iter().map(|member| member.resident_pages).sum();
+        facts.escaped = outside.first().map(Stat::id);
         if let Some(used) = group.and_then(|group| cgroup::cpu(group)) {
-            facts.cpu = used;
+            facts.cpu = used + self.duration(ticks);
         }
         match group.and_then(|group| cgroup::memory(group)) {
-            Some(memory) => (facts.memory, facts.resident, facts.exact) = (memory, memory, true),
+            Some(memory) => {
+                let memory = memory.saturating_add(pages.saturating_mul(self.page_size));
+                (facts.memory, facts.resident, facts.exact) = (memory, memory, true);
+            }
             None if target.exact_above.is_some_and(|above| facts.resident > above) => {
                 (facts.memory, facts.exact) = (self.shared_once(), true);
             }
@@ -197,6 +224,7 @@ impl Looker {
             memory: resident,
             exact: false,
             resident,
+            escaped: None,
         }
     }
 
@@ -215,6 +243,44 @@ impl Looker {
             }
         }
         self.members.iter().any(|member| member.id() == child)
+    }
+
+    /// Adds the processes of the session that are not in its cgroup: an agent that has a scope of its own made for a
+    /// child, for one. To find them costs as much as the look itself, so it is done when processes came or went.
+    fn add_outside(&mut self, target: &Target, keeper: &Stat, most: usize) -> io::Result<()> {
+        let all = || self.members.iter().chain([keeper]);
+        let mark = (
+            all().map(|member| member.start_time).max().unwrap_or_default(),
+            all().map(|member| member.faults_of_ended).fold(0, u64::saturating_add),
+        );
+        if self.outside.get(&target.child).is_none_or(|known| known.mark != mark) {
+            let inside = std::mem::take(&mut self.members);
+            self.seen.clear();
+            let walked = self.read_tree(target.keeper, most);
+            let tree = std::mem::replace(&mut self.members, inside);
+            walked?;
+            let is_inside = |member: &&Stat| self.members.iter().any(|other| other.id() == member.id());
+            let left = tree.iter().filter(|member| !member.has_ended() && !is_inside(member));
+            // Made since the group was read, it is in the group and only not seen there yet.
+            let group = target.group.as_deref().map(cgroup::Group::open).transpose()?;
+            let left =
+                left.filter(|member| group.as_ref().is_some_and(|group| !group.is_group_of(member.pid)));
+            let members = left.map(Stat::id).collect();
+            if self.outside.len() >= MOST_REMEMBERED {
+                self.outside.clear(); // of sessions that are over, mostly
+            }
+            self.outside.insert(target.child, Outside { mark, members });
+        }
+        let left = self.outside.get(&target.child).map(|known| known.members.clone()).unwrap_or_default();
+        for id in left {
+            if let Ok(stat) = self.stat(id.pid)
+                && stat.id() == id
+                && !stat.has_ended()
+            {
+                self.members.push(stat);
+            }
+        }
+        Ok(())
     }
 
     /// All below the keeper, which is a subreaper: what loses its parent becomes its child.
