@@ -8,6 +8,8 @@
     reason = "a test fails by panicking, says what it skips, and waits on the real clock"
 )]
 
+#[path = "systemd/budgets.rs"]
+mod budgets;
 #[path = "systemd/config.rs"]
 mod config;
 mod harness;
