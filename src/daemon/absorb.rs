@@ -242,7 +242,6 @@ impl<K: Keepers> Daemon<K> {
         if same {
             return triggers;
         }
-        self.plan_looks();
         self.tell_all(EventKind::ConfigChanged, "a changed config is in force");
         // What a spec leaves open the config fills in, so every meaning is made anew.
         let written: Vec<(SessionName, Arc<WrittenSpec>)> = {
@@ -264,6 +263,8 @@ impl<K: Keepers> Daemon<K> {
                 triggers.push(session(&name, Reason::Desired));
             }
         }
+        // By what each spec means now.
+        self.plan_looks();
         triggers
     }
 

@@ -35,6 +35,8 @@ impl<K: Keepers> Daemon<K> {
                     entry.plan.history.cleanup_requested = run_id.map(|run_id| RunRequest { run_id, by });
                 });
             }
+            // In this turn: a request is for what is over the thresholds now.
+            self.decide();
             self.look_at(Key::Fleet, Reason::Requested);
         }
         let world = self.store.look();

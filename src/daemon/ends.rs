@@ -70,7 +70,7 @@ impl<K: Keepers> Daemon<K> {
         };
         self.store.edit(name, |entry| {
             // One that the daemon knew of has set the will already, and a later `start` may have lifted it.
-            let known = entry.stop_asked == Some(exit.run_id);
+            let known = entry.memory.stop_asked == Some(exit.run_id);
             if known || entry.plan.history.start_requested {
                 return;
             }
@@ -192,7 +192,7 @@ impl<K: Keepers> Daemon<K> {
             entry.adopted = false;
             entry.losing = false;
             entry.stray = None;
-            entry.stop_asked = None;
+            entry.memory.stop_asked = None;
             entry.start_error = None;
             entry.launched = None;
             entry.logs = None;

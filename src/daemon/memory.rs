@@ -42,6 +42,9 @@ pub struct Memory {
     /// The run whose end was counted last, so that an end counts once.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub counted: Option<RunId>,
+    /// The run that a daemon asked to stop: its exit's cause is no news, and no will.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stop_asked: Option<RunId>,
     /// As whom the last run ran that came to a process.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ran_as: Option<RanAs>,
@@ -233,6 +236,7 @@ impl Memory {
             will: StoredWill::AsDeclared,
             begun: None,
             counted: None,
+            stop_asked: None,
             ran_as: None,
             failures: 0,
             ends: 0,

@@ -62,7 +62,7 @@ impl<K: Keepers> Reconciler<Key> for Daemon<K> {
 
 impl<K: Keepers> Daemon<K> {
     /// Who may run: stores each changed verdict and has its session looked at.
-    fn decide(&self) -> Action {
+    pub(super) fn decide(&self) -> Action {
         let (known, mode_is_end) = {
             let world = self.store.look();
             (world.sources.all(), matches!(world.mode, Mode::EndAll(_)))
@@ -96,7 +96,12 @@ impl<K: Keepers> Daemon<K> {
                 continue;
             }
             self.tell_wait(&name, &verdict);
-            self.store.edit(&name, |entry| entry.verdict = Some(verdict));
+            self.store.edit(&name, |entry| {
+                if !matches!(verdict, Verdict::Stop(_)) {
+                    entry.plan.history.cleanup_requested = None; // it woke before it could be asked to go
+                }
+                entry.verdict = Some(verdict);
+            });
             self.look_at(Key::Session(name), Reason::Decided);
         }
         until(next, now)
@@ -338,11 +343,13 @@ impl<K: Keepers> Daemon<K> {
                 };
                 let run_id = run.run_id;
                 let cause = cause.clone();
-                entry.stop_asked = Some(run_id);
+                entry.memory.stop_asked = Some(run_id);
                 entry.plan.observed = Observed::Stopping { run, cause, since, kill_at, unkillable: false };
                 Some(run_id)
             })
             .flatten();
+        // The next daemon is not to take this stop for one that a person asked its keeper for.
+        self.save(name);
         let kind = if fleet::is_eviction(cause.reason) { EventKind::Evicted } else { EventKind::Stopping };
         self.tell(kind, name, run_id, Some(cause.reason.to_string()), cause.message);
         self.look_at(Key::Fleet, Reason::Observed);

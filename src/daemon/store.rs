@@ -121,8 +121,6 @@ pub struct Entry {
     pub escaped: Option<ProcessId>,
     /// A keeper that has the name without its files being where they belong.
     pub stray: Option<ProcessId>,
-    /// The run that this daemon asked to stop: its exit's cause is no news.
-    pub stop_asked: Option<RunId>,
     /// What a keeper that could not start its command reported, in case it can record it nowhere.
     pub start_error: Option<StartError>,
     /// What people see.
@@ -213,7 +211,6 @@ impl Entry {
             logs: None,
             escaped: None,
             stray: None,
-            stop_asked: None,
             start_error: None,
             shown: Shown {
                 phase: Phase::Pending,

@@ -23,6 +23,9 @@ const PUNCTUAL: Duration = Duration::from_secs(2);
 /// Stands in [`Look::attached`] for a number that nobody knows.
 pub const ATTACHED_UNKNOWN: u32 = u32::MAX;
 
+/// A first look that comes later after the start has missed what happened: it is planned after a second.
+const SOON: Duration = Duration::from_secs(5);
+
 /// What an agent, or a person by `atm touch`, said about the turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Said {
@@ -92,9 +95,11 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// What the first look at a run shows. Its start is its first sign of life.
+    /// What the first look at a run shows. Its start is its first sign of life, where the look follows soon: of one
+    /// that nobody looked at until now nothing is proven.
     pub fn first(look: Look, since: Moment) -> Self {
-        let quiet_since = latest_sign(&look, since);
+        let begun = if look.at - since <= SOON { since } else { look.at };
+        let quiet_since = latest_sign(&look, begun);
         let attended = is_attended(&look).then_some(look.at);
         Self { look, quiet_since, attended, cpu_percent: 0.0, due: look.at }
     }
@@ -139,9 +144,18 @@ fn percent(used: Duration, gap: Duration) -> f32 {
     (used.as_secs_f64() / gap.as_secs_f64() * 100.0) as f32
 }
 
+/// What was said last, as far as it still holds: one that was typed at since it said that it is idle may have been
+/// given work, and has not said so yet. Then what is seen decides, until it speaks again.
+fn word(run: &Run) -> Option<Said> {
+    let said = run.said?;
+    let typed = run.seen.and_then(|seen| seen.look.input).is_some_and(|input| input > said.at);
+    let activity = if typed && said.activity == Activity::Idle { Activity::Unknown } else { said.activity };
+    Some(Said { activity, ..said })
+}
+
 /// What `run` is doing, as far as it is known.
 pub fn doing(run: &Run) -> Activity {
-    match run.said {
+    match word(run) {
         Some(Said { activity: activity @ (Activity::Busy | Activity::Waiting), .. }) => activity,
         Some(Said { activity: Activity::Idle, .. }) if proven_idle(run).is_some() => Activity::Idle,
         Some(Said { activity: Activity::Unknown, .. }) | None
@@ -165,12 +179,10 @@ pub fn proven_idle(run: &Run) -> Option<Duration> {
 
 /// Since when it is idle, as far as turns and signs of life tell.
 fn idle_since(run: &Run, seen: &Seen) -> Option<Moment> {
-    let since = match run.said {
+    let since = match word(run) {
         Some(Said { activity: Activity::Busy | Activity::Waiting, .. }) => return None,
-        // A program that draws its clock is idle all the same if its agent says so; one that is typed at is not.
-        Some(Said { activity: Activity::Idle, at }) => {
-            seen.look.input.into_iter().chain(seen.attended).fold(at, Ord::max)
-        }
+        // A program that draws its clock is idle all the same if its agent says so.
+        Some(Said { activity: Activity::Idle, at }) => seen.attended.map_or(at, |attended| attended.max(at)),
         Some(Said { activity: Activity::Unknown, at }) => seen.quiet_since.max(at),
         None => seen.quiet_since,
     };

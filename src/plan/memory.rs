@@ -58,13 +58,14 @@ impl<'a> Tenant<'a> {
         }
     }
 
+    /// What outlives SIGKILL may stay for ever: others go on.
     fn is_leaving(&self) -> bool {
-        matches!(self.session.observed, Observed::Stopping { .. })
+        matches!(self.session.observed, Observed::Stopping { unkillable: false, .. })
     }
 
     fn is_relieving(&self) -> bool {
         matches!(&self.session.observed,
-            Observed::Stopping { cause, .. } if cause.reason == StopReason::MemoryPressure)
+            Observed::Stopping { cause, unkillable: false, .. } if cause.reason == StopReason::MemoryPressure)
     }
 
     fn rank(&self) -> Option<Rank<'a>> {
@@ -99,10 +100,13 @@ pub fn relieve(
             if is_low(known, limit) {
                 return (None, None);
             }
-            let measured = |tenant: &Tenant<'_>| {
-                tenant.run().is_some_and(|run| run.seen.is_some_and(|seen| seen.look.at > relief.after))
+            // What is not known for sure is in no sum, so one that cannot be looked at holds up nothing.
+            let outdated = |run: &Run| {
+                budget::memory_for_sure(run, now).is_some()
+                    && run.seen.is_some_and(|seen| seen.look.at <= relief.after)
             };
-            if is_low(sure, limit) || !tenants.iter().all(|tenant| tenant.is_leaving() || measured(tenant)) {
+            let staying = tenants.iter().filter(|tenant| !tenant.is_leaving()).filter_map(Tenant::run);
+            if is_low(sure, limit) || staying.into_iter().any(outdated) {
                 return wait(relief.after);
             }
         }

@@ -143,6 +143,7 @@ fn a_changed_command_waits_for_quiet_and_keeps_its_session() {
     world.write("a", |spec| spec.command = vec!["false".to_owned()]);
     world.settle();
     let before = world.sessions["a"].observed.run_id();
+    world.look(Duration::from_secs(10));
     world.pass(Duration::from_secs(10));
     world.look(Duration::from_secs(2));
     shows(&mut world, "a Running");

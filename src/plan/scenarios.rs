@@ -17,7 +17,7 @@
 //! | `processes NAME COUNT` | in its tree |
 //! | `stubborn NAME` · `gone NAME` | it ends only when it is said to be gone |
 //! | `exits NAME CODE` | by itself |
-//! | `loses NAME` | its keeper dies |
+//! | `loses` · `silent NAME` | its keeper dies, or does not answer |
 //! | `shutdown` · `boot` | the daemon ends its sessions; it is there again |
 //! | `pass TIME` | time, with looks at each session |
 //! | `unwatched TIME` | time in which the daemon is stopped or down |
@@ -135,6 +135,7 @@ impl Story {
             "processes" => world.body(who).look.processes = what.parse().unwrap(),
             "stubborn" => world.body(who).stubborn = true,
             "gone" => world.ends(who, Exit::Signal(9)),
+            "silent" => world.silence(who),
             "loses" => world.loses_keeper(who),
             "shutdown" => world.shut_down(),
             "boot" => world.mode = super::fleet::Mode::Converge,

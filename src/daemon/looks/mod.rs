@@ -291,12 +291,14 @@ impl<K: Keepers> Daemon<K> {
             schedule.read(batch.machine);
             schedule.reads()
         };
+        // For all of them at once: to add up all sessions for each would cost more than looking.
+        let pressed = looking.schedule.borrow().is_pressed();
         let (mut left, mut triggers) = (Vec::new(), Vec::new());
         for (name, run_id, facts) in batch.sessions {
             let folded = match facts {
                 Ok(facts) => {
                     self.tell_escape(&name, run_id, &facts);
-                    self.fold(&name, run_id, &facts, true)
+                    self.fold(&name, run_id, &facts, true, pressed)
                 }
                 Err(error) => {
                     tracing::debug!(%name, %error, "cannot look at a session");
@@ -342,17 +344,36 @@ impl<K: Keepers> Daemon<K> {
 
     /// Adds one look to what is known of a run, and plans the next. `None` where it says nothing new: the run is
     /// over, or was looked at since.
-    fn fold(&self, name: &SessionName, run_id: RunId, facts: &Facts, thorough: bool) -> Option<Left> {
+    fn fold(
+        &self,
+        name: &SessionName,
+        run_id: RunId,
+        facts: &Facts,
+        thorough: bool,
+        pressed: bool,
+    ) -> Option<Left> {
         let mut schedule = self.looking.schedule.borrow_mut();
         let (_, limits) = schedule.watched(name).filter(|(watched, _)| *watched == run_id)?;
         let before = self.looking.before.borrow_mut().remove(name);
         let before = before.filter(|(run, _)| *run == run_id).map(|(_, seen)| seen);
-        let pressed = schedule.is_pressed();
+        let planned = schedule.due(name);
         let folded = self.store.edit(name, |entry| {
+            let is_stopping = matches!(entry.plan.observed, Observed::Stopping { .. });
             let run = run_of_mut(&mut entry.plan.observed).filter(|run| run.run_id == run_id)?;
             let mut look = look_of(facts);
+            // What it needs to run is not what is left of it while it ends.
+            if let Some(seen) =
+                run.seen.filter(|seen| is_stopping && seen.look.memory.bytes > look.memory.bytes)
+            {
+                look.memory = seen.look.memory;
+            }
+            let seen_since = run.seen.is_some_and(|seen| seen.look.at > look.at);
             let mut seen = match (run.seen, before) {
-                (Some(seen), _) if seen.look.at > look.at => return None,
+                (Some(_), _) if seen_since && !thorough => return None,
+                // A quick look was quicker: what only a thorough one knows is taken from it.
+                (Some(seen), _) if seen_since => {
+                    Seen { look: Look { memory: look.memory, ..seen.look }, ..seen }
+                }
                 (Some(seen), _) => {
                     // A quick look adds up resident sets: what is known exactly is not given up for that.
                     if !thorough && seen.look.memory.exact {
@@ -365,6 +386,10 @@ impl<K: Keepers> Daemon<K> {
             };
             run.seen = Some(seen);
             seen.due = looks::due(run, &limits, pressed).unwrap_or_else(|| later(look.at, SHORT));
+            if !thorough {
+                // However often somebody looks quickly: it puts off nothing.
+                seen.due = planned.map_or(seen.due, |planned| planned.max(look.at).min(seen.due));
+            }
             run.seen = Some(seen);
             Some((seen, left_of(run, &seen)))
         });
@@ -390,7 +415,8 @@ impl<K: Keepers> Daemon<K> {
                 return false;
             }
         };
-        let Some(left) = self.fold(name, run_id, &facts, false) else { return false };
+        let pressed = self.looking.schedule.borrow().is_pressed();
+        let Some(left) = self.fold(name, run_id, &facts, false, pressed) else { return false };
         self.looking.looker.leave_now(&target.page, &left);
         self.looking.wake.notify_one();
         true

@@ -80,6 +80,11 @@ impl Schedule {
         self.watched.get(name).is_some_and(|watch| watch.look.is_some())
     }
 
+    /// When it is looked at next, or was to be looked at where that is under way.
+    pub fn due(&self, name: &SessionName) -> Option<Moment> {
+        self.watched.get(name).map(|watch| watch.due)
+    }
+
     /// Sets when it is looked at next.
     pub fn plan(&mut self, name: &SessionName, due: Moment) {
         if let Some(watch) = self.watched.get_mut(name) {

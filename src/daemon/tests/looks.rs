@@ -78,7 +78,7 @@ impl FakeLooker {
         self.0.looks.borrow().get(name).copied().unwrap_or_default()
     }
 
-    fn facts(&self, name: &SessionName) -> Facts {
+    fn facts(&self, name: &SessionName, exact_above: Option<u64>) -> Facts {
         *self.0.looks.borrow_mut().entry(name.clone()).or_default() += 1;
         let mut doing = self.0.doing.borrow().get(name).copied().unwrap_or_default();
         doing.attached += u64::from(self.has_woken(name));
@@ -95,7 +95,8 @@ impl FakeLooker {
             stopped: false,
             processes: 1,
             memory: doing.memory,
-            exact: true,
+            // As the real one without a memory controller: exact where that was asked for.
+            exact: exact_above.is_some_and(|above| doing.memory > above),
             resident: doing.memory,
             escaped: None,
         }
@@ -106,7 +107,9 @@ impl Looker for FakeLooker {
     fn look(&self, batch: Batch) -> io::Result<()> {
         let machine = batch.machine.then_some(Reading { available: 8 << 30, forks: 0 });
         let sessions = batch.sessions.into_iter();
-        let sessions = sessions.map(|(name, run, _)| (name.clone(), run, Ok(self.facts(&name)))).collect();
+        let sessions = sessions
+            .map(|(name, run, target)| (name.clone(), run, Ok(self.facts(&name, target.exact_above))))
+            .collect();
         let _ = self.0.inputs.send(Input::Looks(Looks { machine, sessions })); // the loop has ended
         Ok(())
     }
@@ -114,7 +117,7 @@ impl Looker for FakeLooker {
     fn look_now(&self, target: &Target) -> io::Result<Facts> {
         // RUNTIME/sessions/NAME/activity
         let name = target.page.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap();
-        Ok(self.facts(&SessionName::new(name).unwrap()))
+        Ok(self.facts(&SessionName::new(name).unwrap(), None))
     }
 
     fn leave(&self, _: Vec<(PathBuf, Left)>) {}
