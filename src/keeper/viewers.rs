@@ -164,7 +164,7 @@ impl Viewers {
     /// Whether the program should wait a moment before it prints more.
     pub fn holds(&mut self, now: Moment) -> bool {
         // Each keeps its own account, so all are asked.
-        self.list.iter_mut().fold(false, |holds, viewer| viewer.is_waited_for(now) || holds)
+        self.list.iter_mut().filter_map(|viewer| viewer.is_waited_for(now).then_some(())).count() > 0
     }
 
     /// What is printed, for those who see it so.
@@ -351,13 +351,14 @@ impl Viewer {
         let sent = self.outbox.sent();
         match self.pace {
             Pace::Slow { until } if now < until => return false,
-            Pace::Abreast | Pace::Slow { .. } => self.pace = Pace::Waited { since: now, sent },
             Pace::Waited { since, .. } if now < later(since, WINDOW) => {}
             Pace::Waited { sent: before, .. } if sent - before < PACE => {
                 self.pace = Pace::Slow { until: later(now, PATIENT_AGAIN) };
                 return false;
             }
-            Pace::Waited { .. } => self.pace = Pace::Waited { since: now, sent },
+            Pace::Abreast | Pace::Slow { .. } | Pace::Waited { .. } => {
+                self.pace = Pace::Waited { since: now, sent };
+            }
         }
         true
     }

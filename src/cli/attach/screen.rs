@@ -33,6 +33,11 @@ impl Canvas {
         Self { size, ..self }
     }
 
+    /// Its size.
+    pub fn size(self) -> WindowSize {
+        self.size
+    }
+
     /// Whether it cannot show a screen.
     pub fn is_dumb(self) -> bool {
         self.dumb
