@@ -196,3 +196,21 @@ fn what_was_removed_while_no_daemon_looked_is_ended_and_never_started() {
     assert!(!is_alive(pid));
     assert_eq!(std::fs::read_to_string(atm.path("ran")).unwrap(), "ran\n", "it was started again");
 }
+
+/// Where the daemon was started is no place of its own, and may be one that it watches.
+#[test]
+fn edits_are_seen_at_once_where_the_daemon_works_in_the_directory_of_its_config() {
+    let mut atm = Atm::new();
+    atm.write_config("maxSessions: 3\n");
+    let there = format!("cd {} && exec \"$@\"", atm.path("").display());
+    atm.through = ["sh", "-c", &there, "sh"].map(str::to_owned).to_vec();
+    atm.up();
+    for limit in 4..8 {
+        atm.drop_spec(&format!("s{limit}"), "command: [sleep, '1000']\n");
+        atm.wait_pid(&format!("s{limit}"));
+        let begun = harness::now();
+        atm.write_config(&format!("resyncInterval: 1h\nmaxSessions: {limit}\n"));
+        atm.wait_health("changed", |health| health["maxSessions"] == limit);
+        assert!(begun.elapsed().as_secs() < 20, "an edit was found by listing alone");
+    }
+}

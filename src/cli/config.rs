@@ -78,7 +78,11 @@ fn annotated(config: &Config, written: &[String]) -> CliResult<String> {
             && !key.starts_with([' ', '-', '#'])
             && !written.iter().any(|written| written == key)
         {
-            text.push_str("  # default");
+            text.push_str(match key {
+                // Written, it would be for all.
+                "emergency" => "  # default: for sessions with a maxIdle only",
+                _ => "  # default",
+            });
         }
         text.push('\n');
     }

@@ -216,7 +216,8 @@ impl Page {
         self.field("Generation", session.generation.to_string());
         self.field("Output", status.log_file.as_deref().unwrap_or_default());
         if let Some(error) = &status.spec_error {
-            self.heading("Spec error (the last good spec is in force)");
+            let in_force = session.spec.is_some();
+            self.heading(if in_force { "Spec error (the last good spec is in force)" } else { "Spec error" });
             self.lines(&documents::render(error));
         }
     }

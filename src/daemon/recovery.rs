@@ -18,7 +18,7 @@ use crate::{
         spec::WrittenSpec,
     },
     host::{errors::words, files, specfile::Directory},
-    plan::{Desired, Session, Wanted},
+    plan::{Desired, Observed, Session, Wanted},
 };
 
 /// Reads or makes the instance, and says what is wrong with its file.
@@ -115,8 +115,14 @@ pub fn take_over_all<K: Keepers>(daemon: &Daemon<K>, mut findings: Findings) {
         let found = findings.names.remove(&name).unwrap_or(Found::Nothing);
         daemon.take_over_at_start(&name, found, runs_are_kept);
     }
+    daemon.store.edit_world(|world| world.sources.looks = !world.sessions.values().any(is_unmeasured));
     // After what was found is counted: a daemon that is killed before finds the same.
     daemon.remember_places(|instance| instance.runs = runs);
+}
+
+/// Whether it was found running, and what it uses is not known yet.
+pub fn is_unmeasured(entry: &Entry) -> bool {
+    entry.adopted && matches!(&entry.plan.observed, Observed::Running(run) if run.seen.is_none())
 }
 
 /// What the source of specs is to know from before: it tells a spec that is gone from one that never was.

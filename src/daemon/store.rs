@@ -83,12 +83,14 @@ pub struct Sources {
     pub specs: bool,
     /// The config file.
     pub config: bool,
+    /// Looks at what was found running: what it uses is not free.
+    pub looks: bool,
 }
 
 impl Sources {
     /// Whether everything that decides is known.
     pub fn all(self) -> bool {
-        self.specs && self.config
+        self.specs && self.config && self.looks
     }
 }
 

@@ -5,7 +5,7 @@
 //! 1. Never: a pinned session, one that is on its way out already, one whose keeper does not answer.
 //! 2. Idle before unknown before waiting before busy: what is lost grows in that order ([`Loss`]).
 //! 3. Within each, lower priority first.
-//! 4. Where memory is short, the one that uses more first.
+//! 4. Where memory is short, the one that uses more first; and nobody who frees next to nothing.
 //! 5. The one that has been idle longest; of those that are not idle the youngest, which has the least to lose.
 //! 6. By name, so that the same sessions always give the same victims.
 //!

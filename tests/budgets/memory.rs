@@ -133,3 +133,19 @@ fn too_many_processes_are_a_failure() {
     assert_eq!(over["status"]["reason"], "ProcessLimit", "{over:#}");
     assert!(over["status"]["message"].to_string().contains("maxProcesses of 5"), "{over:#}");
 }
+
+/// What was found running is measured before anything is let in beside it.
+#[test]
+fn a_restart_of_the_daemon_lets_nobody_in() {
+    let mut atm = Atm::start_with("maxMemory: 100MiB\n");
+    atm.drop_spec("large", &format!("command: [sh, -c, '{}']\npinned: true\n", holds(95)));
+    atm.wait("large", "grown", |s| s["status"]["memoryBytes"].as_u64() > Some(92 << 20));
+    atm.drop_spec("next", SLEEPER);
+    wait_over(&atm, "next", "Pending", "MemoryBudget");
+    for _ in 0..3 {
+        atm.restart_daemon();
+        wait_over(&atm, "next", "Pending", "MemoryBudget");
+        assert_eq!(atm.count_events("next", "Started"), 0, "{:#}", atm.get("next"));
+    }
+    wait_over(&atm, "next", "Pending", "MemoryBudget");
+}

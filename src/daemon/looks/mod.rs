@@ -19,6 +19,7 @@ use self::{
 use super::{
     core::{Daemon, Key},
     keepers::Keepers,
+    recovery::is_unmeasured,
     store::Entry,
 };
 use crate::{
@@ -48,6 +49,9 @@ const FIRST: Duration = Duration::from_secs(1);
 
 /// A look that is not older says what another one would.
 const LATELY: Duration = Duration::from_millis(100);
+
+/// How long decisions wait for looks at what was found running: a thread that hangs holds nothing else up.
+const MEASURED_WITHIN: Duration = Duration::from_secs(2);
 
 /// A batch that takes longer is worth a word.
 const STUCK: Duration = Duration::from_secs(5);
@@ -166,6 +170,7 @@ fn seen_of(left: &Left) -> Seen {
 pub(super) async fn keep_looking<K: Keepers>(daemon: Rc<Daemon<K>>) {
     let watcher = daemon.store.reader().watch();
     daemon.plan_looks();
+    let late = Instant::now() + MEASURED_WITHIN;
     loop {
         let next = async {
             match daemon.looking.next() {
@@ -177,6 +182,10 @@ pub(super) async fn keep_looking<K: Keepers>(daemon: Rc<Daemon<K>>) {
             names = watcher.changes() => names.iter().for_each(|name| daemon.plan_look(name)),
             () = daemon.looking.wake.notified() => {}
             () = next => daemon.begin_looks(),
+            () = tokio::time::sleep_until(late), if !daemon.store.look().sources.looks => {
+                daemon.store.edit_world(|world| world.sources.looks = true);
+                daemon.look_at(Key::Fleet, Reason::Observed);
+            }
         }
     }
 }
@@ -319,6 +328,13 @@ impl<K: Keepers> Daemon<K> {
             looking.schedule.borrow_mut().suspect(told);
         }
         looking.wake.notify_one();
+        let measured = {
+            let world = self.store.look();
+            world.sources.looks || !world.sessions.values().any(is_unmeasured)
+        };
+        if measured && !self.store.look().sources.looks {
+            self.store.edit_world(|world| world.sources.looks = true);
+        }
         if !left.is_empty() {
             looking.looker.leave(left);
             triggers.push(Trigger::new(Key::Fleet, Reason::Observed));

@@ -226,8 +226,9 @@ impl Watch {
     pub fn catch_up(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
         for _ in 0..2 {
-            // No path is empty: a request that is answered and changes nothing.
-            let _ = watcher.unwatch(Path::new(""));
+            // A request that is answered and changes nothing. Absolute: another one is taken from the working
+            // directory, which may be watched.
+            let _ = watcher.unwatch(Path::new("/proc/self/never-watched"));
         }
     }
 }

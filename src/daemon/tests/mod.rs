@@ -128,6 +128,7 @@ impl Field {
         tokio::task::spawn_local(event_loop::resync(Rc::clone(&daemon)));
         tokio::task::spawn_local(keep_looking(Rc::clone(&daemon)));
         let field = Self { daemon, looker, end: Some(end), turning: Some(turning), _directory: directory };
+        field.daemon.store.edit_world(|world| world.sources.looks = true); // nothing was found running
         field.config(config);
         field.tell(specs::Change::FirstListing);
         field
