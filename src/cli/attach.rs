@@ -1,6 +1,6 @@
 //! `atm attach`: this terminal becomes the session's, until one leaves or the session ends.
 //!
-//! - [`reach`] finds the keeper, [`link`] speaks with it; the daemon is not in between
+//! - [`mod@reach`] finds the keeper, [`link`] speaks with it; the daemon is not in between
 //! - [`client`] is the loop between the two
 //! - [`detach`] finds the wish to leave in what is typed
 //! - [`screen`] is what is printed beside the session's own output

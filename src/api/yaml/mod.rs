@@ -50,7 +50,7 @@ pub fn read<T: Read>(bytes: &[u8], file: &Path, nothing: Nothing) -> Result<T, D
     }
 }
 
-/// `value` as a document that [`read`] reads back as the same.
+/// `value` as a document that [`read()`] reads back as the same.
 ///
 /// The emitter takes the line ends of YAML 1.1 for line ends, breaks texts at them and indents what follows; for the
 /// reader they are characters like any other. Such a document is written as JSON, which YAML is too.
