@@ -236,7 +236,11 @@ impl<K: Keepers> Daemon<K> {
             Input::Look(key, reason) => vec![trigger(key, reason)],
             Input::Resync => {
                 self.resync_specs();
-                vec![trigger(Key::Fleet, Reason::Resync)]
+                // Those that are as they should be cost nothing here; one whose trigger was lost is looked at again.
+                let world = self.store.look();
+                let unsettled = world.sessions.iter().filter(|(_, entry)| !entry.is_settled());
+                let sessions = unsettled.map(|(name, _)| trigger(Key::Session(name.clone()), Reason::Resync));
+                sessions.chain([trigger(Key::Fleet, Reason::Resync)]).collect()
             }
             Input::Trouble(Some(trouble)) => {
                 self.warn("state", trouble);

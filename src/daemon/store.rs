@@ -242,6 +242,16 @@ impl Entry {
         }
     }
 
+    /// Whether what is observed is what was decided, so that there is nothing to do but to wait for news.
+    pub fn is_settled(&self) -> bool {
+        !self.run_gone
+            && matches!(
+                (&self.verdict, &self.plan.observed),
+                (Some(Verdict::Run(_)), Observed::Running(_))
+                    | (Some(Verdict::Wait(_) | Verdict::Done(_)) | None, Observed::Absent)
+            )
+    }
+
     /// What a person asked for.
     pub fn will(&self) -> Will {
         match &self.plan.desired {
