@@ -72,7 +72,7 @@ struct Inner {
 
 /// One keeper, with the one session that it holds.
 struct Held {
-    _lock: File,
+    lock: File,
     record: Record,
     reported: bool,
 }
@@ -175,7 +175,10 @@ impl FakeKeepers {
             ran_millis: u64::try_from((now - held.record.started).as_millis()).unwrap(),
         };
         write(&self.0.paths.run(name).exit(), &told);
-        live.remove(name);
+        if let Some(held) = live.remove(name) {
+            // Closing it would not do: other tests of this process fork, and their children have a copy for a while.
+            held.lock.unlock().unwrap();
+        }
         drop(live);
         self.0.ended.set(self.0.ended.get() + 1);
         self.say(Report::Gone { name: name.clone(), run_id });
@@ -253,7 +256,7 @@ impl Keepers for FakeKeepers {
         write(&run.record(), &record);
         self.0.started.borrow_mut().push((name.clone(), self.0.clock.now()));
         let mut live = self.0.live.borrow_mut();
-        live.insert(name.clone(), Held { _lock: held, record, reported: false });
+        live.insert(name.clone(), Held { lock: held, record, reported: false });
         self.0.most.set(self.0.most.get().max(live.len()));
         if let Some(delay) = self.manner(name).reports {
             let (name, run_id) = (name.clone(), intent.run_id);

@@ -2,10 +2,14 @@
 
 use super::*;
 use crate::{
-    api::{cause::StopReason, event::EventKind, record::Exit},
+    api::{
+        cause::{Cause, StopReason},
+        event::EventKind,
+        record::Exit,
+    },
     daemon::wills::Verb,
     host::signals as signal,
-    plan::Observed,
+    plan::{Observed, Verdict, fleet::Mode},
 };
 
 async fn order(field: &Field, verb: Verb, name: &SessionName) {
@@ -126,6 +130,22 @@ async fn a_shutdown_ends_all_in_parallel_and_starts_none() {
             assert_eq!(cause.reason, StopReason::Shutdown);
             assert_eq!(field.entry(name, |entry| entry.plan.observed.clone()), Observed::Absent);
         }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_decided_is_done_at_the_next_resync_where_the_word_of_it_was_lost() {
+    with_daemon("resyncInterval: 30s", async |field| {
+        let name = field.write("a", "command: x");
+        field.until_phase(&name, Phase::Running).await;
+        // As after a shutdown was decided, without the trigger that goes with it.
+        let cause = Cause::rule(StopReason::Shutdown, "the daemon ends");
+        field.daemon.store.edit_world(|world| world.mode = Mode::EndAll(cause.clone()));
+        field.daemon.store.edit(&name, |entry| entry.verdict = Some(Verdict::Stop(cause)));
+        let gone = field.daemon.store.reader();
+        let gone = gone.wait_until(|world| world.sessions[&name].plan.observed == Observed::Absent);
+        assert!(tokio::time::timeout(secs(40), gone).await.is_ok(), "{}", field.shows());
     })
     .await;
 }
