@@ -44,7 +44,7 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
         }
         Err(down) if down.kind == Kind::Unreachable => {
             let config = from_file(context)?;
-            let written = config.written.iter().map(|key| (*key).to_owned()).collect();
+            let written = config.written.clone();
             (config, written, None)
         }
         Err(error) => return Err(error),

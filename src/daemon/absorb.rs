@@ -220,11 +220,12 @@ impl<K: Keepers> Daemon<K> {
     /// The config that was in force last, should the file be wrong when the daemon starts.
     fn last_config(&self) -> Option<Config> {
         let kept = state_files::read_versioned::<LastConfig>(&self.paths.last_config(), STATE_VERSION);
-        kept.ok().flatten().map(|kept| kept.config)
+        kept.ok().flatten().map(|kept| kept.config.as_written(kept.written))
     }
 
     fn keep_config(&self, config: &Config) {
-        let kept = LastConfig { version: STATE_VERSION, config: config.clone() };
+        let kept =
+            LastConfig { version: STATE_VERSION, config: config.clone(), written: config.written.clone() };
         if let Ok(bytes) = serde_json::to_vec(&kept) {
             self.writer.write(self.paths.last_config(), bytes);
         }

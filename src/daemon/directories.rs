@@ -57,18 +57,16 @@ mod tests {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o777
     }
 
+    fn paths_below(dir: &Path) -> Paths {
+        let [config, sessions, runtime, state, log] = ["c", "s", "r", "t", "l"].map(|name| dir.join(name));
+        Paths::new(Directories { config, sessions, runtime, state, log }, None)
+    }
+
     #[test]
     fn directories_are_closed_to_others_in_user_mode() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        let directories = Directories {
-            config: at("c"),
-            sessions: at("s"),
-            runtime: at("r"),
-            state: at("t"),
-            log: at("l"),
-        };
-        let paths = Paths::new(directories, None);
+        let paths = paths_below(dir.path());
         make(&paths, false).unwrap();
         for made in [at("r"), at("t"), at("l"), paths.locks(), paths.runs(), paths.memories()] {
             assert_eq!(mode(&made), 0o700, "{}", made.display());
@@ -82,14 +80,7 @@ mod tests {
         };
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        let directories = Directories {
-            config: at("c"),
-            sessions: at("s"),
-            runtime: at("r"),
-            state: at("t"),
-            log: at("l"),
-        };
-        let paths = Paths::new(directories, None);
+        let paths = paths_below(dir.path());
         make(&paths, true).unwrap();
         let modes = || [at("r"), paths.runs(), paths.locks(), at("t")].map(|path| mode(&path));
         assert_eq!(modes(), [0o755, 0o711, 0o700, 0o700]);

@@ -340,4 +340,7 @@ pub struct LastConfig {
     pub version: u32,
     /// What was in force.
     pub config: Config,
+    /// The keys of it that somebody wrote.
+    #[serde(default)]
+    pub written: Vec<String>,
 }

@@ -91,11 +91,6 @@ impl Scan {
         }
         found.into_iter().collect()
     }
-
-    /// The living children of `parent`.
-    pub fn children_of(&self, parent: i32) -> impl Iterator<Item = ProcessId> + '_ {
-        self.children.get(&parent).into_iter().flatten().copied()
-    }
 }
 
 fn read_marker(process: &Process, id: ProcessId, parent: i32, instance: InstanceId) -> Option<Marked> {

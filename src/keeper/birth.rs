@@ -5,7 +5,6 @@ use std::{io, os::fd::AsFd, time::Duration};
 use super::{
     child::{self, Job},
     start::Starting,
-    stop::later,
 };
 use crate::{
     api::{record::StartError, spec::SessionSpec},
@@ -40,7 +39,7 @@ impl Starting<'_> {
                 return Ok(None);
             }
         };
-        let until = later(clock::monotonic(), EMPTYING);
+        let until = clock::monotonic().saturating_add(EMPTYING);
         while group.is_populated().unwrap_or(false) {
             if clock::monotonic() >= until {
                 return Err(StartError::Host {
@@ -113,7 +112,7 @@ pub fn limits(spec: &SessionSpec) -> Limits {
 /// Ends a child that did not become a session, and whatever a name service made there. One that hangs in the
 /// kernel is left: it holds nothing of ours, and ends behind the gate.
 pub fn put_away() {
-    let until = later(clock::monotonic(), EMPTYING);
+    let until = clock::monotonic().saturating_add(EMPTYING);
     while !matches!(children::reap(), Ok(Reaped::None) | Err(_)) && clock::monotonic() < until {
         let _ = tree::kill_own_children(); // again until none is left
         pause();

@@ -78,7 +78,7 @@ struct Connection {
 
 impl Connection {
     fn open(path: &Path, deadline: Duration) -> io::Result<Self> {
-        let until = super::stop::later(monotonic(), deadline);
+        let until = monotonic().saturating_add(deadline);
         let stream = socket::connect(path, deadline.max(Duration::from_millis(1)))?;
         Ok(Self { stream, until, input: Vec::new() })
     }

@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{
-    session::Session,
-    stop::{Stop, later},
-};
+use super::{session::Session, stop::Stop};
 use crate::{
     api::{
         cause::{Cause, StopReason},
@@ -85,7 +82,7 @@ impl Session {
         let now = monotonic();
         let first = self.course.stop.is_none();
         let stop = self.course.stop.get_or_insert_with(|| Stop::new(now, grace));
-        let shorter = stop.shorten(later(now, grace));
+        let shorter = stop.shorten(now.saturating_add(grace));
         let kill_at = stop.kill_at();
         let named = self.course.cause.is_none() && cause.is_some();
         if named {
@@ -134,7 +131,7 @@ impl Session {
         if let Some(group) = &self.group {
             let _ = group.kill(); // too old a kernel: the sweep below does it
         }
-        let until = later(monotonic(), CHASE);
+        let until = monotonic().saturating_add(CHASE);
         let mut seen = BTreeSet::new();
         loop {
             let before = seen.len();
@@ -200,7 +197,7 @@ impl Session {
     /// Writes the exit record; where that fails, as on a full disk, for a while again: without it the daemon tells
     /// the run as lost.
     fn tell(&mut self, exit: &ExitRecord) {
-        let until = later(monotonic(), TELLING);
+        let until = monotonic().saturating_add(TELLING);
         while self.files.write_exit(exit).is_err() {
             match self.files.remake(&self.record) {
                 Ok(true) if self.files.write_exit(exit).is_ok() => return,

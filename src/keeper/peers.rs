@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{stop::later, viewers::Arrival};
+use super::viewers::Arrival;
 use crate::{
     api::{
         attach::{ATTACH_PROTOCOL, Attach},
@@ -124,7 +124,7 @@ impl Peers {
 
     /// When the first connection has been silent for too long.
     pub fn next(&self) -> Option<Moment> {
-        self.list.iter().map(|peer| later(peer.heard, SILENCE)).min()
+        self.list.iter().map(|peer| peer.heard.saturating_add(SILENCE)).min()
     }
 
     /// Reads and writes what can be: `ready` is for each connection as [`Self::watched`] told them.
@@ -165,7 +165,7 @@ impl Peers {
 
     /// Lets go of those that are gone or silent.
     pub fn sweep(&mut self, now: Moment) {
-        self.list.retain(|peer| !peer.gone && now < later(peer.heard, SILENCE));
+        self.list.retain(|peer| !peer.gone && now < peer.heard.saturating_add(SILENCE));
     }
 }
 

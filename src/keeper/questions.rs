@@ -229,8 +229,9 @@ impl<F: FnMut(Piece<'_>)> Walk<'_, F> {
         self.machine.state = State::Escape;
     }
 
-    fn escape(&mut self, byte: u8) {
-        let plain = self.machine.state == State::Escape;
+    /// What a control character does within a sequence: another one begins, it is cancelled, or the
+    /// character is carried out on the side. `false`: it is a byte of the sequence.
+    fn takes_control(&mut self, byte: u8) -> bool {
         match byte {
             ESCAPE => {
                 self.release();
@@ -238,6 +239,15 @@ impl<F: FnMut(Piece<'_>)> Walk<'_, F> {
             }
             _ if CANCEL.contains(&byte) => self.leave(State::Ground),
             0x00..0x20 => self.machine.controls.push(byte),
+            _ => return false,
+        }
+        true
+    }
+
+    fn escape(&mut self, byte: u8) {
+        let plain = self.machine.state == State::Escape;
+        match byte {
+            _ if self.takes_control(byte) => {}
             0x20..0x30 => self.machine.state = State::Designation,
             b'[' if plain => self.machine.state = State::Control,
             b']' if plain => self.machine.state = State::String(Kind::System, Hold::Held),
@@ -255,12 +265,7 @@ impl<F: FnMut(Piece<'_>)> Walk<'_, F> {
 
     fn control(&mut self, byte: u8) {
         match byte {
-            ESCAPE => {
-                self.release();
-                self.start(self.at);
-            }
-            _ if CANCEL.contains(&byte) => self.leave(State::Ground),
-            0x00..0x20 => self.machine.controls.push(byte),
+            _ if self.takes_control(byte) => {}
             0x40..=0x7e => {
                 if let Some(question) = grammar::control(&self.machine.content, byte) {
                     self.cut([Part::Question(question)]);

@@ -9,7 +9,7 @@ use super::{
     birth::limits,
     files::Files,
     peers::{Asked, Peers},
-    stop::{Due, Stop, later},
+    stop::{Due, Stop},
     terminal::Terminal,
 };
 use crate::{
@@ -123,9 +123,9 @@ impl Session {
         let now = monotonic();
         self.log.begin(self.record.intent.run_id, now);
         self.log.tidy(now);
-        self.course.tidy_at = Some(later(now, TIDY));
+        self.course.tidy_at = Some(now.saturating_add(TIDY));
         if self.listener.is_none() {
-            self.course.listen_at = Some(later(monotonic(), LISTEN_AGAIN));
+            self.course.listen_at = Some(monotonic().saturating_add(LISTEN_AGAIN));
         }
         self.reap(); // what ended before signals were looked at
         while !self.is_over() {
@@ -137,7 +137,7 @@ impl Session {
     fn next(&self) -> Option<Moment> {
         let stop = self.course.stop.as_ref().map(Stop::next);
         // Somebody from outside in our group: no signal tells when he goes.
-        let stranger = self.course.childless.then(|| later(monotonic(), Duration::from_millis(20)));
+        let stranger = self.course.childless.then(|| monotonic().saturating_add(Duration::from_millis(20)));
         let Course { tidy_at, listen_at, save_at, .. } = self.course;
         let terminal = self.terminal.as_ref().and_then(Terminal::next);
         [stop, stranger, self.peers.next(), tidy_at, listen_at, save_at, terminal].into_iter().flatten().min()
@@ -198,7 +198,7 @@ impl Session {
             && let Some(listener) = &self.listener
             && self.peers.accept(listener, now).is_err()
         {
-            self.course.listen_at = Some(later(now, REST));
+            self.course.listen_at = Some(now.saturating_add(REST));
         }
         self.tick(monotonic());
     }
@@ -216,7 +216,7 @@ impl Session {
         }
         if self.course.tidy_at.is_some_and(|at| at <= now) {
             self.log.tidy(now);
-            self.course.tidy_at = Some(later(now, TIDY));
+            self.course.tidy_at = Some(now.saturating_add(TIDY));
         }
         match self.course.stop.as_mut().map_or(Due::Nothing, |stop| stop.step(now)) {
             Due::Nothing => {}
@@ -367,7 +367,7 @@ impl Session {
     /// a session lives on, and its keeper still knows.
     pub fn save(&mut self) {
         let saved = self.files.write_record(&self.record);
-        self.course.save_at = saved.err().map(|_| later(monotonic(), SAVE_AGAIN));
+        self.course.save_at = saved.err().map(|_| monotonic().saturating_add(SAVE_AGAIN));
     }
 
     /// Makes the socket, or sees to it that it is tried again: without one nobody can ask for a stop.
@@ -378,7 +378,7 @@ impl Session {
             self.course.listen_at = None;
         } else {
             self.listener = None; // one from before has no path any more
-            self.course.listen_at = Some(later(monotonic(), LISTEN_AGAIN));
+            self.course.listen_at = Some(monotonic().saturating_add(LISTEN_AGAIN));
         }
     }
 

@@ -11,11 +11,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// What waits in the kernel is not hurried by more signals.
 const UNKILLABLE_PAUSE: Duration = Duration::from_secs(1);
 
-/// `moment + span`, where "never" is the end of the clock.
-pub fn later(moment: Moment, span: Duration) -> Moment {
-    moment.checked_add(span).unwrap_or(Moment::from_nanos(u64::MAX))
-}
-
 /// A stop in progress: grace, then SIGKILL until nothing is left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stop {
@@ -45,7 +40,7 @@ pub enum Due {
 impl Stop {
     /// A stop that begins now.
     pub fn new(now: Moment, grace: Duration) -> Self {
-        Self { kill_at: later(now, grace), killing: None }
+        Self { kill_at: now.saturating_add(grace), killing: None }
     }
 
     /// When SIGKILL follows.
@@ -79,12 +74,12 @@ impl Stop {
         }
         let killing =
             self.killing.get_or_insert(Killing { since: now, next: now, pause: FIRST_PAUSE, told: false });
-        killing.next = later(now, killing.pause);
+        killing.next = now.saturating_add(killing.pause);
         killing.pause = (killing.pause * 2).min(LONGEST_PAUSE);
         if now.since(killing.since) < UNKILLABLE_AFTER {
             return Due::Kill;
         }
-        killing.next = later(now, UNKILLABLE_PAUSE);
+        killing.next = now.saturating_add(UNKILLABLE_PAUSE);
         if std::mem::replace(&mut killing.told, true) { Due::Kill } else { Due::KillAndTell }
     }
 }

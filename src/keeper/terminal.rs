@@ -5,7 +5,6 @@ use std::{collections::VecDeque, io, os::fd::AsFd, time::Duration};
 use super::{
     questions::{Piece, Question, Questions},
     screen::Screen,
-    stop::later,
     viewers::{Arrival, Viewers},
 };
 use crate::{
@@ -121,7 +120,7 @@ impl Terminal {
         }
         viewers.changed(now);
         if screen.is_loose() {
-            self.tighten_at = Some(later(now, QUIET));
+            self.tighten_at = Some(now.saturating_add(QUIET));
         }
     }
 
@@ -212,7 +211,7 @@ impl Terminal {
 
     /// When there is something to do, if nothing else happens.
     pub fn next(&self) -> Option<Moment> {
-        let resize = self.wanted().map(|_| later(self.resized, RESIZE));
+        let resize = self.wanted().map(|_| self.resized.saturating_add(RESIZE));
         [self.viewers.next(), resize, self.tighten_at].into_iter().flatten().min()
     }
 
@@ -257,13 +256,13 @@ impl Terminal {
 
     /// Does what is due: sizes, screens for newcomers, drawings.
     pub fn tick(&mut self, master: Option<impl AsFd>, now: Moment) {
-        if let Some(size) = self.wanted().filter(|_| later(self.resized, RESIZE) <= now) {
+        if let Some(size) = self.wanted().filter(|_| self.resized.saturating_add(RESIZE) <= now) {
             self.resized = now;
             self.size = size;
             // A program that draws at once must find the screen as large as it was told.
             if let Some(screen) = &mut self.screen {
                 screen.resize(size);
-                self.tighten_at = Some(later(now, QUIET));
+                self.tighten_at = Some(now.saturating_add(QUIET));
             }
             if let Some(master) = master {
                 let _ = pty::resize(master, size); // a terminal that is gone has no size

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::{outbox::Outbox, screen::Screen, stop::later};
+use super::{outbox::Outbox, screen::Screen};
 use crate::{
     api::{
         attach::{Attach, Attached, Detached, Ended, WindowSize},
@@ -187,7 +187,7 @@ impl Viewers {
     pub fn changed(&mut self, now: Moment) {
         for viewer in &mut self.list {
             if let Showing::Drawn { due: due @ None, drawn, .. } = &mut viewer.showing {
-                *due = Some(later(*drawn, FRAME).max(now));
+                *due = Some((*drawn).saturating_add(FRAME).max(now));
             }
         }
     }
@@ -233,7 +233,9 @@ impl Viewers {
                 continue; // it is not here again until it has taken that
             }
             match &mut viewer.showing {
-                Showing::Nothing { since, history } if between || later(*since, PATIENCE) <= now => {
+                Showing::Nothing { since, history }
+                    if between || (*since).saturating_add(PATIENCE) <= now =>
+                {
                     if fits {
                         let bytes = screen.dump(*history);
                         viewer.show(&bytes);
@@ -262,7 +264,7 @@ impl Viewers {
     pub fn next(&self) -> Option<Moment> {
         let idle = self.list.iter().filter(|viewer| viewer.outbox.is_empty());
         let due = |viewer: &Viewer| match viewer.showing {
-            Showing::Nothing { since, .. } => Some(later(since, PATIENCE)),
+            Showing::Nothing { since, .. } => Some(since.saturating_add(PATIENCE)),
             Showing::Drawn { due, .. } => due,
             Showing::Live => None,
         };
@@ -271,7 +273,7 @@ impl Viewers {
 
     /// When [`Self::holds`] is asked again.
     pub fn look_again(now: Moment) -> Moment {
-        later(now, LOOK)
+        now.saturating_add(LOOK)
     }
 
     /// Lets go of those that are gone. Says whether there were any.
@@ -304,7 +306,7 @@ impl Viewers {
         for viewer in &mut self.list {
             viewer.tell(FrameKind::Ended, ended);
         }
-        let until = later(now(), ALL);
+        let until = now().saturating_add(ALL);
         while now() < until {
             self.list.retain(|viewer| !viewer.gone && !viewer.outbox.is_empty());
             let watched: Vec<_> = self.list.iter().map(|viewer| (viewer.stream.as_fd(), true)).collect();
@@ -351,9 +353,9 @@ impl Viewer {
         let sent = self.outbox.sent();
         match self.pace {
             Pace::Slow { until } if now < until => return false,
-            Pace::Waited { since, .. } if now < later(since, WINDOW) => {}
+            Pace::Waited { since, .. } if now < since.saturating_add(WINDOW) => {}
             Pace::Waited { sent: before, .. } if sent - before < PACE => {
-                self.pace = Pace::Slow { until: later(now, PATIENT_AGAIN) };
+                self.pace = Pace::Slow { until: now.saturating_add(PATIENT_AGAIN) };
                 return false;
             }
             Pace::Abreast | Pace::Slow { .. } | Pace::Waited { .. } => {

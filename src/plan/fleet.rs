@@ -113,8 +113,10 @@ pub fn decide<'a>(
     take_turns(&mut seats);
     give_way(&mut seats, config.max_sessions);
     let limit = config.max_memory.at().map(|limit| limit.0).filter(|_| *mode == Mode::Converge);
-    let relief = limit.and_then(|limit| relieve(&mut seats, limit, relief, now));
-    let room = Room::of(&tenants(&seats), limit, now);
+    // Nobody is counted where nothing is counted.
+    let tenants = limit.map_or_else(Vec::new, |_| tenants(&seats));
+    let relief = limit.and_then(|limit| relieve(&mut seats, &tenants, limit, relief, now));
+    let room = Room::of(&tenants, limit, now);
     let unmet = admit(&mut seats, config.max_sessions, room);
     let opens = make_room(&mut seats, unmet, config, now);
     let short = seats.iter().any(|seat| matches!(seat.verdict, Verdict::Wait(Wait::MemoryBudget { .. })));
@@ -292,8 +294,14 @@ fn tenants<'a>(seats: &[Seat<'a>]) -> Vec<Tenant<'a>> {
 }
 
 /// Takes memory back where all together use too much.
-fn relieve(seats: &mut [Seat<'_>], limit: u64, relief: Option<&Relief>, now: Moment) -> Option<Relief> {
-    let (relief, victim) = memory::relieve(&tenants(seats), limit, relief, now);
+fn relieve(
+    seats: &mut [Seat<'_>],
+    tenants: &[Tenant<'_>],
+    limit: u64,
+    relief: Option<&Relief>,
+    now: Moment,
+) -> Option<Relief> {
+    let (relief, victim) = memory::relieve(tenants, limit, relief, now);
     if let Some((name, cause)) = victim
         && let Some(seat) = seats.iter_mut().find(|seat| *seat.name == name)
     {

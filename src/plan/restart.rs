@@ -120,9 +120,7 @@ pub fn after_end(
         next.restarts = next.restarts.saturating_add(1);
     }
     if again && !delay.is_zero() {
-        // A date beyond the clock is "never", and that is its last moment.
-        let end_of_time = Moment::from_nanos(u64::MAX);
-        next.not_before = Some(now.checked_add(spread(delay, jitter)).unwrap_or(end_of_time));
+        next.not_before = Some(now.saturating_add(spread(delay, jitter)));
     }
     next
 }

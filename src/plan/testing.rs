@@ -108,7 +108,7 @@ pub(super) fn config(max_sessions: u32) -> Config {
 }
 
 /// A look at a tree of one process in which nothing happens.
-pub(super) fn look(at: Moment) -> Look {
+pub(crate) fn look(at: Moment) -> Look {
     Look {
         at,
         output: None,

@@ -198,8 +198,8 @@ impl World {
         self.now = self.now.checked_add(time).unwrap();
     }
 
-    /// Time passes for the processes alone.
-    fn live_on(&mut self, time: Duration) {
+    /// `time` passes for the processes alone: no daemon looks.
+    pub(super) fn unwatched(&mut self, time: Duration) {
         self.pass(time);
         let now = self.now;
         for body in self.bodies.values_mut() {
@@ -228,7 +228,7 @@ impl World {
         let end = self.now.checked_add(time).unwrap();
         while self.now < end {
             let pause = step.min(end.since(self.now));
-            self.live_on(pause);
+            self.unwatched(pause);
             self.look(step);
             self.settle_seeing(&mut see);
         }
@@ -237,13 +237,8 @@ impl World {
     /// `time` passes with looks and nothing else.
     pub(super) fn observe(&mut self, time: Duration) {
         self.look(time);
-        self.live_on(time);
+        self.unwatched(time);
         self.look(Duration::from_secs(2));
-    }
-
-    /// `time` passes while no daemon runs.
-    pub(super) fn unwatched(&mut self, time: Duration) {
-        self.live_on(time);
     }
 
     pub(super) fn body(&mut self, text: &str) -> &mut Body {

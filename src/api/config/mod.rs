@@ -63,7 +63,7 @@ pub struct Config {
     pub daemon_memory_warning: Size,
     /// The keys that somebody wrote; all others have their defaults. Empty where that is not known.
     #[serde(skip)]
-    pub written: Vec<&'static str>,
+    pub written: Vec<String>,
 }
 
 /// Thresholds for idle sessions when `maxSessions` is reached.
@@ -123,6 +123,14 @@ impl Config {
         WrittenConfig::default().resolve(machine)
     }
 
+    /// The same, of which somebody wrote these keys.
+    #[must_use]
+    pub fn as_written(mut self, keys: Vec<String>) -> Self {
+        self.emergency.everyone = keys.iter().any(|key| key == "emergency");
+        self.written = keys;
+        self
+    }
+
     /// Reads a whole config. `file` is for messages only.
     ///
     /// # Errors
@@ -147,7 +155,6 @@ impl WrittenConfig {
     /// What it means on `machine`.
     pub fn resolve(self, machine: Machine) -> Config {
         let written = self.keys();
-        let everyone = self.emergency.is_some();
         let emergency = self.emergency.unwrap_or_default();
         let clients = self.clients.unwrap_or_default();
         let logs = self.logs.unwrap_or_default();
@@ -173,7 +180,7 @@ impl WrittenConfig {
             emergency: Emergency {
                 max_idle: emergency.max_idle.map_or(defaults::EMERGENCY.max_idle, |idle| idle.0),
                 max_age: emergency.max_age.map_or(defaults::EMERGENCY.max_age, |age| age.0),
-                everyone,
+                everyone: false,
             },
             on_shutdown: self.on_shutdown.unwrap_or(defaults::ON_SHUTDOWN),
             clients: Clients {
@@ -197,12 +204,13 @@ impl WrittenConfig {
             daemon_memory_warning: self
                 .daemon_memory_warning
                 .map_or(defaults::DAEMON_MEMORY_WARNING, |size| size.0),
-            written,
+            written: Vec::new(),
         }
+        .as_written(written)
     }
 
     /// The keys that are written.
-    fn keys(&self) -> Vec<&'static str> {
+    fn keys(&self) -> Vec<String> {
         // Without `..`: a new key that is forgotten here does not compile.
         let Self {
             max_sessions,
@@ -238,7 +246,7 @@ impl WrittenConfig {
             ("env", env.is_some()),
             ("daemonMemoryWarning", daemon_memory_warning.is_some()),
         ];
-        keys.into_iter().filter(|(_, written)| *written).map(|(key, _)| key).collect()
+        keys.into_iter().filter(|(_, written)| *written).map(|(key, _)| key.to_owned()).collect()
     }
 }
 

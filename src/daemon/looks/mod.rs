@@ -224,7 +224,7 @@ impl<K: Keepers> Daemon<K> {
         }
         // One that was found running is known by no look, and memory is given out by what is known.
         let now = self.clock.now();
-        let first = if entry.adopted { now } else { later(now, FIRST) };
+        let first = if entry.adopted { now } else { now.saturating_add(FIRST) };
         if is_lost {
             schedule.forget(name);
         }
@@ -260,7 +260,7 @@ impl<K: Keepers> Daemon<K> {
             let exact_above = if exactly { Some(0) } else { limits.exact_above() };
             match self.target(&name, exact_above) {
                 Some(target) => batch.sessions.push((name, run_id, target)),
-                None => schedule.plan(&name, later(now, SHORT)),
+                None => schedule.plan(&name, now.saturating_add(SHORT)),
             }
         }
         if batch.sessions.is_empty() && !batch.machine {
@@ -320,7 +320,7 @@ impl<K: Keepers> Daemon<K> {
                     triggers.push(Trigger::new(Key::Session(name), Reason::Observed));
                 }
             } else {
-                let due = later(self.clock.now(), SHORT);
+                let due = self.clock.now().saturating_add(SHORT);
                 looking.schedule.borrow_mut().plan(&name, due);
             }
         }
@@ -401,7 +401,7 @@ impl<K: Keepers> Daemon<K> {
                 (None, _) => Seen::first(look, run.since),
             };
             run.seen = Some(seen);
-            seen.due = looks::due(run, &limits, pressed).unwrap_or_else(|| later(look.at, SHORT));
+            seen.due = looks::due(run, &limits, pressed).unwrap_or_else(|| look.at.saturating_add(SHORT));
             if !thorough {
                 // However often somebody looks quickly: it puts off nothing.
                 seen.due = planned.map_or(seen.due, |planned| planned.max(look.at).min(seen.due));
@@ -460,8 +460,4 @@ impl<K: Keepers> Daemon<K> {
         before.insert(name.clone(), (run_id, seen_of(&left)));
         left.said.map(|(activity, at)| Said { activity, at })
     }
-}
-
-fn later(at: Moment, by: Duration) -> Moment {
-    at.checked_add(by).unwrap_or(at)
 }

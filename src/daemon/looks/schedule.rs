@@ -1,9 +1,6 @@
 //! Which session is looked at when. Plain values: `plan::looks` has the rules, this keeps their dates in order.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     api::{
@@ -97,7 +94,8 @@ impl Schedule {
     /// When something is due next.
     pub fn next(&self) -> Option<Moment> {
         let look = self.queue.first().map(|(due, _)| *due);
-        let read = self.reads().then(|| self.read_at.map_or(Moment::from_nanos(0), |at| later(at, SHORT)));
+        let read =
+            self.reads().then(|| self.read_at.map_or(Moment::from_nanos(0), |at| at.saturating_add(SHORT)));
         look.into_iter().chain(read).min()
     }
 
@@ -109,11 +107,11 @@ impl Schedule {
 
     /// Those that are due, and those that are due soon after: they leave the queue until they are planned anew.
     pub fn take(&mut self, now: Moment) -> Vec<SessionName> {
-        let horizon = later(now, early(super::LONGEST));
+        let horizon = now.saturating_add(early(super::LONGEST));
         let soon = self.queue.iter().take_while(|(due, _)| *due <= horizon);
         let taken = soon.filter(|(due, name)| {
             let last = self.watched.get(name).and_then(|watch| watch.look).map_or(*due, |look| look.at);
-            *due <= later(now, early(*due - last))
+            *due <= now.saturating_add(early(*due - last))
         });
         let taken: Vec<_> = taken.take(BATCH).cloned().collect();
         // For a date that is merely near nobody wakes.
@@ -128,7 +126,7 @@ impl Schedule {
     }
 
     fn reads_at(&self, now: Moment) -> bool {
-        self.reads() && self.read_at.is_none_or(|at| later(at, SHORT) <= now)
+        self.reads() && self.read_at.is_none_or(|at| at.saturating_add(SHORT) <= now)
     }
 
     /// Takes in a reading of the machine; `None`: it does not say.
@@ -181,7 +179,7 @@ impl Schedule {
         let mut suspects = Vec::new();
         for (name, watch) in &self.watched {
             let Some(look) = &watch.look else { continue };
-            let soon = later(look.at, SHORT);
+            let soon = look.at.saturating_add(SHORT);
             if watch.due > soon && (all || may_be_outgrown(look, &watch.limits, since(watch))) {
                 suspects.push((name.clone(), soon));
             }
@@ -192,14 +190,10 @@ impl Schedule {
     }
 }
 
-fn later(at: Moment, by: Duration) -> Moment {
-    at.checked_add(by).unwrap_or(at)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::activity::{Births, MemoryUse};
+    use crate::plan::{activity::MemoryUse, testing};
 
     const MIB: u64 = 1 << 20;
 
@@ -212,17 +206,7 @@ mod tests {
     }
 
     fn look(at: Moment, bytes: u64) -> Look {
-        Look {
-            at,
-            output: None,
-            input: None,
-            attached: 0,
-            cpu: Duration::ZERO,
-            births: Births::default(),
-            stopped: false,
-            processes: 1,
-            memory: MemoryUse { bytes, exact: false },
-        }
+        Look { memory: MemoryUse { bytes, exact: false }, ..testing::look(at) }
     }
 
     /// Each was looked at in second 0 and is due at its second.

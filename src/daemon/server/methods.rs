@@ -312,7 +312,7 @@ fn config<K: Keepers>(daemon: &Daemon<K>, peer: Peer) -> Result<Value, Failure> 
         config.env.values_mut().for_each(|value| view::HIDDEN.clone_into(value));
         error = error.map(Diagnostics::without_source);
     }
-    let written = config.written.iter().map(|key| (*key).to_owned()).collect();
+    let written = config.written.clone();
     to_value(&ConfigResult { config, file: world.config_file.clone(), written, error })
 }
 

@@ -259,8 +259,8 @@ impl Looker {
             let walked = self.read_tree(target.keeper, most);
             let tree = std::mem::replace(&mut self.members, inside);
             walked?;
-            let is_inside = |member: &&Stat| self.members.iter().any(|other| other.id() == member.id());
-            let left = tree.iter().filter(|member| !member.has_ended() && !is_inside(member));
+            let inside: BTreeSet<ProcessId> = self.members.iter().map(Stat::id).collect();
+            let left = tree.iter().filter(|member| !member.has_ended() && !inside.contains(&member.id()));
             // Made since the group was read, it is in the group and only not seen there yet.
             let group = target.group.as_deref().map(cgroup::Group::open).transpose()?;
             let left =
