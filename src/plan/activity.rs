@@ -94,6 +94,19 @@ pub struct Seen {
     pub due: Moment,
 }
 
+impl Said {
+    /// What was said, where nobody watched for `unwatched` before `look`: that it was idle proves nothing of that
+    /// time, for a word that came in it may have been heard by nobody.
+    #[must_use]
+    pub fn unwatched(self, unwatched: Duration, look: &Look) -> Self {
+        let typed = look.input.is_some_and(|input| input > self.at);
+        match self.activity {
+            Activity::Idle if !typed => Self { at: self.at.saturating_add(unwatched).min(look.at), ..self },
+            Activity::Idle | Activity::Busy | Activity::Waiting | Activity::Unknown => self,
+        }
+    }
+}
+
 impl Seen {
     /// What the first look at a run shows. Its start is its first sign of life, where the look follows soon: of one
     /// that nobody looked at until now nothing is proven.
@@ -104,20 +117,26 @@ impl Seen {
         Self { look, quiet_since, attended, cpu_percent: 0.0, due: look.at }
     }
 
+    /// How much of the time before `look` nobody watched.
+    pub fn unwatched(&self, look: &Look) -> Duration {
+        let late = look.at - self.due;
+        if late > PUNCTUAL { late } else { Duration::ZERO }
+    }
+
     /// What the next look adds.
     #[must_use]
     pub fn then(&self, look: Look) -> Self {
         let gap = look.at - self.look.at;
-        let late = look.at - self.due;
-        let unwatched = if late > PUNCTUAL { late } else { Duration::ZERO };
+        let unwatched = self.unwatched(&look);
         let used = look.cpu.saturating_sub(self.look.cpu);
         let worked = used.as_secs_f64() > gap.as_secs_f64() * WORKING;
         let born = look.births.youngest > self.look.births.youngest
             || look.births.faults_of_ended > self.look.births.faults_of_ended;
-        let before = self.quiet_since.checked_add(unwatched).unwrap_or(look.at);
+        let before = self.quiet_since.saturating_add(unwatched);
         // Since the last look too: nobody knows when in between the client left.
         let attended =
             if is_attended(&self.look) || is_attended(&look) { Some(look.at) } else { self.attended };
+        let attended = attended.map(|at| at.saturating_add(unwatched).min(look.at));
         let quiet_since =
             if worked || born || attended == Some(look.at) { look.at } else { latest_sign(&look, before) };
         // A look at the same moment as the last one says nothing about the rate.
@@ -253,6 +272,25 @@ mod tests {
         assert_eq!(seen(110).then(look(seconds(150))).quiet_for(), secs(10), "40 s of which nobody saw");
         assert_eq!(seen(110).then(look(seconds(112))).quiet_for(), secs(12), "a thread may be that late");
         assert_eq!(seen(110).then(look(seconds(104))).quiet_for(), secs(4), "earlier than planned");
+    }
+
+    /// Idle since second 90, as it says; looked at in second 100, and again in second 150 with one due at 110.
+    fn said_idle(last: Look) -> Run {
+        let said = Said { activity: Activity::Idle, at: seconds(90) };
+        let seen = seen(110);
+        let said = said.unwatched(seen.unwatched(&last), &last);
+        Run { said: Some(said), seen: Some(seen.then(last)), ..crate::plan::testing::run() }
+    }
+
+    #[test]
+    fn a_word_of_idleness_does_not_stand_for_time_that_nobody_watched() {
+        assert_eq!(
+            proven_idle(&said_idle(look(seconds(150)))),
+            Some(secs(20)),
+            "10 s before, 10 s as planned"
+        );
+        let typed = Look { input: Some(seconds(145)), ..look(seconds(150)) };
+        assert_eq!(doing(&said_idle(typed)), Activity::Unknown, "it may have been given work");
     }
 
     #[test]

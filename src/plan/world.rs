@@ -217,6 +217,9 @@ impl World {
             if let Observed::Running(run) | Observed::Stopping { run, .. } = &mut session.observed {
                 let body = self.bodies.entry(name.clone()).or_insert_with(|| Body::new(now));
                 let look = Look { at: now, ..body.look };
+                if let Some(seen) = run.seen {
+                    run.said = run.said.map(|said| said.unwatched(seen.unwatched(&look), &look));
+                }
                 let seen = run.seen.map_or_else(|| Seen::first(look, run.since), |seen| seen.then(look));
                 run.seen = Some(Seen { due: now.checked_add(planned).unwrap(), ..seen });
             }

@@ -400,6 +400,9 @@ impl<K: Keepers> Daemon<K> {
                 (None, Some(before)) if before.look.at < look.at => before.then(look),
                 (None, _) => Seen::first(look, run.since),
             };
+            if let Some(last) = run.seen.or(before) {
+                run.said = run.said.map(|said| said.unwatched(last.unwatched(&seen.look), &seen.look));
+            }
             run.seen = Some(seen);
             seen.due = looks::due(run, &limits, pressed).unwrap_or_else(|| look.at.saturating_add(SHORT));
             if !thorough {
