@@ -158,6 +158,7 @@ pub fn atm(home: &Path, arguments: &[&str]) -> Command {
         .args(arguments)
         .env_clear()
         .env("HOME", home)
+        .env("TMPDIR", home)
         .env("XDG_RUNTIME_DIR", home.join("xdg-run"))
         .env("TZ", "UTC")
         .env("PATH", std::env::var_os("PATH").unwrap())

@@ -106,6 +106,7 @@ impl Atm {
             .env_remove("ATM_SOCKET")
             .env_remove("NOTIFY_SOCKET")
             .env("HOME", self.dir.path())
+            .env("TMPDIR", self.dir.path())
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
         command
