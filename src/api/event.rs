@@ -20,6 +20,8 @@ pub enum EventKind {
     Stopping,
     /// A stop is complete.
     Stopped,
+    /// The daemon ends all sessions, and itself.
+    ShuttingDown,
     /// Stopped by a budget.
     Evicted,
     /// Waits, for a reason.
@@ -60,12 +62,13 @@ pub enum EventKind {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Started,
         Self::StartFailed,
         Self::Exited,
         Self::Stopping,
         Self::Stopped,
+        Self::ShuttingDown,
         Self::Evicted,
         Self::Pending,
         Self::Adopted,
@@ -94,6 +97,7 @@ impl EventKind {
             Self::Exited => "5c9ddf9837db4efdb5a0ce739ae9dcf7",
             Self::Stopping => "46c170ac56a6459f8690568f03165b82",
             Self::Stopped => "cdaff42857034d8d9772ffe0756af81c",
+            Self::ShuttingDown => "b21852f372db416e9f3ec19abab06514",
             Self::Evicted => "2b46b7e48ebe44a195b5b14515d96cc3",
             Self::Pending => "6f3a4f75fe7940b0a57b719dee80934d",
             Self::Adopted => "342963812a244635b867ca89b26ca117",

@@ -109,6 +109,7 @@ fn row(event: &Event) -> Vec<Cell> {
         EventKind::Exited
         | EventKind::Stopping
         | EventKind::Stopped
+        | EventKind::ShuttingDown
         | EventKind::SpecChanged
         | EventKind::SpecRemoved
         | EventKind::SpecsAvailable

@@ -177,13 +177,16 @@ impl<K: Keepers> Daemon<K> {
         let file = &self.paths.directories.config;
         match change {
             config_file::ConfigChange::Good(config) => {
+                let first = !self.store.look().sources.config;
                 self.store.edit_world(|world| {
                     world.sources.config = true;
                     world.config_file = Some(file.clone());
                     world.config_error = None;
                 });
+                // A daemon that is started with the config of the one before it has no news.
+                let same = first && self.last_config().as_ref() == Some(&*config);
                 self.keep_config(&config);
-                self.apply_config(*config)
+                self.apply_config(*config, !same)
             }
             config_file::ConfigChange::Bad(error) => {
                 self.tell_all(EventKind::InvalidConfig, format!("{error}; the last good one stays in force"));
@@ -193,7 +196,7 @@ impl<K: Keepers> Daemon<K> {
                     world.config_error = Some(error);
                 });
                 match self.last_config().filter(|_| first) {
-                    Some(config) => self.apply_config(config),
+                    Some(config) => self.apply_config(config, false),
                     None => vec![fleet(Reason::Desired)],
                 }
             }
@@ -231,7 +234,7 @@ impl<K: Keepers> Daemon<K> {
         }
     }
 
-    fn apply_config(&self, config: Config) -> Vec<Trigger<Key>> {
+    fn apply_config(&self, config: Config, is_news: bool) -> Vec<Trigger<Key>> {
         let config = Arc::new(config);
         let (same, same_logs) = self.store.edit_world(|world| {
             world.warnings.remove("config");
@@ -243,7 +246,9 @@ impl<K: Keepers> Daemon<K> {
         if same {
             return triggers;
         }
-        self.tell_all(EventKind::ConfigChanged, "a changed config is in force");
+        if is_news {
+            self.tell_all(EventKind::ConfigChanged, "a changed config is in force");
+        }
         // What a spec leaves open the config fills in, so every meaning is made anew.
         let written: Vec<(SessionName, Arc<WrittenSpec>)> = {
             let world = self.store.look();

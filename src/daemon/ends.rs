@@ -271,11 +271,31 @@ impl<K: Keepers> Daemon<K> {
         ));
         let (kind, reason) = match (&ended.start_error, &ended.cause) {
             (Some(_), _) => (EventKind::StartFailed, None),
-            (None, Some(cause)) => (EventKind::Stopped, Some(cause.reason.to_string())),
+            (None, Some(cause)) => {
+                self.tell_unheard(name, ended.run_id, cause);
+                (EventKind::Stopped, Some(cause.reason.to_string()))
+            }
             (None, None) => (EventKind::Exited, None),
         };
         let news = self.news(kind, name, Some(ended.run_id), reason, format!("{how} after {ran}"));
         self.events.tell(News { exit: ended.exit, ..news }, &self.clock, &self.writer);
+    }
+
+    /// Tells a cause that comes with the end itself: the kernel ended the session for want of memory, or a stop was
+    /// asked of its keeper while no daemon ran. One that the daemon asked for was told then.
+    fn tell_unheard(&self, name: &SessionName, run_id: RunId, cause: &Cause) {
+        let heard = self.store.look().sessions.get(name).is_some_and(
+            |entry| matches!(&entry.plan.observed, Observed::Stopping { run, .. } if run.run_id == run_id),
+        );
+        if !heard {
+            self.tell_cause(name, Some(run_id), cause);
+        }
+    }
+
+    /// Tells why a session is ended.
+    pub(super) fn tell_cause(&self, name: &SessionName, run_id: Option<RunId>, cause: &Cause) {
+        let kind = if fleet::is_eviction(cause.reason) { EventKind::Evicted } else { EventKind::Stopping };
+        self.tell(kind, name, run_id, Some(cause.reason.to_string()), cause.message.clone());
     }
 
     /// Has `name` looked at again after a while.

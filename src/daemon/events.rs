@@ -183,6 +183,7 @@ fn log(event: &Event, pid: Option<i32>, generation: Option<u64>, exit: Option<Ex
         | EventKind::Exited
         | EventKind::Stopping
         | EventKind::Stopped
+        | EventKind::ShuttingDown
         | EventKind::Evicted
         | EventKind::Pending
         | EventKind::Adopted

@@ -350,8 +350,7 @@ impl<K: Keepers> Daemon<K> {
             .flatten();
         // The next daemon is not to take this stop for one that a person asked its keeper for.
         self.save(name);
-        let kind = if fleet::is_eviction(cause.reason) { EventKind::Evicted } else { EventKind::Stopping };
-        self.tell(kind, name, run_id, Some(cause.reason.to_string()), cause.message);
+        self.tell_cause(name, run_id, &cause);
         self.look_at(Key::Fleet, Reason::Observed);
         Ok(Action::requeue(Duration::ZERO))
     }

@@ -25,6 +25,7 @@ use crate::{
         name::SessionName,
     },
     controller::Reason,
+    host::{failpoint, machine},
     plan::{Observed, fleet::Mode},
 };
 
@@ -85,12 +86,13 @@ pub async fn wait<K: Keepers>(daemon: Rc<Daemon<K>>, mut signals: Signals, reloa
             _ = signals.terminate.recv() => break Order::Terminate(Instant::now()),
             _ = signals.interrupt.recv() => break Order::Interrupt,
             _ = signals.hangup.recv() => {
-                if crate::host::machine::terminal_is_lost() {
+                if machine::terminal_is_lost() {
                     // The terminal that it was started from is closed: nobody can press Ctrl-C any more,
                     // and the work goes on without the daemon.
                     tracing::info!("the terminal is closed: sessions are kept");
                     return;
                 }
+                let _ = failpoint::hit("reload");
                 reload();
             }
         }
@@ -155,7 +157,7 @@ impl Drop for Extending {
 
 pub(super) fn end_all<K: Keepers>(daemon: &Daemon<K>) {
     let cause = Cause::rule(StopReason::Shutdown, "the daemon ends");
-    daemon.tell_all(EventKind::Stopping, "the daemon ends its sessions");
+    daemon.tell_all(EventKind::ShuttingDown, "the daemon ends its sessions");
     daemon.store.edit_world(|world| world.mode = Mode::EndAll(cause));
     daemon.look_at(Key::Fleet, Reason::Requested);
 }

@@ -1,7 +1,7 @@
 //! Named places where a test makes a program die, fail or wait. Debug builds only.
 //!
-//! `ATM_FAILPOINT=name=kill|err|delay|hang`, several separated by commas: SIGKILL to ourselves, an error, a
-//! pause of 200 ms, or no return at all.
+//! `ATM_FAILPOINT=name=kill|err|delay|hang|spin`, several separated by commas: SIGKILL to ourselves, an error, a
+//! pause of 200 ms, or no return at all, asleep or at full speed.
 
 use std::io;
 
@@ -29,6 +29,9 @@ pub fn hit(name: &str) -> io::Result<()> {
         }
         Some((_, "hang")) => loop {
             rustix::event::poll(&mut [], None)?;
+        },
+        Some((_, "spin")) => loop {
+            std::hint::spin_loop();
         },
         _ => Ok(()),
     }

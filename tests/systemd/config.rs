@@ -37,6 +37,8 @@ fn a_reload_and_an_edit_both_apply_and_a_mistake_keeps_the_last_good_config() {
     machine.systemctl(&["reload", "atm"]);
     machine.systemctl(&["restart", "atm"]);
     machine.wait("a mistake at the start", || status(&machine) == line);
+    let changes = machine.entries(&["ATM_EVENT=ConfigChanged"]).len();
+    assert!((3..=4).contains(&changes), "each edit, and the first start at most: {changes}");
     assert_eq!(machine.wait_running("one"), pid);
     let told = machine.journal(&["ATM_EVENT=InvalidConfig"]);
     assert!(told.contains("atm.yaml"), "{told}");

@@ -88,12 +88,29 @@ fn a_loop_that_does_not_turn_is_ended_by_the_watchdog_and_loses_nothing() {
     std::thread::sleep(Duration::from_secs(5));
     assert_eq!(machine.main_pid(), stuck, "{}", machine.journal(&[]));
     machine.ok(&["kill", "-STOP", &stuck]);
-    machine.wait("another daemon", || {
-        let now = machine.main_pid();
-        now != stuck && now != "0" && machine.property("ActiveState") == "active"
-    });
+    wait_for_another(&machine, &stuck);
     assert_eq!(machine.property("NRestarts"), "1");
     sessions.assert_the_same(&machine);
+
+    // One that turns at full speed on one spot is no better, whatever its other threads do.
+    machine.write(
+        "/etc/systemd/system/atm.service.d/spin.conf",
+        "[Service]\nEnvironment=ATM_FAILPOINT=reload=spin\n",
+    );
+    machine.systemctl(&["daemon-reload"]);
+    machine.systemctl(&["restart", "atm"]);
+    let spins = machine.main_pid();
+    machine.ok(&["kill", "-HUP", &spins]);
+    wait_for_another(&machine, &spins);
+    assert_eq!(machine.property("NRestarts"), "1", "of the restarts since the last one that was asked for");
+    sessions.assert_the_same(&machine);
+}
+
+fn wait_for_another(machine: &Machine, daemon: &str) {
+    machine.wait("another daemon", || {
+        let now = machine.main_pid();
+        now != daemon && now != "0" && machine.property("ActiveState") == "active"
+    });
 }
 
 #[test]

@@ -2,7 +2,12 @@
 
 use super::*;
 use crate::{
-    api::{event::EventKind, record::Exit, time::Moment},
+    api::{
+        cause::{Cause, StopReason},
+        event::EventKind,
+        record::Exit,
+        time::Moment,
+    },
     plan::{Verdict, Wait},
 };
 
@@ -69,6 +74,19 @@ async fn a_clean_end_is_the_end_by_its_policy() {
         assert_eq!(field.shows(), "a Succeeded/Completed");
         assert_eq!(field.keepers().starts(&name).len(), 1);
         assert_eq!(field.told(&name, EventKind::Exited).len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_kernel_ended_for_want_of_memory_is_told_as_an_eviction() {
+    with_daemon("{}", async |field| {
+        let name = field.write("a", "command: x\nrestartPolicy: Never\nmaxMemory: 100MiB");
+        field.until_phase(&name, Phase::Running).await;
+        field.keepers().exhaust(&name, Cause::rule(StopReason::SessionMemory, "over its maxMemory"));
+        field.until_phase(&name, Phase::Evicted).await;
+        assert_eq!(field.told(&name, EventKind::Evicted), ["over its maxMemory"]);
+        assert_eq!(field.told(&name, EventKind::Stopped).len(), 1);
     })
     .await;
 }

@@ -137,7 +137,13 @@ impl FakeKeepers {
     /// The main process of `name` ends.
     pub fn exit(&self, name: &SessionName, exit: Exit) {
         let run_id = self.0.live.borrow()[name].record.intent.run_id;
-        self.end(name, run_id, Some(exit));
+        self.end(name, run_id, Some(exit), None);
+    }
+
+    /// The kernel kills all of `name`, and its keeper says why.
+    pub fn exhaust(&self, name: &SessionName, cause: Cause) {
+        let run_id = self.0.live.borrow()[name].record.intent.run_id;
+        self.end(name, run_id, Some(Exit::Signal(9)), Some(cause));
     }
 
     /// The keeper of `name` ends before it has a record or a word to say.
@@ -155,7 +161,7 @@ impl FakeKeepers {
     }
 
     /// The run is over: first the exit record, then the lock, then the keeper.
-    fn end(&self, name: &SessionName, run_id: RunId, exit: Option<Exit>) {
+    fn end(&self, name: &SessionName, run_id: RunId, exit: Option<Exit>, cause: Option<Cause>) {
         let mut live = self.0.live.borrow_mut();
         let Some(held) = live.get(name).filter(|held| held.record.intent.run_id == run_id) else { return };
         let now = self.0.clock.now();
@@ -164,7 +170,7 @@ impl FakeKeepers {
             run_id,
             exit,
             start_error: None,
-            cause: held.record.stopping.as_ref().map(|stopping| stopping.cause.clone()),
+            cause: held.record.stopping.as_ref().map(|stopping| stopping.cause.clone()).or(cause),
             leftovers: Vec::new(),
             lost_output: 0,
             escaped: Vec::new(),
@@ -206,7 +212,7 @@ impl FakeKeepers {
         let (name, run_id) = (name.clone(), held.record.intent.run_id);
         let ends = self.manner(&name).ends;
         let (delay, signal) = if ends <= grace { (ends, 15) } else { (grace, 9) };
-        self.after(delay, move |keepers| keepers.end(&name, run_id, Some(Exit::Signal(signal))));
+        self.after(delay, move |keepers| keepers.end(&name, run_id, Some(Exit::Signal(signal)), None));
     }
 
     fn report_start(&self, name: &SessionName, run_id: RunId) {
