@@ -36,11 +36,13 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// A client that is so many bytes behind is waited for, if it takes them at [`PACE`]: so that one which keeps up is
 /// shown all, however little of the processor it gets in between.
 const AHEAD: usize = 1 << 20;
-/// Bytes that are to be taken in a [`WINDOW`]: 10 MB/s. Who takes less is not waited for longer than that window.
-const PACE: u64 = 512 << 10;
-const WINDOW: Duration = Duration::from_millis(50);
-/// And then not again for so long.
-const PATIENT_AGAIN: Duration = Duration::from_secs(5);
+/// Bytes that are to be taken in a [`WINDOW`]: 1 MB/s, which is far beyond what people read, and less than a client
+/// takes that shares two cores with four floods. Who takes less is not waited for longer than that window, which has
+/// to be above what a loaded machine keeps a process waiting.
+const PACE: u64 = 256 << 10;
+const WINDOW: Duration = Duration::from_millis(250);
+/// And then not again for so long: one that is stopped costs a flood a fortieth of its speed.
+const PATIENT_AGAIN: Duration = Duration::from_secs(10);
 /// Between two looks at one that is waited for.
 const LOOK: Duration = Duration::from_millis(5);
 

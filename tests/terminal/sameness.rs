@@ -3,6 +3,7 @@
 use std::{
     fs,
     process::{Command, Output},
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -163,7 +164,10 @@ fn same_program(name: &str, command: &str, steps: &[(&str, &[&str])]) {
         (1..200).map(|number| format!("this is line {number}")).collect::<Vec<_>>().join("\n") + "\n",
     )
     .unwrap();
-    let command = command.replace("TEXT", &atm.path("text").display().to_string());
+    fs::write(atm.path("inline"), INLINE).unwrap();
+    let command = command
+        .replace("TEXT", &atm.path("text").display().to_string())
+        .replace("INLINE", &atm.path("inline").display().to_string());
     let Some(tmux) = Tmux::start(
         &atm,
         80,
@@ -234,4 +238,94 @@ fn python_looks_as_in_tmux() {
         "env PYTHON_BASIC_REPL=1 python3 -q",
         &[(">>>", &["print(6 * 7)", "Enter"]), ("42", &[])],
     );
+}
+
+/// What an agent's interface does: it stays below its own output, and is drawn anew over itself with each word of it.
+const INLINE: &str = r#"
+stty raw -echo
+printf '\033[?2004h\033[>1u\033[?25l'
+said=0
+draw() {
+    printf '\033[?2026h'
+    [ "$said" = 0 ] || printf '\r\033[3A\033[J'
+    [ -z "$1" ] || printf '\033[2m* \033[0mitem %s \342\234\223 and a sentence that is longer than the terminal is wide, so that it goes on in the next line\r\n' "$1"
+    said=$((said + 1))
+    printf '\033[38;2;120;120;120m\342\225\255%s\342\225\256\033[0m\r\n\342\224\202 \033[1m> %s\033[0m\033[60G\342\224\202\r\n\342\225\260%s\342\225\257\r\n\033[7m turn %s \033[0m' "$bar" "$1" "$bar" "$said"
+    printf '\033[?2026l'
+}
+bar=$(printf '\342\224\200%.0s' $(seq 58))
+draw
+while key=$(dd bs=1 count=1 2>/dev/null) && [ -n "$key" ]; do
+    case $key in
+        q) break ;;
+        f) for n in $(seq 40); do draw "$n"; done ;;
+        *) draw "$key" ;;
+    esac
+done
+printf '\033[<u\033[?25h\033[?2004l\r\n'
+sleep 1000
+"#;
+
+#[test]
+fn an_inline_interface_looks_as_in_tmux() {
+    same_program(
+        "sh",
+        "sh INLINE",
+        &[
+            ("turn 1", &["a"]),
+            ("turn 2", &["b", "c"]),
+            ("turn 4", &["f"]),
+            ("turn 44", &["d"]),
+            ("turn 45", &["q"]),
+            ("turn 45", &[]),
+        ],
+    );
+}
+
+/// A program that shows what changes by itself: once it has drawn, tmux is given the same bytes.
+fn same_replayed(program: &str, arguments: &str, shows: &str) {
+    if Command::new(program).arg("--version").output().is_err() {
+        eprintln!("skipped: needs {program}");
+        return;
+    }
+    let atm = Atm::start();
+    atm.drop_spec(
+        "a",
+        &format!(
+            "command: [sh, -c, 'exec env -i PATH=$PATH TERM=screen-256color HOME=/nonexistent {program} {arguments}']\n\
+             terminal: {{columns: 80, rows: 24}}\n"
+        ),
+    );
+    atm.wait_phase("a", "Running");
+    let ours = || lines(&atm.ok(&["peek", "a"]));
+    assert!(wait_until(|| ours().iter().any(|line| line.contains(shows))), "{:#?}", ours());
+    let bytes = || atm.atm(&["logs", "--raw", "a"]).stdout;
+    // Drawn whole: nothing more comes, and the screen is of just these bytes.
+    let mut quiet = (Vec::new(), Instant::now());
+    let settled = wait_until(|| {
+        let now = bytes();
+        if now != quiet.0 {
+            quiet = (now, Instant::now());
+        }
+        quiet.1.elapsed() > Duration::from_millis(500)
+    });
+    assert!(settled, "{program} draws for ever");
+    let seen = ours();
+    assert_eq!(bytes(), quiet.0);
+    fs::write(atm.path("bytes"), &quiet.0).unwrap();
+    let replay = format!("sh -c 'stty -echo -opost; cat {}; sleep 1000'", atm.path("bytes").display());
+    let Some(tmux) = Tmux::start(&atm, 80, 24, &replay) else { return };
+    assert!(wait_until(|| tmux.screen() == seen), "{program}: atm {seen:#?} tmux {:#?}", tmux.screen());
+    let mut client = Client::attach(&atm, 80, 24, &["a", "--read-only", "--quiet"]);
+    client.until("the same", |client| lines(&client.text()) == seen);
+}
+
+#[test]
+fn top_looks_as_in_tmux() {
+    same_replayed("top", "-d 1000", "PID");
+}
+
+#[test]
+fn htop_looks_as_in_tmux() {
+    same_replayed("htop", "-d 1000", "PID");
 }
