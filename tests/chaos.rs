@@ -17,5 +17,8 @@ mod field;
 #[path = "chaos/judge.rs"]
 mod judge;
 #[cfg(test)]
+#[path = "chaos/places.rs"]
+mod places;
+#[cfg(test)]
 #[path = "chaos/rounds.rs"]
 mod rounds;

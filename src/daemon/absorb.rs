@@ -17,7 +17,10 @@ use crate::{
         record::GoodSpec, spec::WrittenSpec,
     },
     controller::{Reason, Trigger},
-    host::cgroup::Group,
+    host::{
+        cgroup::Group,
+        failpoint::{self, Place},
+    },
     plan::{Desired, Observed, Session, Wanted, Will},
 };
 
@@ -97,6 +100,7 @@ impl<K: Keepers> Daemon<K> {
     }
 
     fn spec_is_good(&self, name: &SessionName, written: WrittenSpec, good: GoodText) -> Vec<Trigger<Key>> {
+        let _ = failpoint::hit(Place::SpecRead);
         let digest = written.digest();
         let effective = self.resolve(name, &written);
         let known = self.store.look().sessions.contains_key(name);
@@ -167,6 +171,7 @@ impl<K: Keepers> Daemon<K> {
     }
 
     pub(super) fn absorb_config(&self, change: config_file::ConfigChange) -> Vec<Trigger<Key>> {
+        let _ = failpoint::hit(Place::ConfigRead);
         let triggers = self.take_config(change);
         // Not before the config is known: the default may be less than what runs was allowed.
         self.limit_all();
@@ -291,6 +296,7 @@ impl<K: Keepers> Daemon<K> {
                     self.store.edit(&name, |entry| entry.start_error = Some(error.clone()));
                 }
                 if let StartReport::Running { keeper, child, uid, started } = outcome {
+                    let _ = failpoint::hit(Place::Running);
                     let this_run = self.store.edit(&name, |entry| {
                         if entry.plan.observed.run_id() != Some(run_id) {
                             return false; // an older run's word

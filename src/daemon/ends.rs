@@ -21,7 +21,10 @@ use crate::{
         spec::{Backoff, RestartPolicy, WrittenSpec},
     },
     controller::Reason,
-    host::signals as signal,
+    host::{
+        failpoint::{self, Place},
+        signals as signal,
+    },
     plan::{Desired, Ended, Observed, Will, fleet, restart},
 };
 
@@ -205,6 +208,7 @@ impl<K: Keepers> Daemon<K> {
 
     /// Counts the end of a run: once, and before anything follows from it.
     pub(super) fn count(&self, name: &SessionName, ended: Ended) {
+        let _ = failpoint::hit(Place::CountEnd);
         self.store.edit(name, |entry| entry.memory.counted = Some(ended.run_id));
         self.conclude(name, ended);
     }
@@ -232,6 +236,7 @@ impl<K: Keepers> Daemon<K> {
             world.counters.evictions += u64::from(cause.is_some_and(fleet::is_eviction));
             world.counters.restarts += restarts;
         });
+        let _ = failpoint::hit(Place::Counted);
         self.save_next(name);
         self.name_is_free(name);
     }

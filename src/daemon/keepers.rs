@@ -23,6 +23,7 @@ use crate::{
     },
     host::{
         exit::ExitWatch,
+        failpoint::{self, ENV_FAILPOINTS, Place},
         files::{self, Durability},
         lock,
         process::{Process, identify},
@@ -178,15 +179,20 @@ impl LinuxKeepers {
         let Some(lock) = lock::try_take(&path).map_err(host("lock", path.clone()))? else {
             return Err(LaunchError::NameTaken { path });
         };
+        failpoint::hit(Place::NameTaken).map_err(host("lock", path))?;
         // From here on the name is ours, so the directory of an earlier run may be emptied.
         let run = self.paths.run(&intent.name);
         let directory = run.directory().to_owned();
-        files::make_empty_directory(&directory, 0o700).map_err(host("make", directory))?;
+        files::make_empty_directory(&directory, 0o700)
+            .and_then(|()| failpoint::hit(Place::Emptied))
+            .map_err(host("make", directory))?;
         let path = run.intent();
         let bytes = serde_json::to_vec(intent)
             .map_err(io::Error::from)
             .map_err(host("write the intent of", path.clone()))?;
-        files::replace(&path, &bytes, Durability::Atomic).map_err(host("write", path))?;
+        files::replace(&path, &bytes, Durability::Atomic)
+            .and_then(|()| failpoint::hit(Place::Intent))
+            .map_err(host("write", path))?;
         Ok((lock, run))
     }
 
@@ -239,7 +245,8 @@ impl Keepers for LinuxKeepers {
         let (reader, writer) = io::pipe().map_err(host("open a pipe for", at()))?;
         // No `pre_exec` and no working directory: so the standard library can use posix_spawn, which does
         // not copy the daemon's page tables.
-        let child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        command
             .arg("keeper")
             .arg(&self.paths.directories.runtime)
             .arg(intent.name.as_str())
@@ -249,12 +256,15 @@ impl Keepers for LinuxKeepers {
             .env(ENV_SESSION, intent.name.as_str())
             .stdin(Stdio::from(lock))
             .stdout(Stdio::from(writer))
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(host("execute", self.program.clone()))?;
+            .stderr(Stdio::null());
+        if let Some(armed) = std::env::var_os(ENV_FAILPOINTS).filter(|_| cfg!(debug_assertions)) {
+            command.env(ENV_FAILPOINTS, armed);
+        }
+        let child = command.spawn().map_err(host("execute", self.program.clone()))?;
         let pid = child.id().cast_signed();
         self.children.borrow_mut().insert(pid);
         let watch = || -> io::Result<_> {
+            failpoint::hit(Place::Spawned)?;
             let exit = ExitWatch::new(Process::open(pid)?)?;
             let outcome = pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?;
             Ok((outcome, exit))

@@ -19,7 +19,11 @@ use crate::{
         time::Moment,
     },
     controller::{Action, Reason, Reconciler},
-    host::{errors::words, signals as signal},
+    host::{
+        errors::words,
+        failpoint::{self, Place},
+        signals as signal,
+    },
     plan::{
         Desired, Done, Grant, Observed, Verdict, Wait, Wanted,
         fleet::{self, Mode},
@@ -43,6 +47,10 @@ pub enum ReconcileError {
         source: std::io::Error,
     },
 }
+
+/// To a keeper that does not answer: it may have been stopped, may never have had a socket, or may have lost it
+/// with the directory that it was in.
+const WAKE: &[i32] = &[signal::CONT, signal::REMAKE];
 
 impl<K: Keepers> Reconciler<Key> for Daemon<K> {
     type Error = ReconcileError;
@@ -324,6 +332,7 @@ impl<K: Keepers> Daemon<K> {
             signal,
             grace_millis: grace.map(|g| u64::try_from(g.as_millis()).unwrap_or(u64::MAX)),
         };
+        let _ = failpoint::hit(Place::AskStop);
         if let Err(error) = self.keepers.ask(name, request).await {
             if fleet::is_eviction(cause.reason) {
                 self.store.edit_world(|world| world.counters.cleanup_errors += 1);
@@ -331,6 +340,7 @@ impl<K: Keepers> Daemon<K> {
             }
             return self.keeper_is_deaf(name, &cause, at_once, error);
         }
+        let _ = failpoint::hit(Place::StopAgreed);
         let since = self.clock.now();
         let kill_at = grace.and_then(|g| since.checked_add(g)).unwrap_or(since);
         let run_id = self
@@ -365,14 +375,16 @@ impl<K: Keepers> Daemon<K> {
         error: AskError,
     ) -> Result<Action, ReconcileError> {
         let force = at_once && cause.reason == StopReason::ClientKill;
-        // It may have been stopped, or have lost its socket with the directory it was in.
-        let what: &[i32] = if force { &[signal::KILL] } else { &[signal::CONT, signal::REMAKE] };
-        for signal in what {
+        self.signal_keeper(name, if force { &[signal::KILL] } else { WAKE });
+        Err(error.into())
+    }
+
+    fn signal_keeper(&self, name: &SessionName, signals: &[i32]) {
+        for signal in signals {
             if let Err(error) = self.keepers.signal_keeper(name, *signal) {
                 tracing::warn!(%name, %error, "cannot signal a keeper that does not answer");
             }
         }
-        Err(error.into())
     }
 
     /// Whether the keeper of a running session works by other limits of output files than the config's.
@@ -412,7 +424,10 @@ impl<K: Keepers> Daemon<K> {
             Err(error @ AskError::Refused { .. }) => {
                 tracing::warn!(%name, %error, "without this daemon it stops as it was started");
             }
-            Err(error @ AskError::Unreachable { .. }) => return Err(error.into()),
+            Err(error @ AskError::Unreachable { .. }) => {
+                self.signal_keeper(name, WAKE);
+                return Err(error.into());
+            }
         }
         self.store.edit(name, |entry| {
             entry.logs = Some(logs);

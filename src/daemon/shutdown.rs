@@ -25,7 +25,10 @@ use crate::{
         name::SessionName,
     },
     controller::Reason,
-    host::{failpoint, machine},
+    host::{
+        failpoint::{self, Place},
+        machine,
+    },
     plan::{Observed, fleet::Mode},
 };
 
@@ -92,7 +95,7 @@ pub async fn wait<K: Keepers>(daemon: Rc<Daemon<K>>, mut signals: Signals, reloa
                     tracing::info!("the terminal is closed: sessions are kept");
                     return;
                 }
-                let _ = failpoint::hit("reload");
+                let _ = failpoint::hit(Place::Reload);
                 reload();
             }
         }

@@ -42,7 +42,13 @@ use super::{
 use crate::{
     api::{config::Config, event::EventKind, record::ENV_SOCKET},
     controller::{self, Heartbeat},
-    host::{clock, delegation, descriptors, lock, machine, poll, process::Process, reaper},
+    host::{
+        clock, delegation, descriptors,
+        failpoint::{self, Place},
+        lock, machine, poll,
+        process::Process,
+        reaper,
+    },
     plan::fleet::Mode,
 };
 
@@ -92,6 +98,7 @@ pub fn main(options: &Options) -> Result<ExitCode, StartupError> {
         take_lock(&paths.daemon_lock(), &paths.directories.runtime)?,
         take_lock(&paths.directories.state.join("lock"), &paths.directories.state)?,
     ];
+    failpoint::hit(Place::Locked).map_err(host("lock", &paths.directories.runtime))?;
     if let Err(error) = reaper::become_subreaper() {
         tracing::warn!(%error, "cannot become subreaper: what a dead keeper leaves may be missed");
     }
@@ -151,6 +158,7 @@ async fn run(
         boot: clock.boot().clone(),
         pid_namespace: machine::pid_namespace(),
     };
+    failpoint::hit(Place::Classify).map_err(host("read", &paths.runs()))?;
     let findings = adopt::classify(&paths, &here).map_err(host("read", &paths.runs()))?;
 
     let (inputs, inbox) = unbounded_channel();
@@ -162,11 +170,13 @@ async fn run(
     recovery::recover(&daemon, &mut loaded, &findings);
     recovery::remember(&daemon, loaded, &findings);
     recovery::take_over_all(&daemon, findings);
+    let _ = failpoint::hit(Place::TakenOver);
     let known = recovery::known_specs(&daemon);
 
     start_sources(&daemon, options, known)?;
     let control = fdstore::listen(&daemon.paths.socket, handed).await;
     let Control { socket, is_activated } = control.map_err(host("bind", &daemon.paths.socket))?;
+    failpoint::hit(Place::Bound).map_err(host("bind", &daemon.paths.socket))?;
     tokio::task::spawn_local(server::serve(Rc::clone(&daemon), socket));
     tokio::task::spawn_local(reap_orphans(Rc::clone(&daemon)));
     tokio::task::spawn_local(looks::keep_looking(Rc::clone(&daemon)));
@@ -336,6 +346,7 @@ async fn announce(daemon: Rc<Daemon<LinuxKeepers>>) {
     }
     let known = reader.look().sessions.len();
     tracing::info!(sessions = known, socket = %daemon.paths.socket.display(), "ready");
+    let _ = failpoint::hit(Place::Ready);
     systemd::tell(&[sd_notify::NotifyState::Ready]).await;
     systemd::tell_status(reader).await;
 }

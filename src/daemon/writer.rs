@@ -13,7 +13,10 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use crate::host::files::{self, Durability};
+use crate::host::{
+    failpoint::{self, Place},
+    files::{self, Durability},
+};
 
 enum Job {
     Write { path: PathBuf, bytes: Vec<u8>, when: When, done: Option<Done> },
@@ -178,6 +181,7 @@ impl Desk<'_> {
             Job::Retire { path, aside } => {
                 // Written first: what was remembered last is what is kept.
                 let written = self.pending.remove(&path);
+                let _ = failpoint::hit(Place::Retire);
                 let outcome = match written {
                     Some(bytes) => files::replace(&aside, &bytes, Durability::Atomic)
                         .and_then(|()| files::remove_if_there(&path)),
@@ -203,7 +207,7 @@ impl Desk<'_> {
     /// are lost: they are history, not state.
     fn clear(&mut self) -> io::Result<()> {
         for (path, lines) in std::mem::take(&mut self.lines) {
-            let outcome = append(&path, &lines);
+            let outcome = failpoint::hit(Place::Append).and_then(|()| append(&path, &lines));
             self.report(outcome.as_ref().err(), &path);
         }
         let mut first = Ok(());

@@ -9,6 +9,8 @@ use std::{
 
 use nix::libc;
 
+use super::failpoint::{self, Place};
+
 /// Whether a written file must survive a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
@@ -40,6 +42,7 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<
         Durability::Synced => file.sync_all(),
     });
     drop(file);
+    let written = written.and_then(|()| failpoint::hit(Place::Written));
     if let Err(error) = written.and_then(|()| fs::rename(&temporary, path)) {
         let _ = fs::remove_file(&temporary); // best effort: the error that matters is the first
         return Err(error);
@@ -49,7 +52,7 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<
     {
         File::open(parent)?.sync_all()?;
     }
-    Ok(())
+    failpoint::hit(Place::Replaced)
 }
 
 /// Reads at most `limit` bytes of a regular file, never blocking on a FIFO or a device and never following

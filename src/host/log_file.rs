@@ -13,6 +13,7 @@ use nix::libc;
 
 use super::{
     clock,
+    failpoint::{self, Place},
     lock::is_still_at,
     log_index::{self, Index},
 };
@@ -197,11 +198,15 @@ impl LogFile {
         // The new file is made before anything moves: if there is no room for it, nothing has changed.
         let _ = fs::remove_file(&next); // a keeper that was killed here
         let file = open_with(&next, true)?;
-        let shifted = self.give(&file).and_then(|()| self.shift());
+        let shifted =
+            failpoint::hit(Place::Rotate).and_then(|()| self.give(&file)).and_then(|()| self.shift());
         let moved = shifted.and_then(|free| fs::rename(&next, &self.path).map(|()| free));
         // Only now the indices: they are known by their logs' inodes, and the new log is empty until this is done.
         match moved {
-            Ok(free) => self.shift_indices(free),
+            Ok(free) => {
+                let _ = failpoint::hit(Place::Rotated);
+                self.shift_indices(free);
+            }
             Err(error) => {
                 let _ = fs::remove_file(&next); // best effort: the error that matters is the first
                 return Err(error);

@@ -13,7 +13,7 @@ use crate::{
         children::{self, Reaped},
         clock,
         errors::{is_transient, words},
-        failpoint,
+        failpoint::{self, Place},
         line::Line,
         poll,
         pty::Streams,
@@ -69,7 +69,7 @@ impl Starting<'_> {
         group: &mut Option<Group>,
         warnings: &mut Vec<String>,
     ) -> io::Result<i32> {
-        failpoint::hit("clone")?;
+        failpoint::hit(Place::Clone)?;
         let job = Job {
             intent: self.intent,
             input: streams.input.as_fd(),

@@ -23,7 +23,8 @@ use crate::{
     host::{
         descriptors,
         errors::{is_transient, words},
-        failpoint, files,
+        failpoint::{self, Place},
+        files,
         line::{Line, Word},
         program::{self, NotExecuted},
         pty, signals,
@@ -127,7 +128,7 @@ fn prepare(job: &Job, line: &Line) -> Result<Command, StartError> {
 
 fn resolve(intent: &Intent) -> Result<Account, StartError> {
     let user = &intent.user;
-    let _ = failpoint::hit("resolve-user");
+    let _ = failpoint::hit(Place::ResolveUser);
     let (shown, found) = match user {
         RunAs::Uid(uid) => (uid.to_string(), users::by_uid(*uid)),
         RunAs::Name(name) | RunAs::OwnersName { name, .. } => (name.clone(), users::by_name(name)),

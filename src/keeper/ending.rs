@@ -11,7 +11,8 @@ use crate::{
     host::{
         children,
         clock::{monotonic, wall},
-        failpoint, poll,
+        failpoint::{self, Place},
+        poll,
         process::Process,
         tree,
     },
@@ -100,7 +101,7 @@ impl Session {
         if first || shorter || named {
             self.save();
         }
-        let _ = failpoint::hit("stop-recorded");
+        let _ = failpoint::hit(Place::StopRecorded);
         if first && !grace.is_zero() {
             self.ask_to_end(&members, signal);
         }
@@ -128,6 +129,7 @@ impl Session {
 
     /// SIGKILL to all that is left.
     pub fn kill(&mut self) {
+        let _ = failpoint::hit(Place::Kill);
         if let Some(group) = &self.group {
             let _ = group.kill(); // too old a kernel: the sweep below does it
         }
@@ -156,7 +158,6 @@ impl Session {
             }
         }
         let lost_output = self.log.end();
-        let _ = failpoint::hit("before-exit-record");
         let (exit, ended) = self.course.exit.unzip();
         let usage = children::usage();
         let exit = ExitRecord {
@@ -175,6 +176,7 @@ impl Session {
             ran_millis: millis(ended.unwrap_or_else(monotonic).since(self.record.started)),
         };
         self.tell(&exit);
+        let _ = failpoint::hit(Place::ExitTold);
         self.farewell(&exit);
         self.files.remove_socket();
         if let Some(group) = &self.group {
@@ -198,7 +200,7 @@ impl Session {
     /// the run as lost.
     fn tell(&mut self, exit: &ExitRecord) {
         let until = monotonic().saturating_add(TELLING);
-        while self.files.write_exit(exit).is_err() {
+        while failpoint::hit(Place::TellExit).and_then(|()| self.files.write_exit(exit)).is_err() {
             match self.files.remake(&self.record) {
                 Ok(true) if self.files.write_exit(exit).is_ok() => return,
                 Ok(false) => return, // another run's by now

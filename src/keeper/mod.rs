@@ -35,7 +35,10 @@ mod viewers;
 
 use std::{ffi::OsString, io::Write, path::Path, process::ExitCode};
 
-use crate::api::{name::SessionName, record::ENV_RUN_ID};
+use crate::{
+    api::{name::SessionName, record::ENV_RUN_ID},
+    host::failpoint,
+};
 
 /// The keeper was not wanted: it has done nothing, and left no trace.
 const NOT_OURS: u8 = 1;
@@ -45,6 +48,7 @@ const USAGE: u8 = 2;
 /// Runs `atm keeper RUNTIME NAME`. Succeeds whenever the exit record tells what happened, however the session
 /// ended.
 pub fn main() -> ExitCode {
+    failpoint::in_keeper();
     let arguments: Vec<OsString> = std::env::args_os().skip(2).collect();
     let [runtime, name] = arguments.as_slice() else {
         return fail(USAGE, "atm keeper is started by atm daemon, for one session");

@@ -25,6 +25,7 @@ use crate::{
         cgroup::Group,
         children::{self, Reaped},
         clock::monotonic,
+        failpoint::{self, Place},
         log_file::LogFile,
         page::Page,
         poll::{self, Got, Ready},
@@ -355,7 +356,7 @@ impl Session {
                 if let Some(group) = &self.group {
                     let _ = group.limit(&limits(spec)); // what it was held to before stays
                 }
-                match self.files.write_record(&self.record) {
+                match failpoint::hit(Place::Update).and_then(|()| self.files.write_record(&self.record)) {
                     Ok(()) => Reply::Ok,
                     Err(error) => refused(format!("cannot write the record: {error}")),
                 }
@@ -366,7 +367,7 @@ impl Session {
     /// Writes the record, and sees to it that one that cannot be written is tried again. Without its directory
     /// a session lives on, and its keeper still knows.
     pub fn save(&mut self) {
-        let saved = self.files.write_record(&self.record);
+        let saved = failpoint::hit(Place::SaveRecord).and_then(|()| self.files.write_record(&self.record));
         self.course.save_at = saved.err().map(|_| monotonic().saturating_add(SAVE_AGAIN));
     }
 

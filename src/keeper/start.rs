@@ -28,7 +28,8 @@ use crate::{
     },
     host::{
         cgroup::Group,
-        clock, descriptors, failpoint,
+        clock, descriptors,
+        failpoint::{self, Place},
         line::{Answer, Line, Word},
         log_file::LogFile,
         page::Page,
@@ -62,6 +63,7 @@ pub fn begin(runtime: &Path, name: SessionName, run: RunId) -> Result<Begun, Beg
     std::env::set_current_dir("/")?;
     let files = Files::new(runtime, name, handed.lock)?;
     let intent = files.intent(run)?;
+    failpoint::hit(Place::Begun)?;
     spawn::adopt_orphans()?;
     let inherited = spawn::protect_memory();
     Ok(Begun { files, intent, signals, inherited, report: handed.report })
@@ -139,6 +141,7 @@ impl Begun {
         };
         session.save();
         say(self.report, &StartReport::Running { keeper, child, uid, started });
+        let _ = failpoint::hit(Place::Reported);
         let _ = descriptors::leave_stderr(); // it only ever carries a panic
         Some(session)
     }
@@ -156,10 +159,10 @@ pub struct Starting<'a> {
 impl Starting<'_> {
     fn bring_up(&self) -> Result<Up, Box<Failure>> {
         let early = |error: StartError| Box::new(Failure::from(error));
-        let streams = match self.intent.spec.terminal {
+        let streams = failpoint::hit(Place::Streams).and_then(|()| match self.intent.spec.terminal {
             Terminal::Pty { columns, rows } => pty::open_terminal(columns, rows),
             Terminal::Pipes(_) => pty::open_pipes(),
-        };
+        });
         let streams = streams.map_err(|error| early(host("open a terminal or a pipe", &error)))?;
         let (line, theirs) = Line::pair().map_err(|error| early(host("open a pair of sockets", &error)))?;
         let mut warnings = Vec::new();
@@ -211,11 +214,11 @@ impl Starting<'_> {
     fn prepare(&self, line: &Line) -> Result<Prepared, StartError> {
         let path = &self.intent.log_file;
         let at = |action: &str| format!("{action} `{}`", path.display());
-        let mut log =
-            LogFile::open(path, self.intent.logs).map_err(|error| host(&at("open the log"), &error))?;
+        let log = failpoint::hit(Place::OpenLog).and_then(|()| LogFile::open(path, self.intent.logs));
+        let mut log = log.map_err(|error| host(&at("open the log"), &error))?;
         // Without its socket a session cannot be stopped by a person, without its page its activity is
         // unknown: neither is worth a session.
-        let listener = self.files.listen().ok();
+        let listener = failpoint::hit(Place::Listen).and_then(|()| self.files.listen()).ok();
         let page = self.files.activity(self.intent).ok();
         let user = match &self.intent.user {
             RunAs::Uid(uid) => uid.to_string(),
@@ -240,15 +243,15 @@ impl Starting<'_> {
         mut record: Record,
         prepared: Prepared,
     ) -> Result<(Record, Prepared), StartError> {
-        let written = failpoint::hit("before-record").and_then(|()| self.files.write_record(&record));
+        let written = failpoint::hit(Place::BeforeRecord).and_then(|()| self.files.write_record(&record));
         written.map_err(|error| host("write the record", &error))?;
-        let opened = failpoint::hit("before-gate").and_then(|()| line.open_gate());
+        let opened = failpoint::hit(Place::BeforeGate).and_then(|()| line.open_gate());
         opened.map_err(|error| host("open the gate", &error))?;
         match hear(line, PATIENCE, "execute the command")? {
             None => {}
             other => return Err(unexpected(other.as_ref())),
         }
-        let _ = failpoint::hit("executed");
+        let _ = failpoint::hit(Place::Executed);
         record.executed = true; // the session writes it, and again until it is written
         Ok((record, prepared))
     }

@@ -18,15 +18,15 @@ const NAMES: [&str; 7] = ["ash", "birch", "cedar", "elm", "fir", "hazel", "larch
 const ROUNDS: u64 = 200;
 const TESTS: u64 = 4;
 
-struct Chaos {
-    atm: Atm,
+pub struct Chaos {
+    pub atm: Atm,
     dice: Dice,
     /// Begins every token.
-    mark: String,
-    declared: BTreeMap<String, Declared>,
+    pub mark: String,
+    pub declared: BTreeMap<String, Declared>,
     serial: u64,
     /// Tokens whose run may have been cut short: by a killed keeper, by a stop, by a changed file.
-    disturbed: BTreeSet<String>,
+    pub disturbed: BTreeSet<String>,
     decoys: Vec<Child>,
     /// What was done, for whoever has to find out why it failed.
     diary: Vec<String>,
@@ -34,12 +34,18 @@ struct Chaos {
 
 impl Chaos {
     fn new(seed: u64, config: &str) -> Self {
-        let atm = Atm::new();
+        let mut chaos = Self::down(Atm::new(), seed, config);
+        chaos.atm.up();
+        chaos
+    }
+
+    /// Without a daemon yet.
+    pub fn down(atm: Atm, seed: u64, config: &str) -> Self {
         fs::write(atm.path("atm.yaml"), config).unwrap();
         let mark = format!("tok{}x{seed}", std::process::id());
         // Owned before the daemon is up: they end with this, also where it does not come up.
         let decoys = decoys(&atm, &mark);
-        let mut chaos = Self {
+        Self {
             atm,
             dice: Dice::new(seed),
             mark,
@@ -48,12 +54,10 @@ impl Chaos {
             disturbed: BTreeSet::new(),
             decoys,
             diary: vec![format!("ATM_CHAOS_SEED={seed}")],
-        };
-        chaos.atm.up();
-        chaos
+        }
     }
 
-    fn note(&mut self, text: String) {
+    pub fn note(&mut self, text: String) {
         self.diary.push(text);
     }
 
@@ -74,6 +78,10 @@ impl Chaos {
     /// Declares `name` anew, or changes what it runs.
     fn declare(&mut self, name: &str) {
         let kind = *self.dice.pick(&Kind::ALL).unwrap();
+        self.declare_as(name, kind);
+    }
+
+    pub fn declare_as(&mut self, name: &str, kind: Kind) {
         let token = self.token(name);
         if let Some(before) = self.declared.get(name) {
             self.disturbed.insert(before.token.clone());
@@ -94,6 +102,20 @@ impl Chaos {
         self.write(name);
     }
 
+    pub fn reprioritise(&mut self, name: &str) {
+        let declared = self.declared.get_mut(name).unwrap();
+        declared.priority = (declared.priority + 1) % 1000;
+        self.note(format!("priority of {name}"));
+        self.write(name);
+    }
+
+    pub fn forget(&mut self, name: &str) {
+        self.note(format!("remove {name}"));
+        let declared = self.declared.remove(name).unwrap();
+        self.disturbed.insert(declared.token);
+        self.atm.remove_spec(name);
+    }
+
     /// One thing that a person might do to the files.
     fn meddle(&mut self, removed: &mut u32) {
         let name = *self.dice.pick(&NAMES).unwrap();
@@ -101,12 +123,7 @@ impl Chaos {
         match self.dice.below(10) {
             0..=1 => self.declare(name),
             // A changed spec, whatever changed, lets what runs once run once more.
-            2..=3 if !declared.kind.is_once() => {
-                declared.priority = (declared.priority + 1) % 1000;
-                self.note(format!("priority of {name}"));
-                self.declared.insert(name.to_owned(), declared);
-                self.write(name);
-            }
+            2..=3 if !declared.kind.is_once() => self.reprioritise(name),
             2..=5 => {
                 declared.style += 1;
                 self.note(format!("reformat {name}"));
@@ -115,10 +132,7 @@ impl Chaos {
             }
             6..=8 if *removed < 2 => {
                 *removed += 1;
-                self.note(format!("remove {name}"));
-                self.disturbed.insert(declared.token);
-                self.declared.remove(name);
-                self.atm.remove_spec(name);
+                self.forget(name);
             }
             _ => {
                 // Away for less time than proves it gone, as git and editors do: whether it is seen or not, it is
@@ -205,9 +219,18 @@ impl Chaos {
     }
 
     /// Waits until all is as declared, and fails at once if something is doubled.
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
+        self.settle_with(|_| {});
+    }
+
+    /// The same; `before` is called before each look.
+    pub fn settle_with(&mut self, mut before: impl FnMut(&mut Self)) {
         let deadline = harness::now() + LIMIT;
         loop {
+            before(self);
+            if self.atm.revive() {
+                self.note("the daemon had ended".to_owned());
+            }
             if let Some(runs) = doubled(&self.mark) {
                 panic!("doubled: {runs:#?}\n{}", self.report());
             }
@@ -236,7 +259,10 @@ impl Chaos {
                 if !roots.is_empty() {
                     return Some(format!("{name} has not ended: {roots:?}"));
                 }
-                let sessions = sessions.get_or_insert_with(|| self.atm.list());
+                if sessions.is_none() {
+                    sessions = self.atm.try_list();
+                }
+                let Some(sessions) = &sessions else { return Some("no daemon answers".to_owned()) };
                 if let Some(why) = once(&self.atm, name, declared, sessions) {
                     return Some(why);
                 }
@@ -257,8 +283,9 @@ impl Chaos {
                 self.atm.ok(&["events", name])
             );
         }
+        let Some(listed) = self.atm.try_list() else { return Some("no daemon answers".to_owned()) };
         let listed: BTreeSet<String> =
-            self.atm.list().iter().filter_map(|s| Some(s["name"].as_str()?.to_owned())).collect();
+            listed.iter().filter_map(|s| Some(s["name"].as_str()?.to_owned())).collect();
         if !listed.iter().eq(self.declared.keys()) {
             return Some(format!("atm knows {listed:?}, declared are {:?}", self.declared.keys()));
         }
@@ -268,7 +295,7 @@ impl Chaos {
         None
     }
 
-    fn report(&self) -> String {
+    pub fn report(&self) -> String {
         let diary = self.diary[self.diary.len().saturating_sub(60)..].join("\n");
         let log = self.atm.daemon_log();
         let from = log.char_indices().rev().nth(12_000).map_or(0, |(at, _)| at);
@@ -280,6 +307,20 @@ impl Chaos {
             look(&self.mark).roots,
             &log[from..]
         )
+    }
+
+    /// Ends all, and judges what is left.
+    pub fn end(&mut self) {
+        for decoy in &self.decoys {
+            assert!(is_alive(decoy.id().cast_signed()), "a decoy was ended\n{}", self.report());
+        }
+        let signalled = fs::read_to_string(self.atm.path("decoy-was-signalled")).unwrap_or_default();
+        assert_eq!(signalled, "", "a decoy was signalled\n{}", self.report());
+
+        assert_eq!(self.atm.stop_daemon(), 0, "{}", self.report());
+        assert!(look(&self.mark).all.is_empty(), "left behind: {}", self.report());
+        assert!(self.atm.marked().is_empty() && self.atm.keepers().is_empty(), "{}", self.report());
+        self.read_logs();
     }
 
     /// Every log there is, once nothing writes any more.
@@ -382,16 +423,7 @@ fn chaos(index: u64, config: &str) {
     for number in 1..=rounds {
         chaos.round(number);
     }
-    for decoy in &chaos.decoys {
-        assert!(is_alive(decoy.id().cast_signed()), "a decoy was ended\n{}", chaos.report());
-    }
-    let signalled = fs::read_to_string(chaos.atm.path("decoy-was-signalled")).unwrap_or_default();
-    assert_eq!(signalled, "", "a decoy was signalled\n{}", chaos.report());
-
-    assert_eq!(chaos.atm.stop_daemon(), 0, "{}", chaos.report());
-    assert!(look(&chaos.mark).all.is_empty(), "left behind: {}", chaos.report());
-    assert!(chaos.atm.marked().is_empty() && chaos.atm.keepers().is_empty(), "{}", chaos.report());
-    chaos.read_logs();
+    chaos.end();
 }
 
 #[test]

@@ -184,6 +184,22 @@ impl Atm {
         }
     }
 
+    /// Starts the daemon where it has ended by itself, and says whether it had.
+    pub fn revive(&mut self) -> bool {
+        let ended = self.daemon.as_mut().is_none_or(|daemon| daemon.try_wait().unwrap().is_some());
+        if ended {
+            self.daemon = None;
+            self.launch();
+        }
+        ended
+    }
+
+    /// All sessions, as JSON, if there is a daemon that says so.
+    pub fn try_list(&self) -> Option<Vec<Value>> {
+        let output = self.atm(&["get", "-o", "json"]);
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
+    }
+
     /// What the daemon said on stderr.
     pub fn daemon_log(&self) -> String {
         fs::read_to_string(self.path("daemon.log")).unwrap_or_default()

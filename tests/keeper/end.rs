@@ -10,7 +10,7 @@ use atm::{
         record::{Exit, Record},
         spec::Terminal,
     },
-    host::clock::monotonic,
+    host::{clock::monotonic, failpoint::Place},
 };
 use std::time::Duration;
 
@@ -209,8 +209,7 @@ fn a_keeper_told_to_end_ends_its_session_with_a_cause() {
 #[test]
 fn a_keeper_killed_in_a_stop_has_recorded_its_cause() {
     let bench = Bench::new();
-    let armed = [("ATM_FAILPOINT", "stop-recorded=kill")];
-    let mut keeper = bench.start_with(bench.intent("a", &["sleep", "1000"]), &armed);
+    let mut keeper = bench.start_to(bench.intent("a", &["sleep", "1000"]), Place::StopRecorded, "kill");
     let child = keeper.running();
     let cause = Cause::rule(StopReason::IdleTimeout, "idle");
     let stop = Request::Stop { cause: cause.clone(), signal: None, grace_millis: None };

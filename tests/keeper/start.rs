@@ -2,10 +2,13 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use atm::api::{
-    keeper::{Request, StartReport},
-    record::{Exit, Intent, RunAs, StartError},
-    spec::Terminal,
+use atm::{
+    api::{
+        keeper::{Request, StartReport},
+        record::{Exit, Intent, RunAs, StartError},
+        spec::Terminal,
+    },
+    host::failpoint::Place,
 };
 
 use crate::support::{Bench, Keeper, PATIENCE, eventually, is_root};
@@ -140,25 +143,23 @@ fn a_keeper_that_is_not_wanted_does_nothing() {
 
 #[test]
 fn a_keeper_killed_before_the_gate_leaves_no_child_and_no_lock() {
-    for point in ["clone", "before-record", "before-gate"] {
+    for point in [Place::Clone, Place::BeforeRecord, Place::BeforeGate] {
         let bench = Bench::new();
-        let armed = format!("{point}=kill");
         let started = bench.root.path().join("started");
         let intent = bench.intent("a", &["touch", started.to_str().unwrap()]);
-        let mut keeper = bench.start_with(intent, &[("ATM_FAILPOINT", &armed)]);
+        let mut keeper = bench.start_to(intent, point, "kill");
         assert!(keeper.report().is_none());
         keeper.wait();
         eventually("nothing of it lives", || keeper.marked().is_empty().then_some(()));
         keeper.lock_is_free();
-        assert!(!started.exists(), "{point}: the gate stayed shut");
+        assert!(!started.exists(), "{point:?}: the gate stayed shut");
     }
 }
 
 #[test]
 fn a_keeper_killed_after_the_gate_leaves_a_record_of_what_runs() {
     let bench = Bench::new();
-    let mut keeper =
-        bench.start_with(bench.intent("a", &["sleep", "1000"]), &[("ATM_FAILPOINT", "executed=kill")]);
+    let mut keeper = bench.start_to(bench.intent("a", &["sleep", "1000"]), Place::Executed, "kill");
     keeper.wait();
     let child = keeper.record().child.pid;
     assert_eq!(keeper.marked(), [child]);
@@ -166,10 +167,9 @@ fn a_keeper_killed_after_the_gate_leaves_a_record_of_what_runs() {
 
 #[test]
 fn a_failure_of_the_machine_is_told_as_one() {
-    for point in ["clone", "before-record", "before-gate"] {
+    for point in [Place::Clone, Place::BeforeRecord, Place::BeforeGate] {
         let bench = Bench::new();
-        let armed = format!("{point}=err");
-        let mut keeper = bench.start_with(bench.intent("a", &["true"]), &[("ATM_FAILPOINT", &armed)]);
+        let mut keeper = bench.start_to(bench.intent("a", &["true"]), point, "err");
         let Some(StartReport::Failed { error: StartError::Host { .. } }) = keeper.report() else { panic!() };
         assert!(keeper.exit().start_error.is_some());
         assert!(keeper.marked().is_empty());
@@ -179,12 +179,10 @@ fn a_failure_of_the_machine_is_told_as_one() {
 #[test]
 fn a_name_service_that_hangs_is_given_up_and_ended() {
     let bench = Bench::new();
-    let slow = [("ATM_FAILPOINT", "resolve-user=delay")];
-    let mut keeper: Keeper = bench.start_with(bench.intent("a", &["true"]), &slow);
+    let mut keeper: Keeper = bench.start_to(bench.intent("a", &["true"]), Place::ResolveUser, "delay");
     keeper.running();
     assert_eq!(keeper.exit().exit, Some(Exit::Code(0)), "slow is no failure");
-    let hung = [("ATM_FAILPOINT", "resolve-user=hang")];
-    let mut keeper = bench.start_with(bench.intent("b", &["true"]), &hung);
+    let mut keeper = bench.start_to(bench.intent("b", &["true"]), Place::ResolveUser, "hang");
     let Some(StartReport::Failed { error }) = keeper.report() else { panic!("it cannot start") };
     assert!(error.to_string().contains("look up user `"), "{error}");
     keeper.exit();
@@ -251,8 +249,7 @@ fn a_session_runs_as_its_user_and_owns_its_terminal_and_log() {
 fn a_record_that_cannot_be_written_after_the_start_is_written_later() {
     let bench = Bench::new();
     let intent = bench.intent("a", &["sleep", "1000"]);
-    let blocked = [("ATM_FAILPOINT", "before-gate=delay")];
-    let mut keeper = bench.start_with(intent, &blocked);
+    let mut keeper = bench.start_to(intent, Place::BeforeGate, "delay");
     // Between the first record and the gate: what would be written next has no place.
     eventually("the first record", || keeper.directory.join("record.json").exists().then_some(()));
     let place = keeper.directory.join(".record.json.new");

@@ -19,7 +19,11 @@ use atm::{
         record::{ExitRecord, Intent, RECORD_VERSION, Record, RunAs},
         spec::{Agent, Backoff, Digest, OnChange, RestartPolicy, Resume, SessionSpec, StopSignal, Terminal},
     },
-    host::{clock, lock},
+    host::{
+        clock,
+        failpoint::{ENV_FAILPOINTS, Place, Role},
+        lock,
+    },
     keeper::client,
 };
 
@@ -85,6 +89,14 @@ impl Bench {
     /// Starts a keeper for `intent`, as the daemon does.
     pub fn start(&self, intent: Intent) -> Keeper {
         self.start_with(intent, &[])
+    }
+
+    /// Starts a keeper that does `action` at `place`, once.
+    pub fn start_to(&self, intent: Intent, place: Place, action: &str) -> Keeper {
+        let armed = self.root.path().join("armed");
+        fs::create_dir_all(armed.join("fired")).unwrap();
+        fs::write(armed.join(place.file(Role::Keeper)), action).unwrap();
+        self.start_with(intent, &[(ENV_FAILPOINTS, armed.to_str().unwrap())])
     }
 
     pub fn start_with(&self, intent: Intent, env: &[(&str, &str)]) -> Keeper {

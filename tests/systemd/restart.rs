@@ -95,8 +95,10 @@ fn a_loop_that_does_not_turn_is_ended_by_the_watchdog_and_loses_nothing() {
     // One that turns at full speed on one spot is no better, whatever its other threads do.
     machine.write(
         "/etc/systemd/system/atm.service.d/spin.conf",
-        "[Service]\nEnvironment=ATM_FAILPOINT=reload=spin\n",
+        "[Service]\nEnvironment=ATM_FAILPOINTS=/tmp/armed\n",
     );
+    machine.ok(&["mkdir", "-p", "/tmp/armed/fired"]);
+    machine.write("/tmp/armed/daemon.reload", "spin");
     machine.systemctl(&["daemon-reload"]);
     machine.systemctl(&["restart", "atm"]);
     let spins = machine.main_pid();
