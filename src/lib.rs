@@ -9,12 +9,13 @@
 //! ├── plan/        what to do, from values alone. No clock, no file, no async
 //! ├── controller/  triggers in, reconciles out: work queue, run loop. Knows nothing of sessions
 //! ├── host/        Linux: processes, pidfds, cgroups, terminals, files. The only unsafe, nix and procfs
+//! ├── agents/      what Claude Code and Codex are known by. Pure
 //! ├── keeper/      the small program that holds one session
 //! ├── daemon/      the wiring: sources of triggers, the store, reconcilers, server, systemd
 //! └── cli/         one file a verb; client, output, errors
 //!
 //!    cli                    daemon                 api, controller: nothing of ours
-//!      \              /     |     \               plan, host: api
+//!      \              /     |     \               plan, host, agents: api
 //!       \   controller    plan   host             keeper: api, host
 //!        |                  |    /    \           cli: api, host
 //!        └────── api ◄──────┴───┘   keeper        daemon: all but cli; `cli::daemon` only starts it
@@ -28,6 +29,7 @@
 //! - Only the holder of a name's lock makes, empties or removes that session's directory.
 //! - `unsafe` is in the modules that `host/mod.rs` allows it to by name, each with its reason, and nowhere else.
 
+pub mod agents;
 pub mod api;
 pub mod cli;
 pub mod controller;

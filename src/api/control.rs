@@ -102,6 +102,8 @@ pub enum ErrorKind {
     Conflict,
     /// The session has no good spec: its file is to be mended first.
     InvalidSpec,
+    /// As many sessions are registered as may be.
+    TooManyRegistered,
     /// It was tried and failed.
     Failed,
     /// The daemon is shutting down.
@@ -124,6 +126,7 @@ impl ErrorKind {
             Self::Conflict => -32006,
             Self::ShuttingDown => -32007,
             Self::InvalidSpec => -32008,
+            Self::TooManyRegistered => -32009,
         }
     }
 }
@@ -395,4 +398,7 @@ pub struct Counts {
     pub evicted: u32,
     /// Not wanted now.
     pub suspended: u32,
+    /// Of the running and stopping ones: started by people outside atm.
+    #[serde(default)]
+    pub registered: u32,
 }

@@ -58,11 +58,15 @@ pub enum EventKind {
     Requested,
     /// A file of the daemon's own was damaged and set aside.
     RecordDamaged,
+    /// A session that a person started outside atm told of itself.
+    Registered,
+    /// Such a session is no longer on the list: it has ended, mostly.
+    Unregistered,
 }
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::Started,
         Self::StartFailed,
         Self::Exited,
@@ -87,6 +91,8 @@ impl EventKind {
         Self::InvalidConfig,
         Self::Requested,
         Self::RecordDamaged,
+        Self::Registered,
+        Self::Unregistered,
     ];
 
     /// The `MESSAGE_ID` of its entries in the journal: what the catalogue explains.
@@ -116,6 +122,8 @@ impl EventKind {
             Self::InvalidConfig => "6fa93d8e7b314217b1f996c23dc52acb",
             Self::Requested => "7a7878fa772544cab102ce89ed766e54",
             Self::RecordDamaged => "4767a3e3a10c4ec4bb6f4f69ecb5c102",
+            Self::Registered => "9a1c5f0e6d3b4b0f8e57c2d4a6b81307",
+            Self::Unregistered => "c3d80b7e51f24c6aa92e4f10b7d56e28",
         }
     }
 }

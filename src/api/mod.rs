@@ -2,7 +2,7 @@
 //!
 //! - written by people: [`spec`], [`config`] (with [`rules`], [`yaml`] and [`diagnose`] to read
 //!   them and say what is wrong, [`defaults`] for what is not written, [`schema`] for editors)
-//! - shown to people and programs: [`status`], [`event`], [`control`] (the daemon's socket)
+//! - shown to people and programs: [`status`], [`event`], [`control`] and [`registered`] (the daemon's socket)
 //! - between daemon and keeper: [`record`] (files), [`keeper`] (socket), [`activity`] (shared page)
 //! - between keeper and readers of output: [`log_index`]; and attached terminals: [`attach`], [`keys`]
 //! - shared words: [`name`], [`quantity`], [`time`], [`cause`]
@@ -21,6 +21,7 @@ pub mod log_index;
 pub mod name;
 pub mod quantity;
 pub mod record;
+pub mod registered;
 pub mod rules;
 pub mod schema;
 pub mod spec;

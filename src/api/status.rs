@@ -9,6 +9,7 @@ use super::{
     diagnose::Diagnostics,
     name::{RunId, SessionName},
     record::Exit,
+    registered::RegisteredView,
     spec::SessionSpec,
     time::Timestamp,
 };
@@ -75,6 +76,8 @@ pub enum Reason {
     RestartPending,
     /// Running: its keeper does not answer; nothing is done to it.
     Unknown,
+    /// Running: it registered itself, and gave no sign of life for longer than `staleAfter`. A mark, it ends nothing.
+    Stale,
     /// Stopping: it outlives SIGKILL.
     Unkillable,
     /// Succeeded: exit status 0, or ended by the stop signal.
@@ -254,6 +257,9 @@ pub struct SessionStatus {
     /// The repository that it works in.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub git: Option<GitView>,
+    /// What it told of itself, where a person started it outside atm.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub registered: Option<RegisteredView>,
 }
 
 /// How a run ended: `{code: 3}` or `{signal: 9}`.

@@ -10,7 +10,11 @@ use super::{
     specfiles::{SpecFiles, remove, watch},
     watch::Change,
 };
-use crate::api::{name::SessionName, quantity::Dur, status::SessionView};
+use crate::api::{
+    name::SessionName,
+    quantity::Dur,
+    status::{Origin, SessionView},
+};
 
 const AFTER: &str = "\
 The output stays for `logs.maxAge`.
@@ -119,6 +123,10 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
 
 fn no_file(session: &SessionView) -> CliError {
     let name = &session.name;
+    if session.origin == Origin::Registered {
+        return CliError::failed(format!("`{name}` has no spec file: a person started it outside atm"))
+            .hint(format!("if it is to end: `atm stop {name}`"));
+    }
     let place = session
         .status
         .spec_file

@@ -9,7 +9,7 @@ use super::{
     context::{Context, get_one},
     documents,
     error::CliResult,
-    get::{activity, phase_style},
+    get::{activity, agent, origin, phase_style},
     logfile::LogFiles,
     outcome,
     output::{PlainForm, Style},
@@ -21,7 +21,7 @@ use crate::{
         control::{EventsParams, EventsResult},
         event::Event,
         name::SessionName,
-        status::{Phase, Reason, SessionView},
+        status::{Origin, Phase, Reason, SessionView},
         time::Timestamp,
         yaml,
     },
@@ -84,12 +84,14 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     page.status(&session);
     page.spec(&session);
     page.events(&events);
-    let directory = &client.directories().log;
-    let logs = match &session.status.log_file {
-        Some(file) => LogFiles::at(file),
-        None => LogFiles::at(directory.join(format!("{name}.log"))),
-    };
-    page.output(&logs);
+    if session.origin == Origin::Declared {
+        let directory = &client.directories().log;
+        let logs = match &session.status.log_file {
+            Some(file) => LogFiles::at(file),
+            None => LogFiles::at(directory.join(format!("{name}.log"))),
+        };
+        page.output(&logs);
+    }
     context.out.bytes(page.text.as_bytes())
 }
 
@@ -124,6 +126,7 @@ fn general(reason: Reason) -> &'static str {
         Reason::NameTaken => "A keeper of an earlier run still has its name",
         Reason::Started | Reason::RestartPending => "It runs",
         Reason::Unknown => "Its keeper does not answer",
+        Reason::Stale => "It gave no sign of life for a while",
         Reason::Unkillable => "It does not end although it was killed",
         Reason::Completed => "It is done",
         Reason::Error => "It ended with an error",
@@ -181,6 +184,9 @@ impl Page {
     fn status(&mut self, session: &SessionView) {
         let status = &session.status;
         self.field("Name", session.name.as_str());
+        if session.origin == Origin::Registered {
+            self.field("Origin", origin(session.origin));
+        }
         let phase = phase_style(status.phase).paint(&status.phase.to_string(), self.colour);
         _ = writeln!(self.text, "{:<14} {phase} ({})", "Phase:", status.reason);
         match why(session, self.now) {
@@ -212,8 +218,15 @@ impl Page {
             let branch = git.branch.as_ref().map(|branch| format!(" on {branch}")).unwrap_or_default();
             self.field("Repository", format!("{}{branch} ({})", git.repo, git.root));
         }
-        self.field("Spec file", status.spec_file.as_deref().unwrap_or_default());
-        self.field("Generation", session.generation.to_string());
+        if let Some(told) = &status.registered {
+            self.field("Agent", agent(told.agent));
+            self.field("Conversation", told.conversation_id.as_deref().unwrap_or_default());
+            self.field("Directory", told.working_dir.as_deref().unwrap_or_default());
+            self.field("Identity", told.identity.as_deref().unwrap_or_default());
+        } else {
+            self.field("Spec file", status.spec_file.as_deref().unwrap_or_default());
+            self.field("Generation", session.generation.to_string());
+        }
         self.field("Output", status.log_file.as_deref().unwrap_or_default());
         if let Some(error) = &status.spec_error {
             let in_force = session.spec.is_some();

@@ -114,7 +114,9 @@ fn row(event: &Event) -> Vec<Cell> {
         | EventKind::SpecRemoved
         | EventKind::SpecsAvailable
         | EventKind::ConfigChanged
-        | EventKind::Requested => Style::Plain,
+        | EventKind::Requested
+        | EventKind::Registered
+        | EventKind::Unregistered => Style::Plain,
     };
     let kind = match &event.reason {
         Some(reason) => format!("{} ({reason})", word(event.kind)),

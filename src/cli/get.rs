@@ -17,7 +17,8 @@ use super::{
 use crate::{
     api::{
         name::SessionName,
-        status::{Activity, Phase, Reason, SessionView},
+        spec::Agent,
+        status::{Activity, Origin, Phase, Reason, SessionView},
         time::Timestamp,
     },
     host::clock,
@@ -192,7 +193,7 @@ fn follow(
 }
 
 fn header(form: Form) -> &'static [&'static str] {
-    const ALL: [&str; 12] = [
+    const ALL: [&str; 13] = [
         "NAME",
         "PHASE",
         "REASON",
@@ -200,6 +201,7 @@ fn header(form: Form) -> &'static [&'static str] {
         "RESTARTS",
         "PID",
         "ACTIVITY",
+        "ORIGIN",
         "MEMORY",
         "EXIT",
         "NEXT START",
@@ -217,6 +219,23 @@ pub fn activity(activity: Activity) -> &'static str {
         Activity::Waiting => "Waiting",
         Activity::Idle => "Idle",
         Activity::Unknown => "Unknown",
+    }
+}
+
+/// The word for where a session comes from.
+pub fn origin(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Declared => "Declared",
+        Origin::Registered => "Registered",
+    }
+}
+
+/// The word for an agent.
+pub fn agent(agent: Agent) -> &'static str {
+    match agent {
+        Agent::Claude => "claude",
+        Agent::Codex => "codex",
+        Agent::Generic => "generic",
     }
 }
 
@@ -250,12 +269,19 @@ fn row(form: Form, session: &SessionView, now: Timestamp) -> Vec<Cell> {
     ];
     if form == Form::Wide {
         let spec = session.spec.as_ref();
+        let registered = status.registered.as_ref();
+        let directory = spec.map(|spec| spec.working_dir.as_str());
+        let directory = directory.or_else(|| registered?.working_dir.as_deref());
+        // What a person started is not ours to say in full.
+        let command = spec.map(|spec| text::command(&spec.command));
+        let command = command.or_else(|| registered.map(|told| agent(told.agent).to_owned()));
         cells.extend([
+            origin(session.origin).into(),
             status.memory_bytes.map(text::size).unwrap_or_default().into(),
             status.exit.and_then(outcome::exit).unwrap_or_default().into(),
             status.next_start_at.map(|at| text::relative(now, at)).unwrap_or_default().into(),
-            spec.map(|spec| spec.working_dir.as_str()).unwrap_or_default().into(),
-            spec.map(|spec| text::command(&spec.command)).unwrap_or_default().into(),
+            directory.unwrap_or_default().into(),
+            command.unwrap_or_default().into(),
         ]);
     }
     cells
@@ -278,12 +304,18 @@ mod tests {
                 "startedAt": "2026-01-01T00:00:00Z", "since": "2026-01-01T00:00:00Z", "memoryBytes": 1_610_612_736,
                 "specError": [{"file": "x", "message": "broken"}]},
         });
+        let registered = json!({
+            "name": "claude-web-3f9a", "origin": "Registered", "generation": 0,
+            "status": {"phase": "Running", "reason": "Stale", "restarts": 0, "pid": 77, "activity": "Waiting",
+                "startedAt": "2026-01-01T01:59:00Z", "since": "2026-01-01T01:59:00Z",
+                "registered": {"agent": "claude", "workingDir": "/src/web"}},
+        });
         let waiting = json!({
             "name": "b", "origin": "Declared", "generation": 1,
             "status": {"phase": "Pending", "reason": "BackOff", "restarts": 3, "since": "2026-01-01T01:00:00Z",
                 "exit": {"signal": 9}, "nextStartAt": "2026-01-01T02:00:30Z"},
         });
-        [running, waiting].into_iter().map(|json| serde_json::from_value(json).unwrap()).collect()
+        [running, waiting, registered].into_iter().map(|json| serde_json::from_value(json).unwrap()).collect()
     }
 
     fn rendered(form: Form) -> String {
@@ -299,20 +331,22 @@ mod tests {
     #[test]
     fn the_table_says_what_is() {
         insta::assert_snapshot!(rendered(Form::Table), @r"
-        NAME        PHASE     REASON                AGE   RESTARTS   PID    ACTIVITY
-        fix-login   Running   Started,InvalidSpec   2h    1          4242   Busy
-        b           Pending   BackOff               1h    3          -      -
-        b           removed   -                     -     -          -      -
+        NAME              PHASE     REASON                AGE   RESTARTS   PID    ACTIVITY
+        fix-login         Running   Started,InvalidSpec   2h    1          4242   Busy
+        b                 Pending   BackOff               1h    3          -      -
+        claude-web-3f9a   Running   Stale                 1m    0          77     Waiting
+        b                 removed   -                     -     -          -      -
         ");
     }
 
     #[test]
     fn the_wide_table_says_more() {
         insta::assert_snapshot!(rendered(Form::Wide), @r"
-        NAME        PHASE     REASON                AGE   RESTARTS   PID    ACTIVITY   MEMORY    EXIT          NEXT START   DIR   COMMAND
-        fix-login   Running   Started,InvalidSpec   2h    1          4242   Busy       1.5 GiB   -             -            -     -
-        b           Pending   BackOff               1h    3          -      -          -         signal KILL   in 30s       -     -
-        b           removed   -                     -     -          -      -          -         -             -            -     -
+        NAME              PHASE     REASON                AGE   RESTARTS   PID    ACTIVITY   ORIGIN       MEMORY    EXIT          NEXT START   DIR        COMMAND
+        fix-login         Running   Started,InvalidSpec   2h    1          4242   Busy       Declared     1.5 GiB   -             -            -          -
+        b                 Pending   BackOff               1h    3          -      -          Declared     -         signal KILL   in 30s       -          -
+        claude-web-3f9a   Running   Stale                 1m    0          77     Waiting    Registered   -         -             -            /src/web   claude
+        b                 removed   -                     -     -          -      -          -            -         -             -            -          -
         ");
     }
 }

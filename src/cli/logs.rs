@@ -5,6 +5,7 @@ use std::{io, path::PathBuf, str::FromStr, time::Duration};
 use jiff::{civil, tz::TimeZone};
 
 use super::{
+    attach::reach::registered,
     client, complete,
     context::{Context, get_one},
     error::{CliError, CliResult, Kind},
@@ -13,7 +14,7 @@ use super::{
     plain::Plain,
 };
 use crate::{
-    api::{log_index::Gap, name::SessionName, quantity::Dur, time::Timestamp},
+    api::{log_index::Gap, name::SessionName, quantity::Dur, status::Origin, time::Timestamp},
     host::{client as host, clock, errors::words},
 };
 
@@ -203,6 +204,7 @@ fn locate(name: &SessionName, context: &mut Context) -> CliResult<PathBuf> {
             let by_name = file(&client.directories().log);
             let flag = context.places.log_dir.is_some();
             match get_one(&mut client, name) {
+                Ok(Some(session)) if session.origin == Origin::Registered => Err(registered(name)),
                 Ok(Some(session)) => {
                     Ok(session.status.log_file.map(PathBuf::from).filter(|_| !flag).unwrap_or(by_name))
                 }

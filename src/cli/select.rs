@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, str::FromStr};
 
 use super::complete;
-use crate::api::{name::SessionName, status::SessionView};
+use crate::api::{
+    name::SessionName,
+    status::{Origin, SessionView},
+};
 
 /// Conditions on labels, all of which must hold: `team=web,tier!=test,owner,!draft`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +84,7 @@ pub struct Targets {
     /// Sessions with these labels: label=value, label!=value, label, !label; several with commas
     #[arg(short = 'l', long, value_name = "LABELS")]
     pub selector: Option<Selector>,
-    /// Every session
+    /// Every declared session: one that registered itself is meant by its name only
     #[arg(long)]
     pub all: bool,
 }
@@ -89,9 +92,9 @@ pub struct Targets {
 impl Targets {
     /// Whether a session is meant.
     pub fn admits(&self, session: &SessionView) -> bool {
-        self.all
-            || self.names.contains(&session.name)
-            || self.selector.as_ref().is_some_and(|selector| selector.admits(session))
+        // What a person started by hand is not ended by the way.
+        let by_rule = self.all || self.selector.as_ref().is_some_and(|selector| selector.admits(session));
+        self.names.contains(&session.name) || (by_rule && session.origin == Origin::Declared)
     }
 
     /// The names, each once, in the order given.

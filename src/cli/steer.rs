@@ -17,7 +17,7 @@ use crate::api::{
     control::{ErrorKind, NameParams, VerbResult},
     name::SessionName,
     quantity::Dur,
-    status::SessionView,
+    status::{Origin, SessionView},
 };
 
 /// For a session to start.
@@ -189,13 +189,14 @@ impl Waiting {
                     }
                 }
                 Some(Change::Gone(name)) => {
-                    let count = self.open.len();
-                    self.open.retain(|open| open.name != name);
-                    if self.open.len() == count {
+                    let Some(at) = self.open.iter().position(|open| open.name == name) else {
                         continue;
-                    }
+                    };
+                    let gone = self.open.swap_remove(at);
                     if self.verb.gone_is_done {
-                        context.out.line(&format!("{name} removed"))?;
+                        // One that a person started is on the list while its process lives.
+                        let how = if gone.origin == Origin::Registered { "ended" } else { "removed" };
+                        context.out.line(&format!("{name} {how}"))?;
                     } else {
                         self.errors.push(CliError::new(
                             Kind::NoSuchSession,

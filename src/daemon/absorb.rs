@@ -101,6 +101,7 @@ impl<K: Keepers> Daemon<K> {
 
     fn spec_is_good(&self, name: &SessionName, written: WrittenSpec, good: GoodText) -> Vec<Trigger<Key>> {
         let _ = failpoint::hit(Place::SpecRead);
+        self.give_up_name(name);
         let digest = written.digest();
         let effective = self.resolve(name, &written);
         let known = self.store.look().sessions.contains_key(name);
@@ -120,7 +121,9 @@ impl<K: Keepers> Daemon<K> {
                 };
                 let will = match &entry.plan.desired {
                     Desired::Spec(wanted) => wanted.will,
-                    Desired::Gone | Desired::NeverGood | Desired::Unseen => entry.memory.will.into(),
+                    Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Registered(_) => {
+                        entry.memory.will.into()
+                    }
                 };
                 // A changed spec lifts a stop; a suspension only `resume` lifts.
                 let will = match will {
@@ -158,6 +161,7 @@ impl<K: Keepers> Daemon<K> {
     }
 
     fn spec_is_bad(&self, name: &SessionName, owner: u32, error: Diagnostics) -> Vec<Trigger<Key>> {
+        self.give_up_name(name);
         if !self.store.look().sessions.contains_key(name) {
             self.store.insert(name, self.new_entry(Session::unknown()));
             self.save(name);
@@ -267,13 +271,19 @@ impl<K: Keepers> Daemon<K> {
                     wanted.spec = effective;
                     true
                 }
-                Desired::Spec(_) | Desired::Gone | Desired::NeverGood | Desired::Unseen => false,
+                Desired::Spec(_)
+                | Desired::Gone
+                | Desired::NeverGood
+                | Desired::Unseen
+                | Desired::Registered(_) => false,
             });
             // The limits of its output files are its keeper's to know, whatever its spec means.
             if changed == Some(true) || !same_logs {
                 triggers.push(session(&name, Reason::Desired));
             }
         }
+        let guests = self.set_stale_after(config.stale_after.0);
+        triggers.extend(guests.iter().map(|name| session(name, Reason::Desired)));
         // By what each spec means now.
         self.plan_looks();
         triggers

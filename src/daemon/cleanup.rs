@@ -69,6 +69,9 @@ impl<K: Keepers> Daemon<K> {
 
     /// A sign of life of `name`, and what it is doing, where that is told.
     pub fn touch(&self, name: &SessionName, activity: Option<Activity>) -> Result<(), VerbError> {
+        if self.hear(name, activity) {
+            return Ok(());
+        }
         let at = self.clock.now();
         self.store
             .edit(name, |entry| match &mut entry.plan.observed {

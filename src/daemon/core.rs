@@ -16,6 +16,7 @@ use super::{
     looks::{Looking, port::Looks},
     memory::{Instance, Memory},
     paths::Paths,
+    registered::Registry,
     specs,
     store::{Entry, Store},
     view,
@@ -26,6 +27,7 @@ use crate::{
         config::Machine,
         event::EventKind,
         name::{RunId, SessionName},
+        record::ProcessId,
         spec::WrittenSpec,
     },
     controller::{Reason, Trigger},
@@ -55,6 +57,8 @@ pub enum Input {
     Keeper(Report),
     /// Sessions were looked at.
     Looks(Looks),
+    /// The process of a registered session has ended.
+    Departed(ProcessId),
     /// Look at this again, for a reason of our own or of a person's.
     Look(Key, Reason),
     /// Look at everything again.
@@ -99,6 +103,8 @@ pub struct Daemon<K> {
     pub specs: RefCell<Option<specs::Handle>>,
     /// Whose state this is, as it is on disk.
     pub instance: RefCell<Instance>,
+    /// Registered sessions by process and conversation.
+    pub registry: RefCell<Registry>,
 }
 
 impl<K: Keepers> Daemon<K> {
@@ -233,6 +239,7 @@ impl<K: Keepers> Daemon<K> {
             }
             Input::Keeper(report) => self.absorb_report(report),
             Input::Looks(looks) => self.absorb_looks(looks),
+            Input::Departed(process) => self.absorb_departed(process),
             Input::Look(key, reason) => vec![trigger(key, reason)],
             Input::Resync => {
                 self.resync_specs();
@@ -240,7 +247,9 @@ impl<K: Keepers> Daemon<K> {
                 let world = self.store.look();
                 let unsettled = world.sessions.iter().filter(|(_, entry)| !entry.is_settled());
                 let sessions = unsettled.map(|(name, _)| trigger(Key::Session(name.clone()), Reason::Resync));
-                sessions.chain([trigger(Key::Fleet, Reason::Resync)]).collect()
+                let unseen = self.unseen_guests().into_iter().map(Key::Session);
+                let unseen = unseen.map(|key| trigger(key, Reason::Resync));
+                sessions.chain(unseen).chain([trigger(Key::Fleet, Reason::Resync)]).collect()
             }
             Input::Trouble(Some(trouble)) => {
                 self.warn("state", trouble);

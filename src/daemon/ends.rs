@@ -255,7 +255,7 @@ impl<K: Keepers> Daemon<K> {
                 let written = WrittenSpec::parse(&good.text, &good.file).ok()?;
                 Some(Arc::new(written.resolve(name, &world.config)))
             }
-            Desired::Gone | Desired::NeverGood => None,
+            Desired::Gone | Desired::NeverGood | Desired::Registered(_) => None,
         });
         // Nothing follows where there is no spec; the figures are never looked at.
         spec.map_or((RestartPolicy::Never, NO_BACKOFF), |spec| (spec.restart_policy, spec.backoff))

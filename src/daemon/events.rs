@@ -191,7 +191,9 @@ fn log(event: &Event, pid: Option<i32>, generation: Option<u64>, exit: Option<Ex
         | EventKind::SpecRemoved
         | EventKind::SpecsAvailable
         | EventKind::ConfigChanged
-        | EventKind::Requested => entry!(info),
+        | EventKind::Requested
+        | EventKind::Registered
+        | EventKind::Unregistered => entry!(info),
     }
 }
 

@@ -117,6 +117,9 @@ pub trait Keepers {
     /// Signals the keeper itself: to wake one that was stopped, or to end one that does not answer.
     fn signal_keeper(&self, name: &SessionName, signal: i32) -> io::Result<()>;
 
+    /// The session whose keeper is the first of `chain` that is one: a process with these above it is in that session.
+    fn above(&self, chain: &[ProcessId]) -> Option<SessionName>;
+
     /// Removes the files of the last run of a session that is forgotten.
     fn clear(&self, name: &SessionName);
 
@@ -289,6 +292,15 @@ impl Keepers for LinuxKeepers {
             Some(keeper) => keeper.signal(signal),
             None => Ok(()), // gone already
         }
+    }
+
+    fn above(&self, chain: &[ProcessId]) -> Option<SessionName> {
+        let held = self.held.borrow();
+        // A chain is short, and there may be a thousand keepers.
+        let keepers: BTreeSet<ProcessId> = chain.iter().copied().collect();
+        let found = held.iter().filter(|(_, keeper)| keepers.contains(keeper));
+        let nearest = |(_, keeper): &(&SessionName, &ProcessId)| chain.iter().position(|one| one == *keeper);
+        found.min_by_key(nearest).map(|(name, _)| name.clone())
     }
 
     fn clear(&self, name: &SessionName) {

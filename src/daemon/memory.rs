@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::registered::Registered;
 use crate::{
     api::{
         cause::{Actor, Cause},
@@ -72,6 +73,9 @@ pub struct Memory {
     /// A person asked for another run in place of this one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub restart_requested: Option<StoredRestart>,
+    /// What is known of one that a person started outside atm; absent: it is declared.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub registered: Option<Registered>,
 }
 
 /// A point on the monotonic clock of one boot.
@@ -246,6 +250,7 @@ impl Memory {
             last: None,
             start_requested: false,
             restart_requested: None,
+            registered: None,
         }
     }
 

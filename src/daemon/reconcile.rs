@@ -132,6 +132,9 @@ impl<K: Keepers> Daemon<K> {
     }
 
     fn forget(&self, name: &SessionName) {
+        if self.store.look().sessions.get(name).is_some_and(|entry| entry.plan.is_registered()) {
+            return self.depart(name, "Exited", "its process is gone");
+        }
         // Told first: afterwards nobody knows any more whom it concerned.
         self.tell(EventKind::SpecRemoved, name, None, None, "its spec file is gone: forgotten");
         self.store.remove(name);
@@ -140,6 +143,9 @@ impl<K: Keepers> Daemon<K> {
     }
 
     async fn act(&self, name: &SessionName) -> Result<Action, ReconcileError> {
+        if let Some(attended) = self.attend(name) {
+            return Ok(attended);
+        }
         if !self.take_stock(name).await? {
             return Ok(Action::await_change()); // gone since the trigger: normal, not an error
         }
@@ -321,7 +327,7 @@ impl<K: Keepers> Daemon<K> {
             let world = self.store.look();
             let spec = world.sessions.get(name).and_then(|entry| match &entry.plan.desired {
                 Desired::Spec(wanted) => Some(Arc::clone(&wanted.spec)),
-                Desired::Gone | Desired::NeverGood | Desired::Unseen => None,
+                Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Registered(_) => None,
             });
             // A session whose spec is gone stops as it was started: the keeper knows how.
             (spec.as_ref().map(|s| s.stop_signal.0), spec.map(|s| s.termination_grace_period.0))
@@ -405,7 +411,8 @@ impl<K: Keepers> Daemon<K> {
             let world = self.store.look();
             match world.sessions.get(name).map(|entry| &entry.plan.desired) {
                 Some(Desired::Spec(wanted)) => (wanted.clone(), world.config.logs),
-                Some(Desired::Gone | Desired::NeverGood | Desired::Unseen) | None => {
+                Some(Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Registered(_))
+                | None => {
                     return Ok(Action::await_change());
                 }
             }

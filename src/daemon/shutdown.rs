@@ -29,7 +29,7 @@ use crate::{
         failpoint::{self, Place},
         machine,
     },
-    plan::{Observed, fleet::Mode},
+    plan::{Observed, Session, fleet::Mode},
 };
 
 /// The signals that end or reload the daemon.
@@ -128,12 +128,14 @@ pub async fn wait<K: Keepers>(daemon: Rc<Daemon<K>>, mut signals: Signals, reloa
 
 /// Waits until no session lives whose end is worth waiting for.
 pub(super) async fn all_gone(reader: &Reader) {
-    reader.wait_until(|world| !world.sessions.values().any(|entry| may_end(&entry.plan.observed))).await;
+    reader.wait_until(|world| !world.sessions.values().any(|entry| may_end(&entry.plan))).await;
 }
 
-/// Whether its end is worth waiting for: what is unknown is not ended, and what outlives SIGKILL may never be.
-fn may_end(observed: &Observed) -> bool {
-    match observed {
+/// Whether its end is worth waiting for: what is unknown or a person's own is not ended, and what outlives SIGKILL may
+/// never be.
+fn may_end(session: &Session) -> bool {
+    match &session.observed {
+        _ if session.is_registered() => false,
         Observed::Starting { .. } | Observed::Running(_) => true,
         Observed::Stopping { unkillable, .. } => !unkillable,
         Observed::Absent | Observed::Unknown { .. } => false,
@@ -169,7 +171,8 @@ pub(super) fn end_all<K: Keepers>(daemon: &Daemon<K>) {
 async fn kill_all<K: Keepers>(daemon: &Daemon<K>) {
     let live: Vec<SessionName> = {
         let world = daemon.store.look();
-        let live = world.sessions.iter().filter(|(_, entry)| entry.plan.observed.is_live());
+        let ours = |plan: &Session| plan.observed.is_live() && !plan.is_registered();
+        let live = world.sessions.iter().filter(|(_, entry)| ours(&entry.plan));
         live.map(|(name, _)| name.clone()).collect()
     };
     let asked = live.iter().map(|name| {

@@ -1,6 +1,7 @@
 //! From nothing to a turning loop: what an earlier daemon left is classified before anything is decided.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     fs::File,
     io::{self, Read, Write},
@@ -32,7 +33,7 @@ use super::{
     memory::Instance,
     paths::Paths,
     prune::prune,
-    recovery, server, shutdown,
+    recovery, registered, server, shutdown,
     shutdown::Signals,
     specs, state_files,
     store::Store,
@@ -153,6 +154,7 @@ async fn run(
     let signals = Signals::listen().map_err(host("listen for signals in", &paths.directories.runtime))?;
     let (instance, problems) = recovery::load_instance(&paths);
     let mut loaded = state_files::load(&paths.memories()).map_err(host("read", &paths.memories()))?;
+    let guests = registered::set_apart(&mut loaded);
     let here = Here {
         instance: instance.instance,
         boot: clock.boot().clone(),
@@ -171,6 +173,7 @@ async fn run(
     recovery::remember(&daemon, loaded, &findings);
     recovery::take_over_all(&daemon, findings);
     let _ = failpoint::hit(Place::TakenOver);
+    daemon.recall_guests(guests);
     let known = recovery::known_specs(&daemon);
 
     start_sources(&daemon, options, known)?;
@@ -249,6 +252,7 @@ fn make_daemon(
         inputs: inputs.clone(),
         specs: None.into(),
         instance: instance.into(),
+        registry: RefCell::default(),
     }))
 }
 

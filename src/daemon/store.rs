@@ -31,7 +31,7 @@ use crate::{
         activity::{self, Look, Seen},
         fleet::{self, Decisions, Mode},
         memory::Relief,
-        status,
+        registered, status,
     },
 };
 
@@ -164,6 +164,7 @@ pub struct Shown {
     pub since: Timestamp,
     activity: Option<Activity>,
     invalid: bool,
+    registered: bool,
     measured: Option<Measured>,
 }
 
@@ -221,6 +222,7 @@ impl Entry {
                 since: clock.wall(),
                 activity: None,
                 invalid: false,
+                registered: false,
                 measured: None,
             },
         };
@@ -256,7 +258,9 @@ impl Entry {
     pub fn will(&self) -> Will {
         match &self.plan.desired {
             Desired::Spec(wanted) => wanted.will,
-            Desired::Gone | Desired::NeverGood | Desired::Unseen => self.memory.will.into(),
+            Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Registered(_) => {
+                self.memory.will.into()
+            }
         }
     }
 
@@ -274,8 +278,9 @@ impl Entry {
 
     fn derive(&self, clock: &Clock) -> Shown {
         let (phase, reason, message) = status::derive(&self.plan, self.verdict.as_ref(), clock.now());
-        let activity = match &self.plan.observed {
-            Observed::Running(run) => Some(activity::doing(run)),
+        let activity = match (&self.plan.observed, &self.plan.desired) {
+            (Observed::Running(run), Desired::Registered(_)) => Some(registered::doing(run)),
+            (Observed::Running(run), _) => Some(activity::doing(run)),
             _ => None,
         };
         let since = match (&self.plan.observed, &self.plan.history.last) {
@@ -290,7 +295,8 @@ impl Entry {
             _ => clock.wall(),
         };
         let measured = self.seen().map(|seen| Measured::of(seen, self.shown.measured));
-        Shown { phase, reason, message, since, activity, invalid: self.spec_error.is_some(), measured }
+        let (invalid, registered) = (self.spec_error.is_some(), self.plan.is_registered());
+        Shown { phase, reason, message, since, activity, invalid, registered, measured }
     }
 }
 
@@ -502,6 +508,9 @@ fn count(counts: &mut Counts, invalid: &mut u32, shown: &Shown, by: i32) {
         Some(Activity::Busy) => counts.busy = counts.busy.saturating_add_signed(by),
         Some(Activity::Waiting) => counts.waiting = counts.waiting.saturating_add_signed(by),
         Some(Activity::Idle | Activity::Unknown) | None => {}
+    }
+    if shown.registered {
+        counts.registered = counts.registered.saturating_add_signed(by);
     }
     if shown.invalid {
         *invalid = invalid.saturating_add_signed(by);

@@ -151,7 +151,9 @@ impl<K: Keepers> Daemon<K> {
         self.store.edit(name, |entry| {
             let (generation, launch) = match &entry.plan.desired {
                 Desired::Spec(wanted) => (wanted.generation, wanted.launch.clone()),
-                Desired::Gone | Desired::NeverGood | Desired::Unseen => (0, Digest(String::new())),
+                Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Registered(_) => {
+                    (0, Digest(String::new()))
+                }
             };
             entry.plan.observed =
                 Observed::Running(Run { run_id, generation, launch, since, said: None, seen: None });

@@ -11,11 +11,14 @@ use crate::{
         diagnose::Diagnostics,
         name::{RunId, SessionName},
         quantity::Size,
+        registered::RegisteredView,
         status::{ExitView, Origin, SessionStatus, SessionView},
+        time::Moment,
     },
     plan::{
         Desired, Observed, Verdict, Wait, activity,
         activity::ATTACHED_UNKNOWN,
+        registered,
         summary::{self, Overview},
     },
 };
@@ -75,7 +78,7 @@ pub fn session(
 ) -> SessionView {
     let (spec, generation) = match &entry.plan.desired {
         Desired::Spec(wanted) => (Some((*wanted.spec).clone()), wanted.generation),
-        Desired::Gone | Desired::NeverGood | Desired::Unseen => {
+        Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Registered(_) => {
             (None, entry.memory.spec.as_ref().map_or(0, |spec| spec.generation))
         }
     };
@@ -90,6 +93,7 @@ pub fn session(
     let run = entry.run;
     let live = entry.plan.observed.is_live();
     let (activity, attached, quiet_since) = match &entry.plan.observed {
+        Observed::Running(run) if entry.plan.is_registered() => (Some(registered::doing(run)), None, None),
         Observed::Running(run) => {
             let attached = Some(activity::attached(run)).filter(|attached| *attached != ATTACHED_UNKNOWN);
             (Some(activity::doing(run)), attached, Some(activity::last_sign(run)))
@@ -111,11 +115,12 @@ pub fn session(
         Some(_) | None => None,
     };
     let spec_error = spec_error(entry, viewer);
+    let registered = registered_view(entry);
     let seen = entry.seen();
     SessionView {
         name: name.clone(),
         run_id: entry.plan.observed.run_id().or_else(|| last.map(|last| last.run_id)),
-        origin: Origin::Declared,
+        origin: if registered.is_some() { Origin::Registered } else { Origin::Declared },
         generation,
         spec,
         status: SessionStatus {
@@ -128,7 +133,7 @@ pub fn session(
             keeper_pid: run.and_then(|run| run.keeper).map(|id| id.pid),
             uid: run.and_then(|run| run.uid),
             started_at: run.map(|run| run.started_at),
-            last_activity_at: quiet_since.map(|at| clock.show(at)),
+            last_activity_at: quiet_since.or(heard(entry)).map(|at| clock.show(at)),
             restarts: entry.plan.history.restarts,
             memory_bytes: seen.map(|seen| seen.look.memory.bytes),
             cpu_percent: seen.map(|seen| (seen.cpu_percent * 10.0).round() / 10.0),
@@ -139,10 +144,43 @@ pub fn session(
             next_start_at,
             spec_error,
             spec_file: entry.memory.spec.as_ref().map(|spec| spec.file.display().to_string()),
-            log_file: Some(paths.log(name).display().to_string()),
+            log_file: registered.is_none().then(|| paths.log(name).display().to_string()),
             git: None,
+            registered,
         },
     }
+}
+
+/// What a session told of itself when it registered.
+fn registered_view(entry: &Entry) -> Option<RegisteredView> {
+    let told = entry.memory.registered.as_ref()?;
+    Some(RegisteredView {
+        agent: told.agent,
+        conversation_id: told.conversation.clone(),
+        working_dir: told.working_dir.clone(),
+        identity: told.identity.clone(),
+    })
+}
+
+/// When a registered session gave its last sign of life.
+fn heard(entry: &Entry) -> Option<Moment> {
+    match &entry.plan.desired {
+        Desired::Registered(guest) => guest.heard,
+        Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Spec(_) => None,
+    }
+}
+
+/// That more sessions live than there are places, where persons' own ones are why. They are not asked to go; declared
+/// ones wait.
+pub fn full_house(world: &World) -> Option<String> {
+    let Counts { registered, running, stopping, .. } = world.counts;
+    let (live, limit) = (running.saturating_add(stopping), world.config.max_sessions);
+    (registered > 0 && live > limit).then(|| {
+        format!(
+            "{live} sessions live, {registered} of them started outside atm, and maxSessions is {limit}: no declared \
+             one starts before some end"
+        )
+    })
 }
 
 /// What is wrong with the file. A source line is only for those who may read it.
@@ -168,6 +206,7 @@ pub fn health(world: &World, viewer: Viewer, facts: Facts<'_>) -> HealthResult {
     let spec_errors = world.sessions.values().filter(|entry| viewer.may_see(entry));
     let counts: Counts = world.counts;
     let mut warnings: Vec<String> = world.warnings.values().cloned().collect();
+    warnings.extend(full_house(world));
     if !viewer.privileged {
         warnings.push("only your own sessions are shown".into());
     }

@@ -50,6 +50,26 @@ pub enum VerbError {
     /// The keeper gave no answer.
     #[error(transparent)]
     Ask(#[from] AskError),
+    /// The process of a registered session cannot be signalled.
+    #[error("cannot signal the process of {name}")]
+    Signal {
+        /// The session.
+        name: SessionName,
+        /// The system's words.
+        source: std::io::Error,
+    },
+}
+
+/// An error with its causes, in one line.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 impl<K: Keepers> Daemon<K> {
@@ -57,6 +77,9 @@ impl<K: Keepers> Daemon<K> {
     ///
     /// It is on the disk before it is answered, and so survives a power cut.
     pub async fn order(&self, verb: Verb, name: &SessionName, by: Actor) -> Result<bool, VerbError> {
+        if let Some(done) = self.order_guest(verb, name, by) {
+            return done;
+        }
         let before = self.store.edit(name, |entry| Asked::of(&entry.plan));
         let changed = self
             .store
@@ -90,6 +113,10 @@ impl<K: Keepers> Daemon<K> {
                     "{name} is not running: there is nothing to signal"
                 )));
             }
+            if entry.plan.is_registered() {
+                drop(world);
+                return self.signal_guest(name, signal);
+            }
         }
         Ok(self.keepers.ask(name, Request::Signal { signal }).await?)
     }
@@ -107,7 +134,7 @@ impl Asked {
     fn of(session: &Session) -> Self {
         let will = match &session.desired {
             Desired::Spec(wanted) => Some(wanted.will),
-            Desired::Gone | Desired::NeverGood | Desired::Unseen => None,
+            Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Registered(_) => None,
         };
         let history = &session.history;
         Self {

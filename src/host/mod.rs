@@ -2,6 +2,7 @@
 //!
 //! The only room with `unsafe`, nix and procfs. It acts and observes, and holds no rule.
 
+pub mod ancestors;
 pub mod cgroup;
 pub mod children;
 pub mod client;

@@ -4,6 +4,7 @@
 use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    path::PathBuf,
 };
 
 use rustix::{
@@ -61,6 +62,28 @@ impl Process {
     /// Which process this is.
     pub fn id(&self) -> ProcessId {
         self.id
+    }
+
+    /// The user that it runs as; `None` where it has become several at once, as a program does that changes users. An
+    /// error where it is gone.
+    pub fn user(&self) -> io::Result<Option<u32>> {
+        let status =
+            procfs::process::Process::new(self.id.pid).and_then(|p| p.status()).map_err(proc_error)?;
+        self.is_itself()?;
+        let same = status.ruid == status.euid && status.euid == status.suid;
+        Ok(same.then_some(status.ruid))
+    }
+
+    /// Where it works.
+    pub fn working_dir(&self) -> io::Result<PathBuf> {
+        let path = std::fs::read_link(format!("/proc/{}/cwd", self.id.pid))?;
+        self.is_itself()?;
+        Ok(path)
+    }
+
+    /// What was read by its pid was its own.
+    fn is_itself(&self) -> io::Result<()> {
+        if identify(self.id.pid)? == self.id { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     /// Sends a signal by number. A process that is gone is no error: there was nobody to signal.

@@ -87,6 +87,8 @@ enum Claim<'a> {
     Leaving,
     /// It lives and may stay, whatever the limit: nobody knows enough to end it.
     Kept,
+    /// It lives and is a person's own: it takes a place, and costs no running one its own.
+    Guest,
     /// It lives and may stay while there is room.
     Holds(&'a Wanted),
     /// It does not live and wants to.
@@ -157,10 +159,15 @@ pub fn is_eviction(reason: StopReason) -> bool {
 fn alone<'a>(session: &'a Session, config: &Config, mode: &Mode, now: Moment) -> (Claim<'a>, Verdict) {
     let run = Verdict::Run(Grant::of(session));
     match (&session.observed, &session.desired) {
+        // No rule speaks to it, not even the end of the daemon.
+        (
+            Observed::Starting { .. } | Observed::Running(_) | Observed::Unknown { .. },
+            Desired::Registered(_),
+        ) => (Claim::Guest, run),
         // A stop is finished, whatever the file says meanwhile; then it is decided anew.
         (
             Observed::Stopping { cause, .. },
-            Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Spec(_),
+            Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Spec(_) | Desired::Registered(_),
         ) => (Claim::Leaving, Verdict::Stop(cause.clone())),
         // Silence proves nothing: never started a second time, never ended by a rule.
         (
@@ -176,11 +183,15 @@ fn alone<'a>(session: &'a Session, config: &Config, mode: &Mode, now: Moment) ->
                     None => (Claim::Holds(wanted), run),
                 }
             }
-            (None, Mode::Converge, Desired::Gone | Desired::NeverGood | Desired::Unseen) => {
-                (Claim::Kept, run)
-            }
+            (
+                None,
+                Mode::Converge,
+                Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Registered(_),
+            ) => (Claim::Kept, run),
         },
-        (Observed::Absent, Desired::Gone) => (Claim::None, Verdict::Done(Done::Gone)),
+        (Observed::Absent, Desired::Gone | Desired::Registered(_)) => {
+            (Claim::None, Verdict::Done(Done::Gone))
+        }
         (Observed::Absent, Desired::NeverGood) => (Claim::None, Verdict::Wait(Wait::InvalidSpec)),
         (Observed::Absent, Desired::Unseen) => (Claim::None, Verdict::Wait(Wait::SpecUnseen)),
         (Observed::Absent, Desired::Spec(wanted)) => {
@@ -198,8 +209,8 @@ fn alone<'a>(session: &'a Session, config: &Config, mode: &Mode, now: Moment) ->
 fn stop(desired: &Desired) -> Option<Cause> {
     match desired {
         Desired::Gone => Some(Cause::rule(StopReason::SpecRemoved, "its spec file was removed")),
-        // It goes on with the spec that it was started with.
-        Desired::NeverGood | Desired::Unseen => None,
+        // It goes on with the spec that it was started with; or it is none of ours to end.
+        Desired::NeverGood | Desired::Unseen | Desired::Registered(_) => None,
         Desired::Spec(wanted) => match wanted.will {
             Will::Suspended { by } => {
                 Some(Cause::asked(StopReason::Suspended, by, "suspended by `atm suspend`"))
@@ -260,7 +271,8 @@ fn place(wanted: &Wanted) -> Option<(&str, &str)> {
 
 /// Takes slots back where the limit was lowered: as many as are too many, in the order of [`eviction::rank`].
 ///
-/// Busy ones finish their turn first; pinned ones and those of which too little is known stay.
+/// Busy ones finish their turn first; pinned ones and those of which too little is known stay. Persons' own sessions
+/// are not counted: who starts one ends no other by it.
 fn give_way(seats: &mut [Seat<'_>], limit: u32) {
     let stay = seats.iter().filter(|seat| matches!(seat.claim, Claim::Kept | Claim::Holds(_))).count();
     let excess = stay.saturating_sub(slots(limit));
@@ -274,7 +286,7 @@ fn give_way(seats: &mut [Seat<'_>], limit: u32) {
                 let rank = eviction::rank(seat.name, &wanted.spec, &seat.session.observed, Shortage::Slots)?;
                 (rank.loss < Loss::Busy).then_some((rank, seat))
             }
-            Claim::None | Claim::Leaving | Claim::Kept | Claim::Wants(_) => None,
+            Claim::None | Claim::Leaving | Claim::Kept | Claim::Guest | Claim::Wants(_) => None,
         })
         .collect();
     victims.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
@@ -285,7 +297,8 @@ fn give_way(seats: &mut [Seat<'_>], limit: u32) {
 
 /// Those that live, as users of memory.
 fn tenants<'a>(seats: &[Seat<'a>]) -> Vec<Tenant<'a>> {
-    let live = seats.iter().filter(|seat| seat.session.observed.is_live());
+    // What a person started by hand is theirs to measure: the budget is that of what atm runs.
+    let live = seats.iter().filter(|seat| seat.session.observed.is_live() && !seat.session.is_registered());
     live.map(|seat| {
         let movable = seat.holder().map(|(wanted, _)| &*wanted.spec);
         Tenant { name: seat.name, session: seat.session, movable }
@@ -325,7 +338,7 @@ fn admit<'a>(seats: &mut [Seat<'a>], limit: u32, mut room: Room) -> Vec<(&'a Ses
         .iter_mut()
         .filter_map(|seat| match seat.claim {
             Claim::Wants(wanted) => Some((wanted, seat)),
-            Claim::None | Claim::Leaving | Claim::Kept | Claim::Holds(_) => None,
+            Claim::None | Claim::Leaving | Claim::Kept | Claim::Guest | Claim::Holds(_) => None,
         })
         .collect();
     waiting

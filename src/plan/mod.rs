@@ -18,7 +18,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use self::activity::{Said, Seen};
+use self::{
+    activity::{Said, Seen},
+    registered::Guest,
+};
 use crate::api::{
     cause::{Actor, Cause},
     name::{RunId, SessionName},
@@ -33,6 +36,7 @@ pub mod eviction;
 pub mod fleet;
 pub mod looks;
 pub mod memory;
+pub mod registered;
 pub mod restart;
 pub mod session;
 pub mod status;
@@ -62,6 +66,11 @@ impl Session {
             identity: None,
         }
     }
+
+    /// Whether a person started it outside atm, and nothing is wanted of it.
+    pub fn is_registered(&self) -> bool {
+        matches!(self.desired, Desired::Registered(_))
+    }
 }
 
 /// What the file and the people want.
@@ -75,6 +84,8 @@ pub enum Desired {
     Unseen,
     /// The last good spec.
     Spec(Wanted),
+    /// Nothing: a person started it outside atm, and it told of itself. It is on the list while its process lives.
+    Registered(Guest),
 }
 
 /// A good spec, and what people said beside it.
@@ -307,7 +318,7 @@ pub enum Done {
     Stopped(Actor),
     /// A person suspended it; absent: the file says `suspend: true`.
     Suspended(Option<Actor>),
-    /// Its file is gone, and so is it: forget it.
+    /// Its file is gone, and so is it; or it was a person's own, and has ended: forget it.
     Gone,
 }
 
@@ -344,7 +355,7 @@ impl Grant {
     /// What would be decided about `session` as it is now.
     pub fn of(session: &Session) -> Self {
         let generation = match &session.desired {
-            Desired::Gone | Desired::NeverGood | Desired::Unseen => 0,
+            Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Registered(_) => 0,
             Desired::Spec(wanted) => wanted.generation,
         };
         Self { after: session.history.last.as_ref().map(|last| last.run_id), generation }

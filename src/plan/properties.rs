@@ -187,6 +187,9 @@ enum Op {
     Look,
     Watch(u64),
     Pass(u64),
+    Register(u8, u8),
+    Hear(u8),
+    Leave(u8),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -206,6 +209,9 @@ enum Edit {
 }
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+/// Of sessions that people start outside atm.
+const OWN: [&str; 3] = ["own-x", "own-y", "own-z"];
 
 fn op() -> impl Strategy<Value = Op> {
     let who = 0_u8..5;
@@ -245,6 +251,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0_u32..5).prop_map(Op::Limit),
         1 => (0_u8..3).prop_map(Op::Memory),
         3 => (0_u64..30).prop_map(Op::Pass),
+        3 => (0_u8..3, 0_u8..5).prop_map(|(who, identity)| Op::Register(who, identity)),
+        1 => (0_u8..3).prop_map(Op::Hear),
+        2 => (0_u8..3).prop_map(Op::Leave),
     ]
 }
 
@@ -305,6 +314,14 @@ fn apply(world: &mut World, op: Op) {
         Op::Look => world.look(Duration::from_secs(2)),
         Op::Watch(seconds) => world.observe(Duration::from_secs(seconds)),
         Op::Pass(seconds) => world.unwatched(Duration::from_secs(seconds)),
+        Op::Register(who, identity) => {
+            world.register(
+                OWN[usize::from(who)],
+                NAMES.get(usize::from(identity)).copied().filter(|_| identity < 3),
+            );
+        }
+        Op::Hear(who) => world.hear(OWN[usize::from(who)]),
+        Op::Leave(who) => world.leave(OWN[usize::from(who)]),
     }
 }
 
@@ -368,6 +385,18 @@ fn holds(world: &World) -> Result<(), TestCaseError> {
     let first = again.verdicts.clone();
     again.fleet();
     prop_assert_eq!(&first, &again.verdicts, "the same question has the same answer");
+
+    for (name, session) in again.sessions.iter().filter(|(_, session)| session.is_registered()) {
+        let verdict = &again.verdicts[name];
+        prop_assert!(
+            matches!(verdict, Verdict::Run(_)),
+            "{} is a person's own, and is asked: {:?}",
+            name,
+            verdict
+        );
+        let rests = matches!(step(session, verdict, again.now), Step::Rest { .. });
+        prop_assert!(rests && matches!(session.observed, Observed::Running(_)), "{}", name);
+    }
 
     for (name, session) in &world.sessions {
         let (phase, reason, message) = derive(session, world.verdicts.get(name), world.now);
@@ -463,12 +492,15 @@ proptest! {
         }
         world.limit(limit);
         world.settle();
-        let protected = world.sessions.values().filter(|session| match (&session.observed, &session.desired) {
+        // What people start themselves counts for who may start, and ends nobody.
+        let declared = || world.sessions.values().filter(|session| !session.is_registered());
+        let live = declared().filter(|session| session.observed.is_live()).count();
+        let protected = declared().filter(|session| match (&session.observed, &session.desired) {
             (Observed::Running(run), Desired::Spec(wanted)) => {
                 wanted.spec.pinned || doing(run) == Activity::Busy
             }
             (observed, _) => observed.is_live(),
         });
-        prop_assert!(world.live() <= (limit as usize).max(protected.count()), "{}", world.shows());
+        prop_assert!(live <= (limit as usize).max(protected.count()), "{}", world.shows());
     }
 }

@@ -18,6 +18,7 @@
 //! | `stubborn NAME` · `gone NAME` | it ends only when it is said to be gone |
 //! | `exits NAME CODE` | by itself |
 //! | `loses` · `silent NAME` | its keeper dies, or does not answer |
+//! | `registers NAME [IDENTITY]` · `touches` · `leaves NAME` | a person's own agent, outside atm |
 //! | `shutdown` · `boot` | the daemon ends its sessions; it is there again |
 //! | `pass TIME` | time, with looks at each session |
 //! | `unwatched TIME` | time in which the daemon is stopped or down |
@@ -137,6 +138,9 @@ impl Story {
             "gone" => world.ends(who, Exit::Signal(9)),
             "silent" => world.silence(who),
             "loses" => world.loses_keeper(who),
+            "registers" => world.register(who, Some(what).filter(|identity| !identity.is_empty())),
+            "touches" => world.hear(who),
+            "leaves" => world.leave(who),
             "shutdown" => world.shut_down(),
             "boot" => world.mode = super::fleet::Mode::Converge,
             "exits" => world.ends(who, Exit::Code(what.parse().unwrap())),

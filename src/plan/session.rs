@@ -77,6 +77,10 @@ const REST: Step = Step::Rest { until: None };
 /// fit is a verdict that is out of date, and the answer is to rest until it was given anew.
 #[expect(clippy::match_same_arms, reason = "each pair that rests does so for a reason of its own")]
 pub fn step(session: &Session, verdict: &Verdict, now: Moment) -> Step {
+    if let Desired::Registered(guest) = &session.desired {
+        // Whatever is decided, and however it looks: it is a person's own.
+        return Step::Rest { until: guest.stale_at(now) };
+    }
     match (verdict, &session.observed) {
         (Verdict::Run(grant), Observed::Absent) => start(session, *grant, now),
         (Verdict::Run(_), Observed::Running(run)) => keep(session, run, now),
@@ -111,7 +115,7 @@ fn start(session: &Session, grant: Grant, now: Moment) -> Step {
         return REST;
     }
     match &session.desired {
-        Desired::Gone | Desired::NeverGood | Desired::Unseen => REST,
+        Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Registered(_) => REST,
         Desired::Spec(wanted) => match restart::next(wanted, &session.history, now) {
             Want::Run => Step::Start,
             Want::Wait(_) | Want::Done(_) => REST,

@@ -45,9 +45,17 @@ pub fn derive(session: &Session, verdict: Option<&Verdict>, now: Moment) -> Deri
             (Phase::Running, Reason::Unknown, message)
         }
         (Observed::Running(run), Some(Verdict::Run(_) | Verdict::Wait(_) | Verdict::Done(_)) | None) => {
+            if let Desired::Registered(guest) = &session.desired
+                && guest.is_stale(now)
+            {
+                let message = "lives, and gave no sign for longer than `staleAfter`; nothing is done to it";
+                return (Phase::Running, Reason::Stale, message.to_owned());
+            }
             let replaced = match &session.desired {
                 Desired::Spec(wanted) => replacement(session, wanted, run, now),
-                Desired::Gone | Desired::NeverGood | Desired::Unseen => Replacement::None,
+                Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Registered(_) => {
+                    Replacement::None
+                }
             };
             match replaced {
                 Replacement::None => (Phase::Running, Reason::Started, String::new()),
@@ -76,7 +84,7 @@ fn restart_after(after: After) -> &'static str {
 /// Why a session does not run that has no process.
 fn absent(session: &Session, verdict: Option<&Verdict>, now: Moment) -> Derived {
     let wanted = match &session.desired {
-        Desired::Gone => return done(&Done::Gone, &session.history),
+        Desired::Gone | Desired::Registered(_) => return done(&Done::Gone, &session.history),
         Desired::NeverGood => return waits(&Wait::InvalidSpec, &session.history),
         Desired::Unseen => return waits(&Wait::SpecUnseen, &session.history),
         Desired::Spec(wanted) => wanted,
@@ -289,6 +297,9 @@ pub fn explain(
 
 /// What becomes of a session that runs, if nothing happens: the budget that ends it first, and when.
 fn outlook(session: &Session, config: &Config, now: Moment) -> (String, Option<Moment>) {
+    if let Desired::Registered(guest) = &session.desired {
+        return ("a person started it: it is watched, and no rule ends it".to_owned(), guest.stale_at(now));
+    }
     let (Observed::Running(run), Desired::Spec(wanted)) = (&session.observed, &session.desired) else {
         return ("runs as its spec says".to_owned(), None);
     };

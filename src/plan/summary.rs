@@ -54,10 +54,20 @@ pub fn tally(sessions: impl IntoIterator<Item = (Phase, Option<Activity>)>) -> C
 /// `4 of 100 sessions running (1 busy, 1 waiting), 1 pending, 2 evicted; memory 2.1 of 19.2 GiB; 1 invalid spec`.
 /// What is zero is left out.
 pub fn summary(overview: &Overview<'_>) -> String {
-    let Counts { pending, running, busy, waiting, stopping, succeeded, failed, evicted, suspended } =
-        overview.counts;
+    let Counts {
+        pending,
+        running,
+        busy,
+        waiting,
+        stopping,
+        succeeded,
+        failed,
+        evicted,
+        suspended,
+        registered,
+    } = overview.counts;
     let mut line = format!("{running} of {} sessions running", overview.max_sessions);
-    let doing = listed(&[(busy, "busy"), (waiting, "waiting")]);
+    let doing = listed(&[(busy, "busy"), (waiting, "waiting"), (registered, "registered")]);
     if !doing.is_empty() {
         let _ = write!(line, " ({doing})");
     }

@@ -6,6 +6,7 @@ use super::{
     Desired, Ended, History, Observed, Run, RunRequest, Session, Verdict, Wait, Wanted, Will,
     activity::{Births, Look, MemoryUse, Said, Seen},
     fleet::{Decisions, Mode, decide},
+    registered::Guest,
 };
 use crate::api::{
     cause::{Actor, Cause, StopReason},
@@ -300,6 +301,18 @@ impl Given {
 
     pub(super) fn unknown(self) -> Self {
         self.observed(Observed::Unknown { since: NOW, why: "timed out".to_owned() })
+    }
+
+    /// A person started it outside atm, and it spoke at [`NOW`].
+    pub(super) fn registered(self) -> Self {
+        let guest = Guest { heard: Some(NOW), stale_after: secs(90) };
+        self.desired(Desired::Registered(guest)).running()
+    }
+
+    /// The identity that it was started under.
+    pub(super) fn known_as(mut self, identity: &str) -> Self {
+        self.session.identity = Some(identity.into());
+        self
     }
 
     pub(super) fn restart_requested(self) -> Self {

@@ -12,10 +12,11 @@ use super::{
     activity::{Look, Said, Seen, memory},
     fleet::{Mode, decide},
     memory::Relief,
+    registered::Guest,
     restart,
     session::{Step, step},
     status::derive,
-    testing::{NOW, PERSON, cause, config, digest, given, look, name, run_id, timestamp},
+    testing::{NOW, PERSON, cause, config, digest, given, look, name, run, run_id, timestamp},
 };
 use crate::api::{
     cause::{Cause, StopReason},
@@ -131,7 +132,7 @@ impl World {
         let Desired::Spec(fresh) = given(text).session.desired else { unreachable!() };
         let before = match &session.desired {
             Desired::Spec(wanted) => wanted.clone(),
-            Desired::Gone | Desired::NeverGood | Desired::Unseen => {
+            Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Registered(_) => {
                 Wanted { generation: 0, first_seen: timestamp(self.edits), ..fresh }
             }
         };
@@ -214,6 +215,9 @@ impl World {
     pub(super) fn look(&mut self, planned: Duration) {
         let now = self.now;
         for (name, session) in &mut self.sessions {
+            if session.is_registered() {
+                continue; // nobody looks at what is a person's own
+            }
             if let Observed::Running(run) | Observed::Stopping { run, .. } = &mut session.observed {
                 let body = self.bodies.entry(name.clone()).or_insert_with(|| Body::new(now));
                 let look = Look { at: now, ..body.look };
@@ -257,6 +261,38 @@ impl World {
             if run.seen.is_none() {
                 run.seen = Some(Seen::first(look(now), run.since));
             }
+        }
+    }
+
+    /// A person starts an agent outside atm, and it tells of itself.
+    pub(super) fn register(&mut self, text: &str, identity: Option<&str>) {
+        self.runs += 1;
+        let guest = Guest { heard: Some(self.now), stale_after: self.config.stale_after.0 };
+        let run = Run { run_id: run_id(1000 + self.runs), since: self.now, ..run() };
+        let session = Session {
+            desired: Desired::Registered(guest),
+            observed: Observed::Running(run),
+            identity: identity.map(Into::into),
+            ..Session::unknown()
+        };
+        self.sessions.insert(name(text), session);
+        // Like the limit: it is decided anew before anything acts.
+        self.fleet();
+    }
+
+    /// It gives a sign of life.
+    pub(super) fn hear(&mut self, text: &str) {
+        let now = self.now;
+        if let Some(Session { desired: Desired::Registered(guest), .. }) = self.sessions.get_mut(text) {
+            guest.heard = Some(now);
+        }
+    }
+
+    /// Its process ends, and with it all that is known of it.
+    pub(super) fn leave(&mut self, text: &str) {
+        if self.sessions.get(text).is_some_and(Session::is_registered) {
+            self.sessions.remove(text);
+            self.verdicts.remove(text);
         }
     }
 
@@ -327,11 +363,13 @@ impl World {
         };
         let spec = match &session.desired {
             Desired::Spec(wanted) => Arc::clone(&wanted.spec),
-            Desired::Gone | Desired::NeverGood | Desired::Unseen => Arc::new(super::testing::spec(text)),
+            Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Registered(_) => {
+                Arc::new(super::testing::spec(text))
+            }
         };
         let known = match &session.desired {
             Desired::Spec(wanted) => (wanted.generation, Some(wanted.launch.clone())),
-            Desired::Gone | Desired::NeverGood | Desired::Unseen => (1, None),
+            Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Registered(_) => (1, None),
         };
         let (generation, launch) = run.map_or(known, |run| (run.generation, Some(run.launch)));
         let run_id = session.observed.run_id().unwrap();
@@ -373,7 +411,9 @@ impl World {
     pub(super) fn wanted(&self, text: &str) -> &Wanted {
         match &self.sessions[&name(text)].desired {
             Desired::Spec(wanted) => wanted,
-            Desired::Gone | Desired::NeverGood | Desired::Unseen => panic!("{text} has no spec"),
+            Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Registered(_) => {
+                panic!("{text} has no spec")
+            }
         }
     }
 }

@@ -118,7 +118,7 @@ impl TryFrom<bool> for False {
 }
 
 /// Which agent a session runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Agent {
     /// Claude Code.

@@ -12,7 +12,7 @@ use crate::{
         control::{NameParams, VerbResult},
         keeper::{Reply, Request},
         name::SessionName,
-        status::Phase,
+        status::{Origin, Phase},
     },
     cli::{
         client::{Client, after},
@@ -74,6 +74,9 @@ pub fn reach<T>(
     let Some(session) = get_one(&mut client, name)? else {
         return Err(context.no_such_session(&mut client, name));
     };
+    if session.origin == Origin::Registered {
+        return Err(registered(name));
+    }
     if session.status.phase != Phase::Running {
         match ended {
             IfEnded::Start => start(context, &mut client, name)?,
@@ -124,6 +127,14 @@ pub fn ask_keeper(
         }
         Err(error) => Err(Miss::Failed(CliError::failed(error.to_string()))),
     })
+}
+
+/// A person started it, in a terminal of theirs.
+pub fn registered(name: &SessionName) -> CliError {
+    CliError::failed(format!(
+        "`{name}` was started by a person outside atm: atm has neither its terminal nor its output"
+    ))
+    .hint(format!("go to the terminal that it was started in; what atm knows of it: `atm describe {name}`"))
 }
 
 /// It is another user's.

@@ -209,7 +209,8 @@ impl<K: Keepers> Daemon<K> {
     fn plan_look(&self, name: &SessionName) {
         let world = self.store.look();
         let mut schedule = self.looking.schedule.borrow_mut();
-        let entry = world.sessions.get(name);
+        // What a person started has no keeper to tell its processes by.
+        let entry = world.sessions.get(name).filter(|entry| !entry.plan.is_registered());
         let Some((entry, run)) = entry.and_then(|entry| Some((entry, run_of(&entry.plan.observed)?))) else {
             schedule.forget(name);
             self.looking.before.borrow_mut().remove(name);

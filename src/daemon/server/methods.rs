@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, io, rc::Rc};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::Peer;
+use super::{Peer, registered};
 use crate::{
     api::{
         control::{
@@ -16,12 +16,13 @@ use crate::{
         diagnose::Diagnostics,
         event::Event,
         name::SessionName,
+        status::SessionView,
     },
     daemon::{
         core::Daemon,
         keepers::Keepers,
         view::{self, Facts},
-        wills::{Verb, VerbError},
+        wills::{Verb, VerbError, with_causes},
     },
     plan::{session, status},
 };
@@ -54,21 +55,10 @@ impl From<VerbError> for Failure {
             VerbError::NoSuchSession(_) => ErrorKind::NoSuchSession,
             VerbError::Conflict(_) => ErrorKind::Conflict,
             VerbError::InvalidSpec(_) => ErrorKind::InvalidSpec,
-            VerbError::State { .. } | VerbError::Ask(_) => ErrorKind::Failed,
+            VerbError::State { .. } | VerbError::Ask(_) | VerbError::Signal { .. } => ErrorKind::Failed,
         };
         Self::new(kind, with_causes(&error))
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// A snapshot, and the names that are in it.
@@ -135,8 +125,10 @@ pub async fn call<K: Keepers + 'static>(
             let TouchParams { name, activity } = params(request)?;
             known(daemon, peer, vec![name.clone()])?;
             daemon.touch(&name, activity)?;
-            result(daemon, peer, &name, true)?
+            outcome(daemon, peer, &name, true)?
         }
+        "register" => registered::register(daemon, peer, params(request)?)?,
+        "unregister" => registered::unregister(daemon, peer, params(request)?)?,
         "cleanup" => cleanup(daemon, peer, &params(request)?)?,
         "config" => config(daemon, peer)?,
         "health" => {
@@ -184,7 +176,7 @@ fn initialize<K: Keepers>(daemon: &Daemon<K>, params: &InitializeParams) -> Resu
 }
 
 /// The names, if all of them are known to the viewer.
-fn known<K: Keepers>(
+pub fn known<K: Keepers>(
     daemon: &Daemon<K>,
     peer: Peer,
     names: Vec<SessionName>,
@@ -263,7 +255,7 @@ async fn verb<K: Keepers>(
 ) -> Result<Value, Failure> {
     known(daemon, peer, vec![name.clone()])?;
     let changed = daemon.order(verb, name, peer.actor).await?;
-    result(daemon, peer, name, changed)
+    outcome(daemon, peer, name, changed)
 }
 
 async fn kill<K: Keepers>(daemon: &Daemon<K>, peer: Peer, params: &KillParams) -> Result<Value, Failure> {
@@ -271,22 +263,30 @@ async fn kill<K: Keepers>(daemon: &Daemon<K>, peer: Peer, params: &KillParams) -
     match params.signal {
         Some(signal) => {
             daemon.signal(&params.name, signal).await?;
-            result(daemon, peer, &params.name, true)
+            outcome(daemon, peer, &params.name, true)
         }
         None => verb(daemon, peer, Verb::Kill, &params.name).await,
     }
 }
 
-fn result<K: Keepers>(
+fn outcome<K: Keepers>(
     daemon: &Daemon<K>,
     peer: Peer,
     name: &SessionName,
     changed: bool,
 ) -> Result<Value, Failure> {
+    Ok(serde_json::to_value(VerbResult { changed, session: result(daemon, peer, name)? })?)
+}
+
+/// A session as it is after what was done to it.
+pub fn result<K: Keepers>(
+    daemon: &Daemon<K>,
+    peer: Peer,
+    name: &SessionName,
+) -> Result<SessionView, Failure> {
     let world = daemon.store.look();
     let entry = world.sessions.get(name).ok_or_else(|| VerbError::NoSuchSession(name.clone()))?;
-    let session = view::session(name, entry, peer.viewer, &daemon.clock, &daemon.paths);
-    Ok(serde_json::to_value(VerbResult { changed, session })?)
+    Ok(view::session(name, entry, peer.viewer, &daemon.clock, &daemon.paths))
 }
 
 fn cleanup<K: Keepers>(daemon: &Daemon<K>, peer: Peer, params: &CleanupParams) -> Result<Value, Failure> {

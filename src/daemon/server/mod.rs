@@ -2,6 +2,7 @@
 
 mod connection;
 mod methods;
+mod registered;
 mod socket;
 
 use std::{cell::Cell, rc::Rc, time::Duration};

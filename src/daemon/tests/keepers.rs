@@ -280,6 +280,10 @@ impl Keepers for FakeKeepers {
         Ok(())
     }
 
+    fn above(&self, _chain: &[ProcessId]) -> Option<SessionName> {
+        None // there is no process
+    }
+
     fn clear(&self, name: &SessionName) {
         let _ = std::fs::remove_dir_all(self.0.paths.run(name).directory()); // may never have been made
     }

@@ -117,6 +117,7 @@ impl Field {
             inputs,
             specs: None.into(),
             instance: Instance { version: STATE_VERSION, instance, specs: None, runs: None }.into(),
+            registry: std::cell::RefCell::default(),
         });
         let (end, ended) = oneshot::channel();
         let loops = Rc::clone(&daemon);

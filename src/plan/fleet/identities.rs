@@ -22,17 +22,21 @@ impl<'a> Identities<'a> {
             match (&session.observed, &session.desired) {
                 (
                     Observed::Absent,
-                    Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Spec(_),
+                    Desired::Gone
+                    | Desired::NeverGood
+                    | Desired::Unseen
+                    | Desired::Spec(_)
+                    | Desired::Registered(_),
                 ) => None,
                 (_, Desired::Spec(wanted)) => Some(known.unwrap_or(&wanted.spec.identity)),
-                (_, Desired::Gone | Desired::NeverGood | Desired::Unseen) => {
+                (_, Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Registered(_)) => {
                     Some(known.unwrap_or(seat.name.as_str()))
                 }
             }
         };
         let wanted = |seat: &Seat<'a>| match seat.claim {
             Claim::Wants(wanted) => Some(wanted.spec.identity.as_str()),
-            Claim::None | Claim::Leaving | Claim::Kept | Claim::Holds(_) => None,
+            Claim::None | Claim::Leaving | Claim::Kept | Claim::Guest | Claim::Holds(_) => None,
         };
         let foreign =
             |seat: &Seat<'a>| held(seat).or(wanted(seat)).is_some_and(|id| id != seat.name.as_str());

@@ -16,15 +16,19 @@ use crate::{
 };
 
 /// Makes room for those that found no slot: first by the emergency cleanup of whoever has been idle longest, then by
-/// idle sessions of lower priority. Nobody goes for a session of lower priority than its own. Gives the moment at
-/// which time alone makes more room.
+/// idle sessions of lower priority. Nobody goes for a session of lower priority than its own, and nobody goes in
+/// vain: where persons' own sessions fill the house beyond the limit, one place takes several to go. Gives the
+/// moment at which time alone makes more room.
 pub(super) fn make_room(
     seats: &mut [Seat<'_>],
     unmet: Vec<(&SessionName, i32)>,
     config: &Config,
     now: Moment,
 ) -> Option<Moment> {
-    let mut unmet = unmet.into_iter().skip(coming_free(seats, config.max_sessions)).peekable();
+    let taken = coming_taken(seats);
+    let mut beyond = taken.saturating_sub(slots(config.max_sessions));
+    let coming_free = slots(config.max_sessions).saturating_sub(taken);
+    let mut unmet = unmet.into_iter().skip(coming_free).peekable();
     unmet.peek()?;
 
     let mut idlest = Vec::new();
@@ -49,29 +53,37 @@ pub(super) fn make_room(
     lowest.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     let (mut idlest, mut lowest) = (idlest.into_iter(), lowest.into_iter());
     for (claimant, priority) in unmet {
-        // Who wants comes by falling priority: whom one may not displace, the next one may not either.
-        if let Some((_, over, _, seat)) = idlest.find(|(_, _, own, _)| *own <= priority) {
-            let message = format!("{over}, and all {} places are taken", config.max_sessions);
-            seat.leave(Cause::rule(StopReason::IdleTimeout, message));
-        } else if let Some((_, _, seat)) = lowest.find(|(_, own, _)| *own < priority) {
-            let message = format!("idle, and `{claimant}` of the higher priority {priority} needs its place");
-            seat.leave(Cause::rule(StopReason::MaxSessions, message));
-        } else {
-            break;
+        let mut leaving = Vec::new();
+        while leaving.len() <= beyond {
+            // Who wants comes by falling priority: whom one may not displace, the next one may not either.
+            if let Some((_, over, _, seat)) = idlest.find(|(_, _, own, _)| *own <= priority) {
+                let message = format!("{over}, and all {} places are taken", config.max_sessions);
+                leaving.push((seat, Cause::rule(StopReason::IdleTimeout, message)));
+            } else if let Some((_, _, seat)) = lowest.find(|(_, own, _)| *own < priority) {
+                let message =
+                    format!("idle, and `{claimant}` of the higher priority {priority} needs its place");
+                leaving.push((seat, Cause::rule(StopReason::MaxSessions, message)));
+            } else {
+                return opens;
+            }
         }
+        for (seat, cause) in leaving {
+            seat.leave(cause);
+        }
+        beyond = 0;
     }
     opens
 }
 
-/// Slots that become free by what is on its way out already.
-fn coming_free(seats: &[Seat<'_>], limit: u32) -> usize {
+/// Slots that stay taken when what is on its way out already is gone.
+fn coming_taken(seats: &[Seat<'_>]) -> usize {
     let taken = |seat: &&Seat<'_>| match seat.claim {
         Claim::Wants(_) => matches!(seat.verdict, Verdict::Run(_)),
-        Claim::None | Claim::Leaving | Claim::Kept | Claim::Holds(_) => {
+        Claim::None | Claim::Leaving | Claim::Kept | Claim::Guest | Claim::Holds(_) => {
             seat.session.observed.is_live() && !frees_its_slot(seat)
         }
     };
-    slots(limit).saturating_sub(seats.iter().filter(taken).count())
+    seats.iter().filter(taken).count()
 }
 
 /// Whether a session is on its way out and will not want its slot again at once.

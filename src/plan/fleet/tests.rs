@@ -63,6 +63,55 @@ fn every_live_session_takes_a_slot_until_it_is_gone() {
 }
 
 #[test]
+fn a_persons_own_session_takes_a_slot_and_is_asked_nothing() {
+    let own = |name| given(name).registered();
+    check(1, [own("a"), given("b")], "a runs, b waits MaxSessions(1)");
+    check(0, [own("a"), own("b")], "a runs, b runs");
+    check_in(
+        &Mode::EndAll(cause(StopReason::Shutdown)),
+        1,
+        [own("a"), given("b").running()],
+        "a runs, b stops Shutdown",
+    );
+    let gone = own("a").observed(Observed::Absent);
+    check(1, [gone, given("b")], "a done Gone, b runs");
+}
+
+#[test]
+fn a_persons_own_session_costs_no_running_one_its_slot() {
+    let own = given("own").registered();
+    check(2, [given("a").running(), given("b").running(), own.clone()], "a runs, b runs, own runs");
+    // A lowered limit is about what atm runs.
+    let idle = |name| given(name).idle_since(seconds(999_000));
+    check(1, [idle("a"), idle("b").priority(1), own], "a stops MaxSessions, b runs, own runs");
+}
+
+#[test]
+fn nobody_goes_in_vain_where_persons_own_sessions_fill_the_house() {
+    let own = given("own").registered();
+    let idle = |name| given(name).idle_since(seconds(999_000));
+    let high = given("high").priority(9);
+    // Three of two: one place takes two to go.
+    let [a, b] = [idle("a"), given("b").doing(Activity::Busy)];
+    check(2, [a, b, own.clone(), high.clone()], "a runs, b runs, high waits MaxSessions(2), own runs");
+    check(
+        2,
+        [idle("a"), idle("b"), own, high],
+        "a stops IdleTimeout, b stops IdleTimeout, high waits MaxSessions(2), own runs",
+    );
+}
+
+#[test]
+fn an_identity_that_a_persons_own_session_has_is_taken() {
+    let own = given("own").registered();
+    check(9, [own.clone().known_as("x"), given("b").identity("x")], "b waits for own, own runs");
+    check(9, [own, given("b").identity("own")], "b waits for own, own runs");
+    // One that came later than the declared one ends nothing.
+    let late = given("late").registered().known_as("x");
+    check(9, [given("a").identity("x").running(), late], "a runs, late runs");
+}
+
+#[test]
 fn with_no_slots_at_all_nothing_starts() {
     check(0, [given("a")], "a waits MaxSessions(0)");
 }

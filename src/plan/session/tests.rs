@@ -55,6 +55,30 @@ fn every_pair_of_verdict_and_observation_has_its_step() {
 }
 
 #[test]
+fn whatever_is_decided_about_a_persons_own_session_nothing_is_done_to_it() {
+    let own = given("a").registered();
+    let stopping = Given {
+        session: Session {
+            desired: own.session.desired.clone(),
+            ..given("a").stopping(StopReason::ClientStop).session
+        },
+        ..own.clone()
+    };
+    let verdicts = [
+        RUN,
+        Verdict::Stop(cause(StopReason::MemoryPressure)),
+        Verdict::Stop(cause(StopReason::ClientKill)),
+        Verdict::Wait(Wait::Shutdown),
+        Verdict::Done(Done::Gone),
+    ];
+    for verdict in &verdicts {
+        check(&own, verdict, "rest 90s");
+        check(&stopping, verdict, "rest 90s");
+        check(&own.clone().observed(Observed::Absent), verdict, "rest 90s");
+    }
+}
+
+#[test]
 fn a_kill_is_a_stop_without_grace() {
     check(&given("a").running(), &Verdict::Stop(cause(StopReason::ClientKill)), "kill ClientKill");
     check(&given("a").running(), &Verdict::Stop(cause(StopReason::ClientStop)), "terminate ClientStop");

@@ -38,6 +38,19 @@ fn one_on_its_way_up_says_so() {
 }
 
 #[test]
+fn a_persons_own_session_that_is_silent_is_marked() {
+    let own = given("a").registered();
+    check(&own, &RUN, "Running/Started: ");
+    let (phase, reason, message) = derive(&own.session, Some(&RUN), seconds(1_000_091));
+    assert_eq!((phase, reason), (Phase::Running, Reason::Stale));
+    assert_eq!(message, "lives, and gave no sign for longer than `staleAfter`; nothing is done to it");
+    let rest = session::step(&own.session, &RUN, NOW);
+    let (action, why, next) = explain(&own.session, &RUN, &rest, &config(4), NOW);
+    assert_eq!((action, why.as_str()), ("None", "a person started it: it is watched, and no rule ends it"));
+    assert_eq!(next.map(|at| at.since(NOW).as_secs()), Some(90));
+}
+
+#[test]
 fn a_full_house_is_told_in_the_promised_words() {
     let full = Verdict::Wait(Wait::MaxSessions { limit: 4 });
     let words = "Maximum 4 sessions supported. Destroy a session to create a new one.";

@@ -43,7 +43,10 @@ impl World {
                 session.observed = Observed::Starting { run_id, since };
                 session.identity = Some(identity.into());
             }
-            Step::Terminate { cause, now } => self.terminate(text, cause, now),
+            Step::Terminate { cause, now } => {
+                assert!(!session.is_registered(), "a person's own session was signalled: {text}");
+                self.terminate(text, cause, now);
+            }
             Step::Update => {
                 let session = self.sessions.get_mut(text).unwrap();
                 let (Desired::Spec(wanted), Observed::Running(run)) =

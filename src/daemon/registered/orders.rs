@@ -1,0 +1,84 @@
+//! What a person may order of a registered session: its end, or a signal. All else takes a keeper.
+
+use crate::{
+    api::{
+        cause::{Actor, Cause, StopReason},
+        event::EventKind,
+        name::SessionName,
+    },
+    controller::Reason,
+    daemon::{
+        core::{Daemon, Key},
+        keepers::Keepers,
+        wills::{Verb, VerbError},
+    },
+    host::signals as signal,
+    plan::Observed,
+};
+
+impl<K: Keepers> Daemon<K> {
+    /// Does `verb` to a registered session. `None`: it is none.
+    pub fn order_guest(&self, verb: Verb, name: &SessionName, by: Actor) -> Option<Result<bool, VerbError>> {
+        if !self.store.look().sessions.get(name)?.plan.is_registered() {
+            return None;
+        }
+        let reason = match verb {
+            Verb::Stop => StopReason::ClientStop,
+            Verb::Kill => StopReason::ClientKill,
+            Verb::Start | Verb::Restart | Verb::Suspend | Verb::Resume => {
+                return Some(Err(VerbError::Conflict(not_ours(name))));
+            }
+        };
+        Some(self.end_guest(name, reason, by))
+    }
+
+    /// Ends the process of a registered session at a person's order. There is no grace after which more is done: it is
+    /// theirs, and so is the decision to kill it.
+    fn end_guest(&self, name: &SessionName, reason: StopReason, by: Actor) -> Result<bool, VerbError> {
+        let (number, how) = match reason {
+            StopReason::ClientKill => (signal::KILL, "killed by `atm kill`"),
+            _ => (signal::TERM, "stopped by `atm stop`"),
+        };
+        let run_id = self.store.look().sessions.get(name).and_then(|entry| entry.plan.observed.run_id());
+        // Before the signal: there is no end without its cause.
+        let message = format!("{how}, asked for by uid {} (pid {})", by.uid, by.pid);
+        self.tell(EventKind::Requested, name, run_id, Some(reason.to_string()), message);
+        self.signal_guest(name, number)?;
+        let since = self.clock.now();
+        self.store.edit(name, |entry| {
+            if let Observed::Running(run) | Observed::Stopping { run, .. } = &entry.plan.observed {
+                let (run, cause) = (run.clone(), Cause::asked(reason, by, how));
+                entry.plan.observed =
+                    Observed::Stopping { run, cause, since, kill_at: since, unkillable: false };
+            }
+        });
+        self.look_at(Key::Fleet, Reason::Requested);
+        Ok(true)
+    }
+
+    /// Signals the process of a registered session, by its pidfd.
+    pub fn signal_guest(&self, name: &SessionName, number: i32) -> Result<(), VerbError> {
+        self.see_again(name);
+        let exit = {
+            let registry = self.registry.borrow();
+            registry
+                .get(name)
+                .and_then(|held| held.watch.as_ref())
+                .map(|watch| std::rc::Rc::clone(&watch.exit))
+        };
+        let Some(exit) = exit else {
+            return Err(VerbError::Conflict(format!(
+                "whether the process of {name} lives cannot be seen now: it is not signalled by its number alone"
+            )));
+        };
+        exit.process().signal(number).map_err(|source| VerbError::Signal { name: name.clone(), source })
+    }
+}
+
+/// Why what takes a keeper cannot be done.
+fn not_ours(name: &SessionName) -> String {
+    format!(
+        "{name} was started by a person outside atm, which has no keeper for it: it can be listed, watched, stopped \
+         and killed; declare it to have it run by atm: `atm run`"
+    )
+}
