@@ -48,6 +48,9 @@ impl<K: Keepers> Daemon<K> {
             }
             specs::Change::Removed { name } => {
                 self.store.edit(&name, |entry| {
+                    if entry.plan.is_registered() {
+                        return; // the file was of an earlier session of that name
+                    }
                     entry.plan.desired = Desired::Gone;
                     entry.spec_error = None;
                 });

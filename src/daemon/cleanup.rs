@@ -69,7 +69,7 @@ impl<K: Keepers> Daemon<K> {
 
     /// A sign of life of `name`, and what it is doing, where that is told.
     pub fn touch(&self, name: &SessionName, activity: Option<Activity>) -> Result<(), VerbError> {
-        if self.hear(name, activity) {
+        if self.sign_of_life(name, activity) {
             return Ok(());
         }
         let at = self.clock.now();

@@ -24,6 +24,11 @@ impl Own {
         Self::spawn(directory, Command::new("sleep").arg("1000"))
     }
 
+    /// The same as another user's.
+    pub fn of_user(directory: &Path, uid: u32) -> Self {
+        Self::spawn(directory, Command::new("sleep").arg("1000").uid(uid))
+    }
+
     /// One that writes down each signal that it gets, and goes on.
     pub fn recording(directory: &Path) -> Self {
         let text = "for name in HUP INT QUIT USR1 USR2 TERM CONT TSTP WINCH; do

@@ -59,16 +59,15 @@ fn others_neither_register_nor_see_nor_steer_what_runs_as_somebody() {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
     let roots = Own::new(&atm.path("work"));
-    let theirs = Command::new("sleep").arg("1000").uid(SOMEBODY).current_dir("/").spawn().unwrap();
-    let mut theirs = Killed(theirs);
+    let mut theirs = Own::of_user(&atm.path("work"), SOMEBODY);
 
     let refused = ask_as(&atm, SOMEBODY, "register", &json!({"pid": roots.pid()})).unwrap_err();
     assert_eq!(refused["data"]["kind"], "Forbidden", "{refused}");
-    let refused = ask_as(&atm, SOMEBODY_ELSE, "register", &json!({"pid": theirs.0.id()})).unwrap_err();
+    let refused = ask_as(&atm, SOMEBODY_ELSE, "register", &json!({"pid": theirs.pid()})).unwrap_err();
     assert_eq!(refused["data"]["kind"], "Forbidden", "{refused}");
     assert_eq!(atm.list().len(), 0);
 
-    let params = json!({"pid": theirs.0.id(), "agent": "claude", "conversationId": "x", "name": "theirs"});
+    let params = json!({"pid": theirs.pid(), "agent": "claude", "conversationId": "x", "name": "theirs"});
     let answer = ask_as(&atm, SOMEBODY, "register", &params).unwrap();
     assert_eq!(answer["session"]["status"]["uid"], SOMEBODY, "{answer:#}");
     // The same conversation id of another user is another conversation.
@@ -86,22 +85,13 @@ fn others_neither_register_nor_see_nor_steer_what_runs_as_somebody() {
     assert_eq!(refused["data"]["kind"], "NoSuchSession", "{refused}");
     assert!(!told(&atm.atm_as(SOMEBODY_ELSE, &["events"])).1.contains("theirs"));
     assert!(told(&atm.atm_as(SOMEBODY, &["events"])).1.contains("theirs"));
-    assert!(theirs.0.try_wait().unwrap().is_none());
+    assert!(!theirs.has_ended());
 
     let (code, out, err) = told(&atm.atm_as(SOMEBODY, &["stop", "theirs"]));
     assert_eq!((code, out.as_str()), (Some(0), "theirs ended\n"), "{err}");
     assert!(!roots.signals().contains("TERM"));
     // Root may register anyone's, and it is theirs all the same.
-    let again = Killed(Command::new("sleep").arg("1000").uid(SOMEBODY).current_dir("/").spawn().unwrap());
-    Socket::of(&atm).register(&json!({"pid": again.0.id(), "name": "again"}));
+    let again = Own::of_user(&atm.path("work"), SOMEBODY);
+    Socket::of(&atm).register(&json!({"pid": again.pid(), "name": "again"}));
     assert_eq!(told(&atm.atm_as(SOMEBODY, &["get", "-o", "name"])).1, "again\n");
-}
-
-struct Killed(std::process::Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

@@ -4,6 +4,7 @@
 //! wanted of it is [`Desired::Registered`], and so no rule speaks to it. It has no keeper, no files but one of what is
 //! remembered, and its end is told by a pidfd. Nobody but a person who orders it ever has it signalled.
 
+mod hooked;
 mod listing;
 mod naming;
 mod orders;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use self::registry::Conversation;
 pub use self::{
+    hooked::Hooked,
     recall::{Remembered, set_apart},
     registry::Registry,
 };
@@ -159,7 +161,7 @@ impl<K: Keepers> Daemon<K> {
                 self.take_over_guest(&name, newcomer, process)?;
                 return Ok(Registration { changed: true, warnings: self.warnings_of(&name), name });
             }
-            self.hear(&name, newcomer.activity);
+            self.sign_of_life(&name, newcomer.activity);
             return Ok(Registration { name, changed: false, warnings: Vec::new() });
         }
         let name = self.admit_guest(newcomer, conversation, process)?;
@@ -178,7 +180,7 @@ impl<K: Keepers> Daemon<K> {
 
     /// A sign of life of a registered session, and what it is doing, where that is told. `false`: there is none of that
     /// name.
-    pub(super) fn hear(&self, name: &SessionName, activity: Option<Activity>) -> bool {
+    pub(super) fn sign_of_life(&self, name: &SessionName, activity: Option<Activity>) -> bool {
         let at = self.clock.now();
         let heard = self.store.edit(name, |entry| {
             let Desired::Registered(guest) = &mut entry.plan.desired else { return None };
@@ -206,7 +208,7 @@ impl<K: Keepers> Daemon<K> {
 
     /// A process that is on the list told of itself again.
     fn hear_again(&self, name: &SessionName, newcomer: &Newcomer, talk: Option<Conversation>) -> bool {
-        self.hear(name, newcomer.activity);
+        self.sign_of_life(name, newcomer.activity);
         let changed = self.store.edit(name, |entry| {
             let Some(known) = &mut entry.memory.registered else { return false };
             let before = known.clone();

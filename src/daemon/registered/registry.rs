@@ -1,8 +1,8 @@
 //! Who is on the list of registered sessions: found by process and by conversation without a walk over all sessions.
 
-use std::{collections::HashMap, rc::Rc};
+use std::{collections::HashMap, rc::Rc, sync::Arc};
 
-use tokio::task::AbortHandle;
+use tokio::{sync::Semaphore, task::AbortHandle};
 
 use crate::{
     api::{name::SessionName, record::ProcessId, spec::Agent},
@@ -48,12 +48,28 @@ pub struct Held {
     pub watch: Option<Watch>,
 }
 
+/// Threads at once that read what processes execute.
+const READERS: usize = 8;
+
 /// All registered sessions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registry {
+    /// Who may read what processes execute.
+    pub readers: Arc<Semaphore>,
     held: HashMap<SessionName, Held>,
     by_process: HashMap<ProcessId, SessionName>,
     by_conversation: HashMap<Conversation, SessionName>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            readers: Arc::new(Semaphore::new(READERS)),
+            held: HashMap::new(),
+            by_process: HashMap::new(),
+            by_conversation: HashMap::new(),
+        }
+    }
 }
 
 impl Registry {

@@ -45,6 +45,7 @@ mod ends;
 mod fleet;
 mod keepers;
 mod looks;
+mod registered;
 mod starts;
 mod state;
 mod stops;
