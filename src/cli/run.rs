@@ -20,7 +20,7 @@ use crate::{
         name::{MAX_NAME, SessionName},
         quantity::Dur,
         spec::RestartPolicy,
-        status::SessionView,
+        status::{Origin, SessionView},
         yaml,
     },
     host::{client::Place, tty},
@@ -126,6 +126,9 @@ fn start(args: &Args, context: &mut Context) -> CliResult<SessionName> {
     let mut last: Option<SessionView> = None;
     while let Some(change) = watch.next(deadline)? {
         let Change::Now(session) = change else { continue };
+        if session.origin == Origin::Registered {
+            continue; // it has the name until the file is read
+        }
         match first_run(&session) {
             Outcome::Done(_) if args.attach => return Ok(name),
             Outcome::Done(words) => {

@@ -196,4 +196,12 @@ fn a_spec_file_has_the_name_that_it_takes() {
     atm.write_spec("api", "command: [");
     atm.wait("api", "wrong", |session| shows(session) == "Pending/InvalidSpec");
     assert_eq!(atm.list().len(), 4);
+    // And a verb that writes a file waits for the session of that file.
+    let third = Own::new(&atm.path("work"));
+    socket.register(&json!({"pid": third.pid(), "name": "hello"}));
+    atm.ok(&["run", "--name", "hello", "--", "sleep", "1000"]);
+    assert_eq!(
+        (&atm.get("hello")["origin"], shows(&atm.get("hello"))),
+        (&json!("Declared"), "Running/Started".into())
+    );
 }

@@ -35,7 +35,8 @@ impl<K: Keepers> Daemon<K> {
         let Some(held) = registry.get(name) else { return true };
         let lives =
             held.watch.as_ref().is_none_or(|watch| !watch.exit.process().has_ended().unwrap_or(false));
-        !lives || held.process.start_time <= process.start_time
+        let age = |process: ProcessId| (process.start_time, process.pid);
+        !lives || age(held.process) < age(process)
     }
 
     /// A new process goes on with the conversation of a session on the list.

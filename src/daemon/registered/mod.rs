@@ -209,8 +209,8 @@ impl<K: Keepers> Daemon<K> {
     /// A process that is on the list told of itself again.
     fn hear_again(&self, name: &SessionName, newcomer: &Newcomer, talk: Option<Conversation>) -> bool {
         self.sign_of_life(name, newcomer.activity);
-        let changed = self.store.edit(name, |entry| {
-            let Some(known) = &mut entry.memory.registered else { return false };
+        let told = self.store.edit(name, |entry| {
+            let known = entry.memory.registered.as_mut()?;
             let before = known.clone();
             known.agent = newcomer.agent;
             for (known, told) in [
@@ -223,8 +223,9 @@ impl<K: Keepers> Daemon<K> {
                 }
             }
             entry.plan.identity = known.identity.as_deref().map(Into::into);
-            before != *known
-        }) == Some(true);
+            Some((before != *known, before.identity != known.identity))
+        });
+        let (changed, is_another) = told.flatten().unwrap_or_default();
         if changed {
             let mut registry = self.registry.borrow_mut();
             if let Some(mut held) = registry.remove(name) {
@@ -234,7 +235,9 @@ impl<K: Keepers> Daemon<K> {
             drop(registry);
             self.save(name);
             self.store.touch(name);
-            // Its identity may be another one: before anything acts, what was decided about it is decided anew.
+        }
+        if is_another {
+            // Before anything acts: an identity that was free a moment ago is not any more.
             self.decide();
             self.look_at(Key::Fleet, Reason::Observed);
         }
