@@ -9,8 +9,12 @@ use std::{
 
 use super::*;
 use crate::{
-    api::{event::EventKind, record::ProcessId, spec::Agent, status::Reason},
-    daemon::registered::{Hooked, Newcomer, RegisterError},
+    api::{event::EventKind, name::RunId, record::ProcessId, spec::Agent, status::Reason},
+    daemon::{
+        memory::Memory,
+        registered::{Hooked, Newcomer, RegisterError, Registered, set_apart},
+        state_files::Loaded,
+    },
     host::process::identify,
 };
 
@@ -169,6 +173,48 @@ async fn a_hook_speaks_for_the_agent_above_it_and_for_no_helper() {
         assert_eq!(field.daemon.store.look().sessions.len(), 1);
         let talk = field.entry(&name, |entry| entry.memory.registered.clone().unwrap().conversation);
         assert_eq!(talk.as_deref(), Some("y"));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_cannot_be_looked_at_is_kept_as_stale_until_it_speaks() {
+    with_daemon("staleAfter: 90s", async |field| {
+        let name = SessionName::new("claude-web-3f9a").unwrap();
+        let mut memory = Memory::new(field.daemon.clock.wall());
+        memory.registered = Some(Registered {
+            process: ProcessId { pid: 0, start_time: 1 }, // no pid at all: the system says neither yes nor no
+            boot_id: field.daemon.clock.boot().clone(),
+            pid_namespace: machine::pid_namespace(),
+            uid: 1000,
+            agent: Agent::Claude,
+            conversation: Some("x".into()),
+            working_dir: None,
+            identity: Some("arch".into()),
+            run_id: RunId::generate(),
+            started_at: field.daemon.clock.wall(),
+        });
+        let first_seen = memory.first_seen;
+        let memories = [(name.clone(), memory)].into();
+        field.daemon.recall_guests(set_apart(&mut Loaded { memories, damaged: Vec::new() }));
+        assert_eq!(field.entry(&name, |entry| entry.shown.reason), Reason::Stale);
+        let a = field.write("a", "command: [a]\nidentity: arch\n");
+        field.until_phase(&a, Phase::Pending).await;
+        field.pass(secs(300)).await;
+        assert_eq!(
+            field.shows(),
+            "a Pending/IdentityTaken, claude-web-3f9a Running",
+            "resyncs change nothing"
+        );
+
+        let own = Own::new();
+        let speaks = Newcomer { conversation: Some("x".into()), ..own.newcomer() };
+        assert_eq!(field.daemon.register(&speaks).unwrap().name, name);
+        assert_eq!(field.entry(&name, |entry| entry.shown.reason), Reason::Started);
+        let known = field.entry(&name, |entry| (entry.memory.first_seen, entry.plan.identity.clone()));
+        assert_eq!(known, (first_seen, Some("arch".into())), "what was known of it stays");
+        drop(own);
+        field.until_phase(&a, Phase::Running).await;
     })
     .await;
 }
