@@ -49,7 +49,11 @@ pub fn register<K: Keepers>(
     }
     let (process, uid) = verified(peer, &params)?;
     if let Some(name) = declared_around(daemon, process)? {
-        known(daemon, peer, vec![name.clone()])?;
+        // Whose session it is, and what it is called, is not theirs to learn by a process of their own in it.
+        known(daemon, peer, vec![name.clone()]).map_err(|_| {
+            let message = format!("process {} is in a session of another user's", process.pid);
+            Failure::new(ErrorKind::Forbidden, message)
+        })?;
         // One that is about to end needs no sign of life.
         let _ = daemon.touch(&name, params.activity);
         return told(daemon, peer, Registration { name, changed: false, warnings: Vec::new() });
