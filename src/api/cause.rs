@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What asked for a stop. Becomes the reason of the phase that follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum StopReason {
     /// Idle for longer than its `maxIdle`.
     IdleTimeout,
@@ -47,6 +48,7 @@ impl fmt::Display for StopReason {
 
 /// Who asked for a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Actor {
     /// User id of the process that asked.
@@ -57,6 +59,7 @@ pub struct Actor {
 
 /// Why a stop was asked for, and by whom.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Cause {
     /// The rule or the request.

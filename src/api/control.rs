@@ -2,7 +2,12 @@
 //!
 //! A client may begin with `initialize`; every method answers with the result type named beside it.
 
-use std::{collections::BTreeMap, path::PathBuf};
+#[cfg(test)]
+mod document;
+mod health;
+mod methods;
+
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,13 +17,18 @@ use super::{
     config::Config,
     diagnose::Diagnostics,
     event::Event,
-    name::{InstanceId, SessionName},
+    name::{RunId, SessionName},
     status::{Activity, SessionView},
     time::Timestamp,
 };
+pub use health::{ClientsNow, Counters, Counts, HealthResult, Healthz, MetricsResult, Usage};
+pub use methods::{METHODS, Method};
 
-/// Version of the control protocol that this program speaks.
+/// The newest version of the control protocol that this program speaks.
 pub const CONTROL_PROTOCOL: u32 = 1;
+
+/// The oldest one.
+pub const OLDEST_CONTROL_PROTOCOL: u32 = 1;
 
 /// One request line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,14 +65,51 @@ pub struct RpcResponse {
 pub struct RpcNotification {
     /// Always `2.0`.
     pub jsonrpc: String,
-    /// `changed`, `removed` or `event`.
+    /// Of a [`Notice`].
     pub method: String,
-    /// A [`SessionView`], a [`Removed`] or an [`Event`].
+    /// What its kind of notice says.
     pub params: Value,
+}
+
+/// Kinds of notifications.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// A session is new or not what it was: a [`SessionView`].
+    Changed,
+    /// A session is no more: a [`Removed`].
+    Removed,
+    /// The watcher did not keep up, and this is what is now: a [`Snapshot`].
+    Snapshot,
+    /// Something happened: an [`Event`].
+    Event,
+    /// Events happened that are no longer kept: a [`Missed`].
+    Missed,
+}
+
+impl Notice {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Changed, Self::Removed, Self::Snapshot, Self::Event, Self::Missed];
+
+    /// The notification's `method`.
+    pub fn method(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Removed => "removed",
+            Self::Snapshot => "snapshot",
+            Self::Event => "event",
+            Self::Missed => "missed",
+        }
+    }
+
+    /// The kind that has this `method`; `None`: a newer daemon's.
+    pub fn of(method: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|notice| notice.method() == method)
+    }
 }
 
 /// A failure, as told to a client.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RpcError {
     /// JSON-RPC's number.
     pub code: i32,
@@ -74,13 +121,43 @@ pub struct RpcError {
 
 /// What a program can decide by.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ErrorData {
     /// One CamelCase word.
     pub kind: ErrorKind,
+    /// With `ProtocolVersion`: what the daemon speaks.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub supported: Option<Supported>,
+}
+
+/// Versions of the protocol, from the oldest to the newest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Supported {
+    /// The oldest.
+    pub min: u32,
+    /// The newest.
+    pub max: u32,
+}
+
+impl Supported {
+    /// What this program speaks.
+    pub const OURS: Self = Self { min: OLDEST_CONTROL_PROTOCOL, max: CONTROL_PROTOCOL };
+
+    fn ours() -> Self {
+        Self::OURS
+    }
+
+    /// The newest version that both sides speak.
+    pub fn common(self, other: Self) -> Option<u32> {
+        let newest = self.max.min(other.max);
+        (newest >= self.min.max(other.min)).then_some(newest)
+    }
 }
 
 /// The kinds of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum ErrorKind {
     /// The line is no JSON.
     InvalidJson,
@@ -94,6 +171,8 @@ pub enum ErrorKind {
     MessageTooLarge,
     /// All places for watchers are taken.
     MaxClientsReached,
+    /// All places for connections are taken, or this one's was given to somebody who asks sooner.
+    Busy,
     /// No session of that name that the caller may see.
     NoSuchSession,
     /// The caller may not do that.
@@ -127,24 +206,33 @@ impl ErrorKind {
             Self::ShuttingDown => -32007,
             Self::InvalidSpec => -32008,
             Self::TooManyRegistered => -32009,
+            Self::Busy => -32010,
         }
     }
 }
 
 /// Parameters of `initialize`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct InitializeParams {
-    /// The newest [`CONTROL_PROTOCOL`] that the client speaks.
+    /// The newest version that the client speaks.
     pub protocol: u32,
+    /// The oldest one; absent: whatever the daemon answers is judged by the client.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub min_protocol: Option<u32>,
 }
 
 /// Result of `initialize`: who the daemon is and where it works.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct InitializeResult {
-    /// The version that is spoken on this connection.
+    /// The version that is spoken on this connection: the newest that both sides speak.
     pub protocol: u32,
+    /// All versions that the daemon speaks.
+    #[serde(default = "Supported::ours")]
+    pub supported: Supported,
     /// Version of the daemon's program.
     pub version: String,
     /// Pid of the daemon.
@@ -155,6 +243,7 @@ pub struct InitializeResult {
 
 /// The directories in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Directories {
     /// The config file.
@@ -171,6 +260,7 @@ pub struct Directories {
 
 /// Parameters of `get` and of `events`: which sessions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NamesParams {
     /// Absent or empty: all that the caller may see.
@@ -180,14 +270,20 @@ pub struct NamesParams {
 
 /// Parameters of `start`, `stop`, `restart`, `suspend`, `resume`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NameParams {
     /// Which session.
     pub name: SessionName,
+    /// Only if this is its run now, or its last where none lives; else the answer is `Conflict`. A request that is
+    /// repeated after a lost answer then acts once.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub run_id: Option<RunId>,
 }
 
 /// Parameters of `kill`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KillParams {
     /// Which session.
@@ -195,10 +291,15 @@ pub struct KillParams {
     /// A signal to every process, and no stop; absent: end it with SIGKILL now, cause `ClientKill`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub signal: Option<i32>,
+    /// Only if this is its run now, or its last where none lives; else the answer is `Conflict`. A request that is
+    /// repeated after a lost answer then acts once.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub run_id: Option<RunId>,
 }
 
 /// Parameters of `events`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EventsParams {
     /// Only of these sessions; absent or empty: all that the caller may see.
@@ -211,6 +312,7 @@ pub struct EventsParams {
 
 /// Parameters of `cleanup`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CleanupParams {
     /// Take the spec directory as it is now for the truth.
@@ -226,6 +328,7 @@ pub struct CleanupParams {
 
 /// Result of `cleanup`: what budgets end now.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CleanupResult {
     /// By name.
     pub evictions: Vec<Eviction>,
@@ -233,6 +336,7 @@ pub struct CleanupResult {
 
 /// A session that a budget ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Eviction {
     /// Which.
     pub name: SessionName,
@@ -242,6 +346,7 @@ pub struct Eviction {
 
 /// Parameters of `touch`: a sign of life of one session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TouchParams {
     /// Which.
@@ -251,26 +356,9 @@ pub struct TouchParams {
     pub activity: Option<Activity>,
 }
 
-/// What happened since the daemon was started, in numbers.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Counters {
-    /// Runs that came to a process.
-    pub started: u64,
-    /// Runs that were over, by the cause of their stop; `Exited`: by themselves.
-    pub ended: BTreeMap<String, u64>,
-    /// Ends by themselves that were answered with another start.
-    pub restarts: u64,
-    /// Runs that a budget ended.
-    pub evictions: u64,
-    /// Times that a budget, or a person by `atm cleanup`, had sessions ended.
-    pub cleanup_runs: u64,
-    /// Evictions that could not be asked for at once; each is tried again.
-    pub cleanup_errors: u64,
-}
-
 /// Result of `list`, `get` and `watch` (its snapshot).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ListResult {
     /// By name.
     pub sessions: Vec<SessionView>,
@@ -278,6 +366,7 @@ pub struct ListResult {
 
 /// Result of `events`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EventsResult {
     /// Oldest first.
     pub events: Vec<Event>,
@@ -285,6 +374,7 @@ pub struct EventsResult {
 
 /// Result of a verb on one session: the session after it, as far as it got.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct VerbResult {
     /// Whether anything was changed by it.
     pub changed: bool,
@@ -294,13 +384,33 @@ pub struct VerbResult {
 
 /// Parameters of the notification `removed`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Removed {
     /// A session that is no more.
     pub name: SessionName,
 }
 
+/// Parameters of the notification `snapshot`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Snapshot {
+    /// Changes that were dropped, as the watcher did not read and its buffer was full.
+    pub dropped: u64,
+    /// All sessions that are watched, as they are now; what is not among them is no more.
+    pub sessions: Vec<SessionView>,
+}
+
+/// Parameters of the notification `missed`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Missed {
+    /// Events that are not told, as they are no longer kept. Some may have been others'.
+    pub count: u64,
+}
+
 /// Result of `plan`: what a reconcile would do now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PlanResult {
     /// One row a session, by name.
@@ -309,6 +419,7 @@ pub struct PlanResult {
 
 /// What a reconcile would do with one session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PlanStep {
     /// The session.
@@ -324,6 +435,7 @@ pub struct PlanStep {
 
 /// Result of `config`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigResult {
     /// In force.
@@ -337,68 +449,4 @@ pub struct ConfigResult {
     /// What is wrong with the file; the last good one is in force.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<Diagnostics>,
-}
-
-/// Result of `health`: what `atm status` shows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HealthResult {
-    /// Version of the daemon's program.
-    pub version: String,
-    /// Pid of the daemon.
-    pub pid: i32,
-    /// When it was started.
-    pub started_at: Timestamp,
-    /// Whose state this is.
-    pub instance: InstanceId,
-    /// Where it works.
-    pub directories: Directories,
-    /// How descendants are held: `procfs`, `cgroup`, or `cgroup (memory, pids, cpu)` with the limits it sets.
-    pub containment: String,
-    /// The line of `systemctl status`.
-    pub summary: String,
-    /// Sessions by phase.
-    pub counts: Counts,
-    /// Most live sessions.
-    pub max_sessions: u32,
-    /// What is wrong with the config.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub config_error: Option<Diagnostics>,
-    /// What is wrong with spec files.
-    pub spec_errors: Vec<Diagnostics>,
-    /// The spec directory cannot be believed now: why.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub specs_unavailable: Option<String>,
-    /// Other things a person should know.
-    pub warnings: Vec<String>,
-    /// What happened since the daemon was started.
-    #[serde(default)]
-    pub counters: Counters,
-}
-
-/// Sessions by phase.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Counts {
-    /// Not running yet.
-    pub pending: u32,
-    /// Running.
-    pub running: u32,
-    /// Running, and in a turn.
-    pub busy: u32,
-    /// Running, and waiting for a person.
-    pub waiting: u32,
-    /// Asked to stop.
-    pub stopping: u32,
-    /// Ended well.
-    pub succeeded: u32,
-    /// Ended badly.
-    pub failed: u32,
-    /// Ended by a budget.
-    pub evicted: u32,
-    /// Not wanted now.
-    pub suspended: u32,
-    /// Of the running and stopping ones: started by people outside atm.
-    #[serde(default)]
-    pub registered: u32,
 }

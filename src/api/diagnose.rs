@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// One thing wrong with a file. All text is free of control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Diagnostic {
     /// As shown: a path or a name.
@@ -35,6 +36,7 @@ pub struct Diagnostic {
 
 /// Everything wrong with one file, in the order of the file; never empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
 

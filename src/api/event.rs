@@ -9,6 +9,7 @@ use super::{
 
 /// What kind of thing happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum EventKind {
     /// The command was executed.
     Started,
@@ -62,11 +63,13 @@ pub enum EventKind {
     Registered,
     /// Such a session is no longer on the list: it has ended, mostly.
     Unregistered,
+    /// The daemon itself uses more memory than `daemonMemoryWarning`.
+    DaemonMemory,
 }
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Started,
         Self::StartFailed,
         Self::Exited,
@@ -93,6 +96,7 @@ impl EventKind {
         Self::RecordDamaged,
         Self::Registered,
         Self::Unregistered,
+        Self::DaemonMemory,
     ];
 
     /// The `MESSAGE_ID` of its entries in the journal: what the catalogue explains.
@@ -124,12 +128,14 @@ impl EventKind {
             Self::RecordDamaged => "4767a3e3a10c4ec4bb6f4f69ecb5c102",
             Self::Registered => "9a1c5f0e6d3b4b0f8e57c2d4a6b81307",
             Self::Unregistered => "c3d80b7e51f24c6aa92e4f10b7d56e28",
+            Self::DaemonMemory => "bf361acfd5314a74bbf13fc396629a27",
         }
     }
 }
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
     /// Counts up over the life of a state directory.

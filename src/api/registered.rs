@@ -27,6 +27,7 @@ const MAX_PATH: usize = 4095;
 /// Registering the same process again is a sign of life, and says what has changed. A process that comes with the
 /// conversation of a session that is on the list takes that session over.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RegisterParams {
     /// The agent's process; absent: the caller. It must run as the caller's user; root may register anyone's.
@@ -88,6 +89,7 @@ impl RegisterParams {
 
 /// Result of `register`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RegisterResult {
     /// Whether it is on the list by this call, or changed by it. `false`: a sign of life and nothing more; also for a
@@ -102,6 +104,7 @@ pub struct RegisterResult {
 
 /// Parameters of `unregister`: it is taken off the list, and nothing else is done to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UnregisterParams {
     /// Which; absent: the one of the caller's process.
@@ -111,6 +114,7 @@ pub struct UnregisterParams {
 
 /// Result of `unregister`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct UnregisterResult {
     /// Which session is no longer on the list.
@@ -119,6 +123,7 @@ pub struct UnregisterResult {
 
 /// What a session told of itself when it registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RegisteredView {
     /// Which agent.

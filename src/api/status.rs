@@ -16,6 +16,7 @@ use super::{
 
 /// Where a session is in its life. Derived for display, never stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Phase {
     /// Not running yet.
     Pending,
@@ -31,6 +32,19 @@ pub enum Phase {
     Evicted,
     /// A person does not want it to run.
     Suspended,
+}
+
+impl Phase {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Running,
+        Self::Stopping,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Evicted,
+        Self::Suspended,
+    ];
 }
 
 impl fmt::Display for Phase {
@@ -49,6 +63,7 @@ impl fmt::Display for Phase {
 
 /// One word that says why a session is in its phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Reason {
     /// Pending: its process is being made.
     Starting,
@@ -150,6 +165,7 @@ impl fmt::Display for Reason {
 
 /// What a session is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Activity {
     /// A turn is in progress.
     Busy,
@@ -163,6 +179,7 @@ pub enum Activity {
 
 /// Where a session comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Origin {
     /// A spec file.
     Declared,
@@ -172,6 +189,7 @@ pub enum Origin {
 
 /// One session: desired and observed, side by side.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SessionView {
     /// Its name.
@@ -192,6 +210,7 @@ pub struct SessionView {
 
 /// The observed state of a session. What is unknown is absent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SessionStatus {
     /// Where it is in its life.
@@ -264,6 +283,7 @@ pub struct SessionStatus {
 
 /// How a run ended: `{code: 3}` or `{signal: 9}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ExitView {
     /// Exit status.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -284,6 +304,7 @@ impl From<Exit> for ExitView {
 
 /// The git repository of a working directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GitView {
     /// Its top directory.
     pub root: String,

@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use super::{
     apply, attach, cleanup, completion, config, daemon, delete, describe, detach, dirs::Places, edit, events,
-    get, install, kill, logs, peek, plan, restart, resume, run, schema, send, start, status, stop, suspend,
-    touch, uninstall, validate, wait,
+    get, install, kill, logs, metrics, peek, plan, restart, resume, run, schema, send, start, status, stop,
+    suspend, touch, uninstall, validate, wait,
 };
 
 const AFTER: &str = "\
@@ -81,6 +81,8 @@ pub enum Command {
     Events(events::Args),
     /// Tell how the daemon is
     Status(status::Args),
+    /// Print the daemon's numbers for Prometheus
+    Metrics(metrics::Args),
     /// Tell that a session lives, and what it is doing
     Touch(touch::Args),
     /// Evict now what is over its budget

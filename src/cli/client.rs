@@ -18,16 +18,24 @@ use super::{
 use crate::{
     api::{
         control::{
-            CONTROL_PROTOCOL, Directories, ErrorKind, InitializeParams, InitializeResult, RpcError,
-            RpcNotification, RpcRequest,
+            CONTROL_PROTOCOL, Directories, ErrorKind, InitializeParams, InitializeResult,
+            OLDEST_CONTROL_PROTOCOL, RpcError, RpcNotification, RpcRequest, Supported,
         },
         time::Moment,
     },
-    host::{client as host, clock, errors::words},
+    host::{
+        client::{self as host, Waited},
+        clock,
+        errors::words,
+        poll,
+    },
 };
 
 /// For a connection to be taken and greeted. A daemon that is just being restarted needs a moment.
 const GREETING: Duration = Duration::from_secs(5);
+
+/// For a daemon that was restarted to be back, if it has a thousand sessions to adopt and a machine that is busy.
+const RETURN: Duration = Duration::from_secs(60);
 
 /// For one answer.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -74,6 +82,9 @@ pub enum ClientError {
     /// The daemon says no.
     #[error("{}", .0.message)]
     Daemon(RpcError),
+    /// Nobody reads our output any more.
+    #[error("nobody reads the output")]
+    OutputClosed,
 }
 
 impl ClientError {
@@ -95,6 +106,7 @@ impl From<ClientError> for CliError {
             | ClientError::Silent { .. }
             | ClientError::Closed => Self::new(Kind::Unreachable, error.to_string())
                 .hint("see what it says: `atm status`, `systemctl status atm`"),
+            ClientError::OutputClosed => Self::new(Kind::OutputClosed, ""),
             ClientError::Protocol { .. } => Self::failed(error.to_string()).hint(
                 "daemon and command may be of different versions: compare `atm status` with `atm --version`",
             ),
@@ -126,6 +138,8 @@ pub struct Client {
     last_id: u64,
     candidate: Candidate,
     server: InitializeResult,
+    /// Whether a wait ends when nobody reads stdout any more.
+    for_output: bool,
 }
 
 impl Client {
@@ -143,6 +157,7 @@ impl Client {
         })?;
         let server = InitializeResult {
             protocol: CONTROL_PROTOCOL,
+            supported: Supported::OURS,
             version: String::new(),
             pid: 0,
             directories: candidate.directories.clone(),
@@ -154,11 +169,12 @@ impl Client {
             last_id: 0,
             candidate,
             server,
+            for_output: false,
         };
         let deadline = after(limit);
         client.server = client.request(
             "initialize",
-            &InitializeParams { protocol: CONTROL_PROTOCOL },
+            &InitializeParams { protocol: CONTROL_PROTOCOL, min_protocol: Some(OLDEST_CONTROL_PROTOCOL) },
             deadline,
             limit,
         )?;
@@ -168,6 +184,35 @@ impl Client {
     /// One more connection to the same daemon.
     pub fn another(&self) -> Result<Self, ClientError> {
         Self::open(self.candidate.clone(), GREETING)
+    }
+
+    /// A connection to the daemon that comes in the place of the one that has gone.
+    ///
+    /// A daemon that is restarted leaves its socket behind. One that was stopped takes it away, and is not waited for.
+    pub fn reopen(&self) -> Result<Self, ClientError> {
+        let deadline = after(RETURN);
+        let mut pause = Duration::from_millis(20);
+        loop {
+            let error = match Self::open(self.candidate.clone(), GREETING) {
+                Ok(mut client) => {
+                    client.for_output = self.for_output;
+                    return Ok(client);
+                }
+                Err(error) => error,
+            };
+            let stopped = matches!(error, ClientError::Down { .. }) && !self.candidate.socket.exists();
+            if stopped || deadline.is_none_or(|deadline| clock::monotonic() >= deadline) {
+                return Err(error);
+            }
+            poll::wait(&[], Some(pause)).map_err(|_| ClientError::Closed)?;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    /// From now on a wait for notifications ends when nobody reads stdout any more: else a quiet daemon would keep
+    /// this process after its reader has gone.
+    pub fn mind_output(&mut self) {
+        self.for_output = true;
     }
 
     /// Where the daemon works.
@@ -285,7 +330,17 @@ impl Client {
                 return Err(ClientError::Closed);
             }
             let wait = deadline.map_or(ANSWER, |deadline| deadline.since(clock::monotonic()));
-            if !host::readable(&self.stream, wait).map_err(|_| ClientError::Closed)? {
+            let waited = if self.for_output {
+                host::readable_or_unread(&self.stream, &io::stdout(), wait)
+            } else {
+                host::readable(&self.stream, wait)
+                    .map(|can| if can { Waited::Readable } else { Waited::Nothing })
+            };
+            let waited = waited.map_err(|_| ClientError::Closed)?;
+            if waited == Waited::Unread {
+                return Err(ClientError::OutputClosed);
+            }
+            if waited == Waited::Nothing {
                 if deadline.is_some_and(|deadline| clock::monotonic() >= deadline) {
                     return Ok(None);
                 }
@@ -315,7 +370,7 @@ fn refusal(method: &str, error: &Value) -> ClientError {
         Some(message) => ClientError::Daemon(RpcError {
             code: ErrorKind::Failed.code(),
             message: message.to_owned(),
-            data: crate::api::control::ErrorData { kind: ErrorKind::Failed },
+            data: crate::api::control::ErrorData { kind: ErrorKind::Failed, supported: None },
         }),
         None => ClientError::Protocol { method: method.to_owned(), why: "an error without a message".into() },
     }

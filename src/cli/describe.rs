@@ -1,10 +1,11 @@
 //! `atm describe`: everything about one session, for a person who wonders.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use serde::Serialize;
 
 use super::{
+    client::{Client, ClientError, after},
     complete,
     context::{Context, get_one},
     documents,
@@ -15,10 +16,11 @@ use super::{
     output::{PlainForm, Style},
     plain::plain,
     text::{self, escape, escape_lines},
+    watch::back,
 };
 use crate::{
     api::{
-        control::{EventsParams, EventsResult},
+        control::{EventsParams, EventsResult, ListResult, NamesParams},
         event::Event,
         name::SessionName,
         status::{Origin, Phase, Reason, SessionView},
@@ -31,7 +33,8 @@ use crate::{
 const AFTER: &str = "\
 Examples:
   atm describe fix-login
-  atm describe fix-login -o json";
+  atm describe fix-login -o json
+  atm describe fix-login -w";
 
 /// Events that are shown.
 const EVENTS: usize = 20;
@@ -41,6 +44,11 @@ const FIRST_LINES: usize = 5;
 const LAST_LINES: usize = 10;
 /// Bytes of output that are looked at from either end.
 const LOOKED_AT: usize = 64 << 10;
+
+/// A terminal's page is begun anew at its top.
+const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
+/// A change and the event that tells of it come close together.
+const TOGETHER: Duration = Duration::from_millis(20);
 
 /// Arguments of `atm describe`.
 #[derive(Debug, clap::Args)]
@@ -52,6 +60,9 @@ pub struct Args {
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t = PlainForm::Table)]
     output: PlainForm,
+    /// Tell it anew with each change, until the session is no more; JSON comes one object a line
+    #[arg(short, long)]
+    watch: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -61,19 +72,86 @@ struct Described<'a> {
     events: &'a [Event],
 }
 
-/// Ends well when the session exists.
+/// Ends well when the session exists, with `-w` also when it is removed.
 pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let mut client = context.connect()?;
     let name = &args.name;
-    let Some(session) = get_one(&mut client, name)? else {
+    // Followed before it is looked at: a change between the two is not missed.
+    if args.watch {
+        subscribe(&mut client, name)?;
+    }
+    let Some(seen) = look(args, &mut client)? else {
         return Err(context.no_such_session(&mut client, name));
     };
-    let params = EventsParams { names: vec![name.clone()], watch: false };
+    tell(args, &seen, &client, context)?;
+    if !args.watch {
+        return Ok(());
+    }
+    client.mind_output();
+    let mut is_anew = false;
+    loop {
+        context.out.flush()?;
+        let heard = if is_anew { subscribe(&mut client, name) } else { hear(&mut client) };
+        is_anew = false;
+        match heard.and_then(|()| look(args, &mut client)) {
+            Ok(Some(seen)) => {
+                if args.output != PlainForm::Json {
+                    let between = if context.out.is_terminal() { CLEAR } else { "---\n" };
+                    context.out.bytes(between.as_bytes())?;
+                }
+                tell(args, &seen, &client, context)?;
+            }
+            Ok(None) => return context.out.note(&format!("`{name}` is no more")),
+            Err(ClientError::Closed) => {
+                client = back(&client, context)?;
+                is_anew = true;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Both on one connection, which takes one watcher's place.
+fn subscribe(client: &mut Client, name: &SessionName) -> Result<(), ClientError> {
+    let names = vec![name.clone()];
+    let _: ListResult = client.call("watch", &NamesParams { names: names.clone() })?;
+    let _: EventsResult = client.call("events", &EventsParams { names, watch: true })?;
+    Ok(())
+}
+
+/// Waits until something was heard, and takes what comes with it: one page tells all of it.
+fn hear(client: &mut Client) -> Result<(), ClientError> {
+    while client.notification(None)?.is_none() {}
+    let deadline = after(TOGETHER);
+    loop {
+        let left = deadline.map(|deadline| deadline.since(clock::monotonic())).unwrap_or_default();
+        if left.is_zero() || client.notification(Some(left))?.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// The session and what happened to it, if there is such a session.
+fn look(args: &Args, client: &mut Client) -> Result<Option<(SessionView, Vec<Event>)>, ClientError> {
+    let name = &args.name;
+    let Some(session) = get_one(client, name)? else { return Ok(None) };
+    // Where it is followed already, from here on.
+    let params = EventsParams { names: vec![name.clone()], watch: args.watch };
     let EventsResult { mut events } = client.call("events", &params)?;
     events.retain(|event| event.session.as_ref() == Some(name));
+    Ok(Some((session, events)))
+}
 
-    let whole = Described { session: &session, events: &events };
+fn tell(
+    args: &Args,
+    (session, events): &(SessionView, Vec<Event>),
+    client: &Client,
+    context: &mut Context,
+) -> CliResult {
+    let name = &args.name;
+    let whole = Described { session, events };
     match args.output {
+        PlainForm::Json if args.watch => return context.out.json_line(&whole),
         PlainForm::Json => return context.out.json(&whole),
         PlainForm::Yaml => return context.out.yaml(&whole),
         PlainForm::Table => {}
@@ -81,9 +159,9 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let colour = context.out.colour();
     let now = clock::wall();
     let mut page = Page { text: String::new(), colour, now };
-    page.status(&session);
-    page.spec(&session);
-    page.events(&events);
+    page.status(session);
+    page.spec(session);
+    page.events(events);
     if session.origin == Origin::Declared {
         let directory = &client.directories().log;
         let logs = match &session.status.log_file {

@@ -104,7 +104,7 @@ impl CliError {
         let kind = match error.data.kind {
             ErrorKind::NoSuchSession => Kind::NoSuchSession,
             ErrorKind::InvalidSpec => Kind::Invalid,
-            ErrorKind::MaxClientsReached | ErrorKind::TooManyRegistered => Kind::Limit,
+            ErrorKind::MaxClientsReached | ErrorKind::TooManyRegistered | ErrorKind::Busy => Kind::Limit,
             ErrorKind::ShuttingDown => Kind::Unreachable,
             ErrorKind::InvalidJson
             | ErrorKind::InvalidRequest

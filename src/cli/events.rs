@@ -1,15 +1,17 @@
 //! `atm events`: what happened, and what happens.
 
 use super::{
+    client::ClientError,
     complete,
     context::Context,
     error::{CliError, CliResult},
     output::{Cell, Style, Table},
     select::distinct,
     text,
+    watch::back,
 };
 use crate::api::{
-    control::{EventsParams, EventsResult},
+    control::{EventsParams, EventsResult, Missed, Notice},
     event::{Event, EventKind},
     name::SessionName,
 };
@@ -70,22 +72,54 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     if !args.watch {
         return Ok(());
     }
+    client.mind_output();
+    let mut last = events.last().map_or(0, |event| event.id);
     loop {
         context.out.flush()?;
-        let Some(notification) = client.notification(None)? else {
-            continue;
-        };
-        if notification.method != "event" {
-            continue;
-        }
-        let event: Event = serde_json::from_value(notification.params)
-            .map_err(|error| CliError::failed(format!("the daemon's event was not understood: {error}")))?;
-        match args.output {
-            Form::Json => context.out.json_line(&event)?,
-            Form::Table => {
-                let line = table.render_later(&row(&event), context.out.colour());
-                context.out.bytes(line.as_bytes())?;
+        let notification = match client.notification(None) {
+            Ok(Some(notification)) => notification,
+            Ok(None) => continue,
+            Err(ClientError::Closed) => {
+                client = back(&client, context)?;
+                let EventsResult { events } = match client.call("events", &params) {
+                    Ok(events) => events,
+                    Err(ClientError::Closed) => continue, // gone again
+                    Err(error) => return Err(error.into()),
+                };
+                // Numbers go on over restarts, unless the state was lost.
+                if events.last().is_some_and(|event| event.id < last) {
+                    last = 0;
+                }
+                for event in events.iter().filter(|event| event.id > last) {
+                    show(args.output, event, &mut table, context)?;
+                }
+                last = events.last().map_or(last, |event| event.id);
+                continue;
             }
+            Err(error) => return Err(error.into()),
+        };
+        let odd = |error| CliError::failed(format!("the daemon's event was not understood: {error}"));
+        match Notice::of(&notification.method) {
+            Some(Notice::Event) => {
+                let event: Event = serde_json::from_value(notification.params).map_err(odd)?;
+                last = event.id;
+                show(args.output, &event, &mut table, context)?;
+            }
+            Some(Notice::Missed) => {
+                let Missed { count } = serde_json::from_value(notification.params).map_err(odd)?;
+                context.out.warn(&format!("{count} events were not read in time and are not shown"))?;
+            }
+            Some(Notice::Changed | Notice::Removed | Notice::Snapshot) | None => {}
+        }
+    }
+}
+
+fn show(form: Form, event: &Event, table: &mut Table, context: &mut Context) -> CliResult {
+    match form {
+        Form::Json => context.out.json_line(event),
+        Form::Table => {
+            let line = table.render_later(&row(event), context.out.colour());
+            context.out.bytes(line.as_bytes())
         }
     }
 }
@@ -104,7 +138,8 @@ fn row(event: &Event) -> Vec<Cell> {
         | EventKind::Pending
         | EventKind::ZombieCleaned
         | EventKind::OutputLost
-        | EventKind::Escaped => Style::Warn,
+        | EventKind::Escaped
+        | EventKind::DaemonMemory => Style::Warn,
         EventKind::Started | EventKind::Adopted => Style::Good,
         EventKind::Exited
         | EventKind::Stopping

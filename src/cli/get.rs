@@ -151,12 +151,12 @@ fn follow(
     mut table: Table,
 ) -> CliResult {
     let form = args.output;
+    watch.mind_output();
     let mut known: BTreeMap<SessionName, SessionView> =
         sessions.into_iter().map(|session| (session.name.clone(), session)).collect();
     loop {
         context.out.flush()?;
-        let Some(change) = watch.next(None)? else { continue };
-        let (session, gone) = match change {
+        let (session, gone) = match watch.next_of_any_daemon(context)? {
             Change::Now(session) => {
                 // Labels can change: a session that has them no longer is gone from this view.
                 if args.selector.as_ref().is_some_and(|selector| !selector.admits(&session)) {

@@ -40,7 +40,7 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     };
     match context.connect() {
         Ok(mut client) => steer_with(context, &mut client, verb, &args.targets, &args.patience, |name| {
-            serde_json::to_value(KillParams { name: name.clone(), signal })
+            serde_json::to_value(KillParams { name: name.clone(), signal, run_id: None })
         }),
         Err(down) if down.kind == Kind::Unreachable => {
             let how = signal.map_or(offline::How::Kill, offline::How::Signal);

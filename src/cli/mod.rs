@@ -47,6 +47,7 @@ pub mod install;
 pub mod kill;
 pub mod logfile;
 pub mod logs;
+pub mod metrics;
 pub mod offline;
 pub mod outcome;
 pub mod output;
@@ -141,6 +142,7 @@ fn dispatch(command: &Command, context: &mut Context) -> CliResult<ExitCode> {
         Command::Config(args) => config::run(args, context),
         Command::Events(args) => events::run(args, context),
         Command::Status(args) => status::run(args, context),
+        Command::Metrics(args) => metrics::run(args, context),
         Command::Touch(args) => touch::run(args, context),
         Command::Cleanup(args) => cleanup::run(args, context),
         Command::Completion(args) => completion::run(args, context),

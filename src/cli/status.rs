@@ -75,6 +75,32 @@ fn page(health: &HealthResult, socket: &std::path::Path, now: Timestamp, colour:
             health.max_sessions
         ),
     );
+    let usage = &health.usage;
+    field(
+        "Uses",
+        &format!(
+            "{} of memory, {}.{} s of processor time, {} descriptors",
+            text::size(usage.memory_bytes),
+            usage.cpu_millis / 1000,
+            usage.cpu_millis % 1000 / 100,
+            usage.descriptors
+        ),
+    );
+    let clients = &health.clients;
+    let trouble = match (clients.refused, clients.dropped) {
+        (0, 0) => String::new(),
+        (refused, dropped) => format!("; {refused} refused, {dropped} messages dropped"),
+    };
+    field(
+        "Clients",
+        &format!(
+            "{} of {} watchers, {} others{trouble}",
+            clients.watchers, clients.max_watchers, clients.connections
+        ),
+    );
+    if let Some(address) = health.http {
+        field("HTTP", &format!("http://{address}/healthz and /metrics"));
+    }
     field("Containment", &health.containment);
     field("Socket", &socket.display().to_string());
     field("Config", &directories.config.display().to_string());

@@ -59,7 +59,7 @@ pub fn steer(
     patience: &Patience,
 ) -> CliResult {
     steer_with(context, client, verb, targets, patience, |name| {
-        serde_json::to_value(NameParams { name: name.clone() })
+        serde_json::to_value(NameParams { name: name.clone(), run_id: None })
     })
 }
 

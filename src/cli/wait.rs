@@ -38,21 +38,16 @@ enum Goal {
 }
 
 fn goal(text: &str) -> Result<Goal, String> {
-    const PHASES: [Phase; 7] = [
-        Phase::Pending,
-        Phase::Running,
-        Phase::Stopping,
-        Phase::Succeeded,
-        Phase::Failed,
-        Phase::Evicted,
-        Phase::Suspended,
-    ];
     if text.eq_ignore_ascii_case("deleted") {
         return Ok(Goal::Deleted);
     }
-    PHASES.into_iter().find(|phase| phase.to_string().eq_ignore_ascii_case(text)).map(Goal::Phase).ok_or_else(
-        || "expected Pending, Running, Stopping, Succeeded, Failed, Evicted, Suspended or Deleted".into(),
-    )
+    Phase::ALL
+        .into_iter()
+        .find(|phase| phase.to_string().eq_ignore_ascii_case(text))
+        .map(Goal::Phase)
+        .ok_or_else(|| {
+            "expected Pending, Running, Stopping, Succeeded, Failed, Evicted, Suspended or Deleted".into()
+        })
 }
 
 /// Ends well when every session was seen in the phase, each at its own time.

@@ -7,11 +7,12 @@ use std::{
 
 use super::{
     client::{Client, ClientError},
-    context::get,
+    context::{Context, get},
+    error::CliResult,
 };
 use crate::{
     api::{
-        control::{ErrorKind, ListResult, NamesParams, Removed},
+        control::{ErrorKind, ListResult, NamesParams, Notice, Removed, RpcNotification, Snapshot},
         name::SessionName,
         status::SessionView,
         time::Moment,
@@ -37,13 +38,10 @@ pub enum Change {
 pub struct Watch {
     client: Client,
     names: Vec<SessionName>,
-    polled: Option<Polled>,
-}
-
-#[derive(Debug)]
-struct Polled {
+    /// What was told last, to find out what changed where a whole is told anew.
     seen: BTreeMap<SessionName, SessionView>,
     changes: VecDeque<Change>,
+    polls: bool,
 }
 
 /// What to do where all places for watchers are taken.
@@ -62,83 +60,116 @@ impl Watch {
         names: &[SessionName],
         full: WhenFull,
     ) -> Result<(Vec<SessionView>, Self), ClientError> {
-        let asked = Self::subscribe(client, names, names);
-        let asked = match asked {
-            // A name that is not there yet: watch all, and look for it here.
-            Err(error) if error.kind() == Some(ErrorKind::NoSuchSession) => {
-                Self::subscribe(client, &[], names)
-            }
-            other => other,
-        };
-        match asked {
-            Err(error) if full == WhenFull::Poll && error.kind() == Some(ErrorKind::MaxClientsReached) => {
-                let mut client = client.another()?;
-                let sessions = get(&mut client, names)?;
-                let seen = sessions.iter().map(|session| (session.name.clone(), session.clone())).collect();
-                let polled = Some(Polled { seen, changes: VecDeque::new() });
-                Ok((sessions, Self { client, names: names.to_vec(), polled }))
-            }
-            other => other,
-        }
+        Self::on(client.another()?, names, full)
     }
 
-    fn subscribe(
-        client: &Client,
-        asked: &[SessionName],
+    fn on(
+        mut client: Client,
         names: &[SessionName],
+        full: WhenFull,
     ) -> Result<(Vec<SessionView>, Self), ClientError> {
-        let mut client = client.another()?;
-        let ListResult { mut sessions } = client.call("watch", &NamesParams { names: asked.to_vec() })?;
+        let asked = subscribe(&mut client, names);
+        let asked = match asked {
+            // A name that is not there yet: watch all, and look for it here.
+            Err(error) if error.kind() == Some(ErrorKind::NoSuchSession) => subscribe(&mut client, &[]),
+            other => other,
+        };
+        let (mut sessions, polls) = match asked {
+            Err(error) if full == WhenFull::Poll && error.kind() == Some(ErrorKind::MaxClientsReached) => {
+                (get(&mut client, names)?, true)
+            }
+            other => (other?, false),
+        };
         sessions.retain(|session| names.is_empty() || names.contains(&session.name));
         sessions.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok((sessions, Self { client, names: names.to_vec(), polled: None }))
+        let seen = by_name(sessions.clone());
+        Ok((sessions, Self { client, names: names.to_vec(), seen, changes: VecDeque::new(), polls }))
+    }
+
+    /// From now on waiting ends when nobody reads stdout any more.
+    pub fn mind_output(&mut self) {
+        self.client.mind_output();
+    }
+
+    /// The next change, also over a restart of the daemon: that is told on stderr.
+    pub fn next_of_any_daemon(&mut self, context: &mut Context) -> CliResult<Change> {
+        loop {
+            match self.next(None) {
+                Ok(Some(change)) => return Ok(change),
+                Ok(None) => {}
+                Err(ClientError::Closed) => {
+                    let client = back(&self.client, context)?;
+                    match Self::on(client, &self.names, WhenFull::Poll) {
+                        Ok((sessions, anew)) => {
+                            (self.client, self.polls) = (anew.client, anew.polls);
+                            self.compare(sessions);
+                        }
+                        Err(ClientError::Closed) => {} // gone again
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// The next change; `None`: the deadline has passed.
     pub fn next(&mut self, deadline: Option<Moment>) -> Result<Option<Change>, ClientError> {
         loop {
-            let left = deadline.map(|deadline| deadline.since(clock::monotonic()));
-            let change = match &mut self.polled {
-                None => match self.client.notification(left)? {
-                    Some(notification) => {
-                        let read = read(&notification.method, notification.params);
-                        match read.map_err(|error| ClientError::Protocol {
-                            method: "watch".into(),
-                            why: error.to_string(),
-                        })? {
-                            Some(change) => change,
-                            None => continue,
-                        }
-                    }
-                    None => return Ok(None),
-                },
-                Some(polled) => match polled.changes.pop_front() {
-                    Some(change) => change,
-                    None if left.is_some_and(|left| left.is_zero()) => return Ok(None),
-                    None => {
-                        // Nothing is sent unasked here: this waits, and notices where the daemon goes.
-                        let _ = self.client.notification(Some(left.map_or(POLL, |left| left.min(POLL))))?;
-                        let now = get(&mut self.client, &self.names)?;
-                        polled.compare(now);
-                        continue;
-                    }
-                },
-            };
-            let name = match &change {
-                Change::Now(session) => &session.name,
-                Change::Gone(name) => name,
-            };
-            if self.names.is_empty() || self.names.contains(name) {
+            if let Some(change) = self.changes.pop_front() {
                 return Ok(Some(change));
             }
+            let left = deadline.map(|deadline| deadline.since(clock::monotonic()));
+            if self.polls {
+                if left.is_some_and(|left| left.is_zero()) {
+                    return Ok(None);
+                }
+                // Nothing is sent unasked here: this waits, and notices where the daemon goes.
+                let _ = self.client.notification(Some(left.map_or(POLL, |left| left.min(POLL))))?;
+                let now = get(&mut self.client, &self.names)?;
+                self.compare(now);
+                continue;
+            }
+            let Some(notification) = self.client.notification(left)? else { return Ok(None) };
+            self.take(notification)
+                .map_err(|error| ClientError::Protocol { method: "watch".into(), why: error.to_string() })?;
         }
     }
-}
 
-impl Polled {
+    fn take(&mut self, RpcNotification { method, params, .. }: RpcNotification) -> serde_json::Result<()> {
+        match Notice::of(&method) {
+            Some(Notice::Changed) => {
+                let session: Box<SessionView> = serde_json::from_value(params)?;
+                if self.is_asked_for(&session.name) {
+                    self.seen.insert(session.name.clone(), (*session).clone());
+                    self.changes.push_back(Change::Now(session));
+                }
+            }
+            Some(Notice::Removed) => {
+                let Removed { name } = serde_json::from_value(params)?;
+                if self.is_asked_for(&name) {
+                    self.seen.remove(&name);
+                    self.changes.push_back(Change::Gone(name));
+                }
+            }
+            // What was between is lost, and would have been merged where it came any faster.
+            Some(Notice::Snapshot) => {
+                let Snapshot { mut sessions, dropped: _ } = serde_json::from_value(params)?;
+                sessions.retain(|session| self.is_asked_for(&session.name));
+                self.compare(sessions);
+            }
+            // Another subscription's, or a newer daemon's.
+            Some(Notice::Event | Notice::Missed) | None => {}
+        }
+        Ok(())
+    }
+
+    fn is_asked_for(&self, name: &SessionName) -> bool {
+        self.names.is_empty() || self.names.contains(name)
+    }
+
     fn compare(&mut self, sessions: Vec<SessionView>) {
-        let now: BTreeMap<SessionName, SessionView> =
-            sessions.into_iter().map(|session| (session.name.clone(), session)).collect();
+        let now = by_name(sessions);
         let gone = self.seen.keys().filter(|name| !now.contains_key(*name)).cloned().map(Change::Gone);
         self.changes.extend(gone);
         let changed = now.values().filter(|session| self.seen.get(&session.name) != Some(*session));
@@ -147,11 +178,18 @@ impl Polled {
     }
 }
 
-/// A notification as a change; `None`: of a kind that this program does not know, from a newer daemon.
-fn read(method: &str, params: serde_json::Value) -> serde_json::Result<Option<Change>> {
-    match method {
-        "changed" => serde_json::from_value(params).map(|session| Some(Change::Now(session))),
-        "removed" => serde_json::from_value(params).map(|Removed { name }| Some(Change::Gone(name))),
-        _ => Ok(None),
-    }
+fn by_name(sessions: Vec<SessionView>) -> BTreeMap<SessionName, SessionView> {
+    sessions.into_iter().map(|session| (session.name.clone(), session)).collect()
+}
+
+fn subscribe(client: &mut Client, names: &[SessionName]) -> Result<Vec<SessionView>, ClientError> {
+    client.call("watch", &NamesParams { names: names.to_vec() }).map(|ListResult { sessions }| sessions)
+}
+
+/// Waits for the daemon that comes in the place of the one that has gone, and says so.
+pub fn back(gone: &Client, context: &mut Context) -> CliResult<Client> {
+    context.out.note("the daemon closed the connection; waiting for it to come back")?;
+    let client = gone.reopen()?;
+    context.out.note("connected again")?;
+    Ok(client)
 }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -24,14 +24,15 @@ struct Stamp {
     /// Microseconds since `born`.
     turned: AtomicU64,
     turns: AtomicU64,
+    keys: AtomicUsize,
 }
 
 impl Heartbeat {
     /// A stamp that says "just now".
     #[expect(clippy::new_without_default, reason = "it reads the clock, which `default()` would hide")]
     pub fn new() -> Self {
-        let (turned, turns) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self(Arc::new(Stamp { born: Instant::now(), turned, turns }))
+        let (turned, turns, keys) = (AtomicU64::new(0), AtomicU64::new(0), AtomicUsize::new(0));
+        Self(Arc::new(Stamp { born: Instant::now(), turned, turns, keys }))
     }
 
     /// How long ago the loop turned.
@@ -45,7 +46,13 @@ impl Heartbeat {
         self.0.turns.load(Ordering::Relaxed)
     }
 
-    pub(super) fn turn(&self) {
+    /// Keys that waited or ran when the loop turned last.
+    pub fn keys(&self) -> usize {
+        self.0.keys.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn turn(&self, keys: usize) {
+        self.0.keys.store(keys, Ordering::Relaxed);
         let micros = u64::try_from(self.0.born.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.0.turned.store(micros, Ordering::Relaxed);
         self.0.turns.fetch_add(1, Ordering::Relaxed);

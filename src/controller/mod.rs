@@ -167,7 +167,7 @@ pub async fn run<K, R>(
 
     let mut open = true;
     while open {
-        heartbeat.turn();
+        heartbeat.turn(queue.queue.len());
         for _ in 0..INTAKE {
             match triggers.next().now_or_never() {
                 Some(Some(trigger)) => queue.take(trigger),
@@ -204,7 +204,7 @@ pub async fn run<K, R>(
         }
     }
     while let Some((key, outcome)) = running.next().await {
-        heartbeat.turn();
+        heartbeat.turn(queue.queue.len());
         queue.finish(key, outcome);
     }
 }

@@ -15,8 +15,10 @@ use super::{
     keepers::{Keepers, Report},
     looks::{Looking, port::Looks},
     memory::{Instance, Memory},
+    metrics::Metrics,
     paths::Paths,
     registered::Registry,
+    server::LastList,
     specs,
     store::{Entry, Store},
     view,
@@ -105,6 +107,10 @@ pub struct Daemon<K> {
     pub instance: RefCell<Instance>,
     /// Registered sessions by process and conversation.
     pub registry: RefCell<Registry>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// The last answer to `list`.
+    pub last_list: LastList,
 }
 
 impl<K: Keepers> Daemon<K> {

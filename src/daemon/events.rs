@@ -118,6 +118,13 @@ impl Events {
         recent.range(from..).cloned().collect()
     }
 
+    /// The first event after `id` that is kept.
+    pub fn next_after(&self, id: u64) -> Option<Rc<Event>> {
+        let recent = self.recent.borrow();
+        let at = recent.partition_point(|event| event.id <= id);
+        recent.get(at).cloned()
+    }
+
     /// Hears the number of each new event.
     pub fn listen(&self) -> broadcast::Receiver<u64> {
         self.listeners.subscribe()
@@ -178,7 +185,8 @@ fn log(event: &Event, pid: Option<i32>, generation: Option<u64>, exit: Option<Ex
         | EventKind::InvalidSpec
         | EventKind::SpecConflict
         | EventKind::SpecsUnavailable
-        | EventKind::InvalidConfig => entry!(warn),
+        | EventKind::InvalidConfig
+        | EventKind::DaemonMemory => entry!(warn),
         EventKind::Started
         | EventKind::Exited
         | EventKind::Stopping

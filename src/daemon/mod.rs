@@ -14,7 +14,8 @@
 //! found of a name and `takeover` acts on that; [`ends`] counts how runs ended, `loss` those whose keeper died.
 //! `recovery` takes in what an earlier daemon left, before the loop turns. [`wills`] records what people ask for.
 //! `cleanup` has evicted what is over its budget now, [`looks`] sees what sessions do, [`registered`] keeps those that
-//! people started outside atm.
+//! people started outside atm. `server` answers clients, each [`watcher`] collects what one of them is still to be told;
+//! [`metrics`] counts, `http` shows that to others.
 
 mod absorb;
 pub mod adopt;
@@ -27,6 +28,7 @@ mod ends;
 pub mod event_loop;
 pub mod events;
 mod fdstore;
+mod http;
 mod journal;
 pub mod keepers;
 mod leftovers;
@@ -35,6 +37,7 @@ pub mod looks;
 mod loss;
 mod manager;
 pub mod memory;
+pub mod metrics;
 pub mod paths;
 mod prune;
 pub mod reconcile;
@@ -51,6 +54,7 @@ mod takeover;
 #[cfg(test)]
 mod tests;
 pub mod view;
+pub mod watcher;
 pub mod wills;
 pub mod writer;
 

@@ -56,10 +56,13 @@ impl<K: Keepers> Reconciler<Key> for Daemon<K> {
     type Error = ReconcileError;
 
     async fn reconcile(&self, key: &Key) -> Result<Action, ReconcileError> {
-        match key {
+        let begun = self.clock.now();
+        let outcome = match key {
             Key::Fleet => Ok(self.decide()),
             Key::Session(name) => self.act(name).await,
-        }
+        };
+        self.metrics.reconciled(key, self.clock.now() - begun);
+        outcome
     }
 
     fn error_policy(&self, _key: &Key, _error: &ReconcileError, failures: u32) -> Duration {

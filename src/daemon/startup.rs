@@ -26,14 +26,18 @@ use super::{
     directories, event_loop,
     events::Events,
     fdstore::{self, Control},
+    http,
     keepers::{LinuxKeepers, Report},
     logging,
     looks::{self, Looking, port::LinuxLooker},
     manager,
     memory::Instance,
+    metrics::{self, Metrics},
     paths::Paths,
     prune::prune,
-    recovery, registered, server, shutdown,
+    recovery, registered,
+    server::{self, places::Places},
+    shutdown,
     shutdown::Signals,
     specs, state_files,
     store::Store,
@@ -194,8 +198,10 @@ async fn run(
     if let Some(interval) = systemd::watchdog() {
         turning.turn_at_least = turning.turn_at_least.min(interval / 8); // an idle loop is not a stuck one
     }
-    let heartbeat = Heartbeat::new();
+    let heartbeat = daemon.metrics.heartbeat().clone();
     tokio::task::spawn_local(systemd::beat(Rc::clone(&daemon), heartbeat.clone()));
+    tokio::task::spawn_local(http::serve(Rc::clone(&daemon)));
+    tokio::task::spawn_local(metrics::watch_memory(Rc::clone(&daemon)));
     event_loop::turn(&daemon, inbox, shutdown, turning, &heartbeat).await;
     // What is still to be written is written before the end.
     if let Err(error) = daemon.writer.flush().await {
@@ -234,6 +240,9 @@ fn make_daemon(
     let looker = LinuxLooker::start(clock.boot().clone(), inputs.clone())
         .map_err(host("start the thread that looks at the sessions of", &paths.directories.runtime))?;
     let (cgroup, containment) = containment(options.cgroup.clone());
+    let metrics = Metrics::new(Heartbeat::new(), Places::new(server::ROOM))
+        .map_err(io::Error::other)
+        .map_err(host("count what happens in", &paths.directories.runtime))?;
     Ok(Rc::new(Daemon {
         store: Store::new(Config::defaults(machine), clock.clone()),
         keepers: LinuxKeepers::new(Rc::clone(paths), program, reports),
@@ -253,6 +262,8 @@ fn make_daemon(
         specs: None.into(),
         instance: instance.into(),
         registry: RefCell::default(),
+        metrics,
+        last_list: server::LastList::default(),
     }))
 }
 

@@ -5,7 +5,7 @@
 //! watchers follow at O(log n) a change, and nobody scans the fleet to answer a question about one of it.
 
 use std::{
-    cell::{Ref, RefCell},
+    cell::{Cell, Ref, RefCell, RefMut},
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     rc::{Rc, Weak},
@@ -14,7 +14,7 @@ use std::{
 
 use tokio::sync::{Notify, futures::Notified};
 
-use super::{clock::Clock, memory::Memory};
+use super::{clock::Clock, memory::Memory, watcher::Watcher};
 use crate::{
     api::{
         config::{Config, Logs},
@@ -162,15 +162,17 @@ pub struct Shown {
     pub message: String,
     /// Since when it is in this phase.
     pub since: Timestamp,
-    activity: Option<Activity>,
+    /// What it is doing, while it runs.
+    pub activity: Option<Activity>,
     invalid: bool,
     registered: bool,
-    measured: Option<Measured>,
+    /// What was measured, as far as it is news.
+    pub measured: Option<Measured>,
 }
 
 /// What looks measured, as far as a change of it is news to those who watch. The last look itself has it exactly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Measured {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Measured {
     memory: u64,
     processes: u32,
     attached: u32,
@@ -315,7 +317,12 @@ pub struct Reader {
 #[derive(Debug)]
 struct Shared {
     world: RefCell<World>,
+    /// Counts all changes of the world.
+    version: Cell<u64>,
     clock: Clock,
+    /// Of the daemon's own parts.
+    listeners: RefCell<Vec<Weak<Changes>>>,
+    /// Of clients.
     watchers: RefCell<Vec<Weak<Watcher>>>,
     changed: Notify,
 }
@@ -323,14 +330,14 @@ struct Shared {
 /// Collects which sessions changed since its owner last asked. A session that changes a hundred times
 /// meanwhile is in it once, so a slow owner costs nobody memory.
 #[derive(Debug, Default)]
-pub struct Watcher {
+pub struct Changes {
     dirty: RefCell<BTreeSet<SessionName>>,
     wake: Notify,
 }
 
-impl Watcher {
+impl Changes {
     /// Waits until something changed, and takes what did.
-    pub async fn changes(&self) -> BTreeSet<SessionName> {
+    pub async fn next(&self) -> BTreeSet<SessionName> {
         loop {
             let dirty = std::mem::take(&mut *self.dirty.borrow_mut());
             if !dirty.is_empty() {
@@ -362,7 +369,9 @@ impl Store {
         };
         let shared = Shared {
             world: RefCell::new(world),
+            version: Cell::new(0),
             clock,
+            listeners: RefCell::default(),
             watchers: RefCell::default(),
             changed: Notify::new(),
         };
@@ -374,6 +383,17 @@ impl Store {
         Reader { shared: Rc::clone(&self.shared) }
     }
 
+    /// The world, to be changed: what was said of it is old from now on.
+    fn change(&self) -> RefMut<'_, World> {
+        self.shared.version.set(self.shared.version.get().wrapping_add(1));
+        self.shared.world.borrow_mut()
+    }
+
+    /// Another number after each change of the world.
+    pub fn version(&self) -> u64 {
+        self.shared.version.get()
+    }
+
     /// The world as it is. The borrow must not be held over an await or an edit.
     pub fn look(&self) -> Ref<'_, World> {
         self.shared.world.borrow()
@@ -382,7 +402,7 @@ impl Store {
     /// Adds a session, or replaces it whole.
     pub fn insert(&self, name: &SessionName, entry: Entry) {
         {
-            let mut world = self.shared.world.borrow_mut();
+            let mut world = self.change();
             let world = &mut *world;
             count(&mut world.counts, &mut world.invalid_specs, &entry.shown, 1);
             world.memory = world.memory.saturating_add(entry.memory_in_use());
@@ -397,7 +417,7 @@ impl Store {
     /// Changes one session; `None` where it is not known. What people see of it is derived anew.
     pub fn edit<T>(&self, name: &SessionName, change: impl FnOnce(&mut Entry) -> T) -> Option<T> {
         let (answer, touched) = {
-            let mut world = self.shared.world.borrow_mut();
+            let mut world = self.change();
             let world = &mut *world;
             let entry = world.sessions.get_mut(name)?;
             let before = entry.memory_in_use();
@@ -419,7 +439,7 @@ impl Store {
     /// Forgets one session.
     pub fn remove(&self, name: &SessionName) -> Option<Entry> {
         let entry = {
-            let mut world = self.shared.world.borrow_mut();
+            let mut world = self.change();
             let world = &mut *world;
             let entry = world.sessions.remove(name)?;
             world.memory = world.memory.saturating_sub(entry.memory_in_use());
@@ -432,22 +452,29 @@ impl Store {
 
     /// Keeps what the plan wants to know again: nobody is shown it.
     pub fn note_relief(&self, relief: Option<Relief>) {
-        self.shared.world.borrow_mut().relief = relief;
+        self.change().relief = relief;
     }
 
     /// Changes what is not about one session.
     pub fn edit_world<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
-        let answer = change(&mut self.shared.world.borrow_mut());
+        let answer = change(&mut self.change());
         self.shared.changed.notify_waiters();
         answer
     }
 
     /// Tells watchers about a session whose shown state did not change by an edit (a new generation, a pid).
     pub fn touch(&self, name: &SessionName) {
+        self.shared.listeners.borrow_mut().retain(|changes| {
+            let Some(changes) = changes.upgrade() else { return false };
+            changes.dirty.borrow_mut().insert(name.clone());
+            changes.wake.notify_one();
+            true
+        });
+        let world = self.shared.world.borrow();
+        let entry = world.sessions.get(name);
         self.shared.watchers.borrow_mut().retain(|watcher| {
             let Some(watcher) = watcher.upgrade() else { return false };
-            watcher.dirty.borrow_mut().insert(name.clone());
-            watcher.wake.notify_one();
+            watcher.mark(name, entry);
             true
         });
         self.shared.changed.notify_waiters();
@@ -466,8 +493,15 @@ impl Reader {
     }
 
     /// Collects changes from now on, until it is dropped.
-    pub fn watch(&self) -> Rc<Watcher> {
-        let watcher = Rc::new(Watcher::default());
+    pub fn changes(&self) -> Rc<Changes> {
+        let changes = Rc::new(Changes::default());
+        self.shared.listeners.borrow_mut().push(Rc::downgrade(&changes));
+        changes
+    }
+
+    /// Has `watcher` collect for its client from now on, until it is dropped.
+    pub fn watch(&self, watcher: Watcher) -> Rc<Watcher> {
+        let watcher = Rc::new(watcher);
         self.shared.watchers.borrow_mut().push(Rc::downgrade(&watcher));
         watcher
     }

@@ -2,15 +2,16 @@
 
 use super::{
     clock::Clock,
+    metrics::Metrics,
     paths::Paths,
     store::{Entry, SpecError, World},
 };
 use crate::{
     api::{
-        control::{Counts, HealthResult},
+        control::{Counts, HealthResult, Healthz, Usage},
         diagnose::Diagnostics,
         name::{RunId, SessionName},
-        quantity::Size,
+        quantity::{Limit, Size},
         registered::RegisteredView,
         status::{ExitView, Origin, SessionStatus, SessionView},
         time::Moment,
@@ -18,6 +19,7 @@ use crate::{
     plan::{
         Desired, Observed, Verdict, Wait, activity,
         activity::ATTACHED_UNKNOWN,
+        fleet::Mode,
         registered,
         summary::{self, Overview},
     },
@@ -63,6 +65,11 @@ pub fn subject(entry: &Entry) -> Option<u32> {
 pub fn concerned(entry: &Entry, run_id: Option<RunId>) -> Option<u32> {
     let of_run = entry.memory.ran_as.filter(|ran_as| Some(ran_as.run_id) == run_id);
     of_run.map(|ran_as| ran_as.uid).or_else(|| subject(entry))
+}
+
+/// The run of a session: the one that lives, else the last.
+pub fn run_id(entry: &Entry) -> Option<RunId> {
+    entry.plan.observed.run_id().or_else(|| entry.plan.history.last.as_ref().map(|last| last.run_id))
 }
 
 /// What stands in place of a value that the viewer may not read.
@@ -119,7 +126,7 @@ pub fn session(
     let seen = entry.seen();
     SessionView {
         name: name.clone(),
-        run_id: entry.plan.observed.run_id().or_else(|| last.map(|last| last.run_id)),
+        run_id: run_id(entry),
         origin: if registered.is_some() { Origin::Registered } else { Origin::Declared },
         generation,
         spec,
@@ -225,6 +232,46 @@ pub fn health(world: &World, viewer: Viewer, facts: Facts<'_>) -> HealthResult {
         specs_unavailable: world.specs_unavailable.clone(),
         warnings,
         counters: world.counters.clone(),
+        healthy: troubles(world).is_empty(),
+        memory_bytes: world.memory,
+        max_memory_bytes: max_memory(world),
+        usage: facts.metrics.usage(),
+        clients: facts.metrics.clients(world.config.clients.max),
+        http: facts.metrics.http.get(),
+    }
+}
+
+fn max_memory(world: &World) -> Option<u64> {
+    match world.config.max_memory {
+        Limit::At(Size(limit)) => Some(limit),
+        Limit::Never => None,
+    }
+}
+
+/// What keeps the daemon from doing all that it is for, a word each.
+pub fn troubles(world: &World) -> Vec<&'static str> {
+    let all = [
+        ("starting", !world.sources.all()),
+        ("stopping", matches!(world.mode, Mode::EndAll(_))),
+        ("specsUnavailable", world.specs_unavailable.is_some()),
+        ("specsUnread", world.source_ended || world.warnings.contains_key("specs-io")),
+        ("stateUnwritten", world.warnings.contains_key("state")),
+    ];
+    all.into_iter().filter(|(_, is_so)| *is_so).map(|(word, _)| word).collect()
+}
+
+/// What `/healthz` shows: numbers alone, as anybody may ask.
+pub fn healthz(world: &World, usage: Usage, clock: &Clock) -> Healthz {
+    let troubles = troubles(world);
+    Healthz {
+        healthy: troubles.is_empty(),
+        troubles: troubles.into_iter().map(str::to_owned).collect(),
+        sessions: world.counts,
+        max_sessions: world.config.max_sessions,
+        memory_bytes: world.memory,
+        max_memory_bytes: max_memory(world),
+        daemon_memory_bytes: usage.memory_bytes,
+        uptime_seconds: clock.wall().duration_since(clock.started_at()).as_secs().try_into().unwrap_or(0),
     }
 }
 
@@ -239,6 +286,8 @@ pub struct Facts<'a> {
     pub paths: &'a Paths,
     /// How sessions are held.
     pub containment: &'a str,
+    /// What is counted.
+    pub metrics: &'a Metrics,
 }
 
 #[cfg(test)]

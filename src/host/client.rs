@@ -67,6 +67,40 @@ pub fn readable(fd: &impl AsFd, limit: Duration) -> io::Result<bool> {
     }
 }
 
+/// How a wait for a descriptor ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    /// It can be read.
+    Readable,
+    /// Nobody reads any more what would be written about it.
+    Unread,
+    /// The time is over, or a signal came.
+    Nothing,
+}
+
+/// Waits until `fd` can be read or nobody reads `out` any more, at most `limit`.
+pub fn readable_or_unread(fd: &impl AsFd, out: &impl AsFd, limit: Duration) -> io::Result<Waited> {
+    let limit = Timespec {
+        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    let [mut input, mut output] = [PollFd::new(fd, PollFlags::IN), PollFd::new(out, PollFlags::empty())];
+    let mut both = [input.clone(), output.clone()];
+    match poll(&mut both, Some(&limit)) {
+        Ok(_) => {}
+        Err(rustix::io::Errno::INTR) => return Ok(Waited::Nothing),
+        Err(error) => return Err(error.into()),
+    }
+    [input, output] = both;
+    Ok(if output.revents().contains(PollFlags::ERR) {
+        Waited::Unread
+    } else if input.revents().is_empty() {
+        Waited::Nothing
+    } else {
+        Waited::Readable
+    })
+}
+
 /// Whether `fd` is a pipe or a socket that nobody reads any more.
 pub fn is_unread(fd: &impl AsFd) -> bool {
     let mut fds = [PollFd::new(fd, PollFlags::empty())];

@@ -25,6 +25,7 @@ pub mod log_file;
 pub mod log_index;
 pub mod look;
 pub mod machine;
+pub mod own;
 #[allow(unsafe_code)] // a shared mapping
 pub mod page;
 pub mod poll;

@@ -176,6 +176,7 @@ const WRONG: &[(&str, &str)] = &[
     ("logs: {maxFiles: 0}", "1:18: expected a whole number from 1 to 1000, found the number `0`"),
     ("http: false", "1:7: expected an address such as `127.0.0.1:9650`, or `off`, found the boolean `false` (`off` switches it off)"),
     ("http: 9650", "1:7: expected an address such as `127.0.0.1:9650`, or `off`, found the number `9650` (write the address before the port)"),
+    ("http: 0.0.0.0:9650", "1:7: expected a loopback address such as `127.0.0.1:9650`, or `off`, found the text `0.0.0.0:9650` (only addresses of this machine itself, 127.0.0.0/8 or [::1], are served)"),
     ("http: localhost:9650", "1:7: expected an address such as `127.0.0.1:9650`, or `off`, found the text `localhost:9650` (an IP address and a port; names are not looked up)"),
     ("env: {ATM_X: y}", "1:7: expected a name that a session may set, found the name `ATM_X` (atm and systemd set it themselves)"),
     ("env: {A: 1}", "1:10: expected a text, found the number `1` (put it in quotes to make it a text)"),

@@ -53,7 +53,7 @@ pub struct WrittenConfig {
     pub clients: Option<Clients>,
     /// Limits of a session's output files.
     pub logs: Option<Logs>,
-    /// Where /healthz and /metrics are served, or `off`.
+    /// Where /healthz and /metrics are served, an address of this machine alone; or `off`.
     #[schemars(extend("default" = "off"))]
     pub http: Option<Http>,
     /// Variables for every session, below the spec's own.
@@ -206,12 +206,20 @@ impl Read for Http {
         if text == "off" {
             return Some(Self::Off);
         }
-        let address = text.parse().ok().map(Self::At);
-        if address.is_none() {
+        let Ok(address) = text.parse::<SocketAddr>() else {
             let hint = "an IP address and a port; names are not looked up";
             place.or("`off`").wrong(&Wrong::expected(expected).hint(hint));
+            return None;
+        };
+        if !address.ip().is_loopback() {
+            // There is neither a password nor encryption: whoever may see more than this machine is to ask a proxy.
+            let hint = "only addresses of this machine itself, 127.0.0.0/8 or [::1], are served";
+            place
+                .or("`off`")
+                .wrong(&Wrong::expected("a loopback address such as `127.0.0.1:9650`").hint(hint));
+            return None;
         }
-        address
+        Some(Self::At(address))
     }
 }
 

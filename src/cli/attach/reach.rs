@@ -151,7 +151,7 @@ fn start(context: &mut Context, client: &mut Client, name: &SessionName) -> CliR
     context.out.note(&format!("starting {name}"))?;
     let names = [name.clone()];
     let (before, mut watch) = Watch::open(client, &names, WhenFull::Poll)?;
-    let result: VerbResult = client.call("start", &NameParams { name: name.clone() })?;
+    let result: VerbResult = client.call("start", &NameParams { name: name.clone(), run_id: None })?;
     let before = before.into_iter().next().unwrap_or_else(|| result.session.clone());
     let deadline = after(START);
     let mut now = result.session;

@@ -168,7 +168,7 @@ fn seen_of(left: &Left) -> Seen {
 
 /// Looks at sessions for as long as the daemon turns. Wakes for nothing where none runs.
 pub(super) async fn keep_looking<K: Keepers>(daemon: Rc<Daemon<K>>) {
-    let watcher = daemon.store.reader().watch();
+    let changes = daemon.store.reader().changes();
     daemon.plan_looks();
     let late = Instant::now() + MEASURED_WITHIN;
     loop {
@@ -179,7 +179,7 @@ pub(super) async fn keep_looking<K: Keepers>(daemon: Rc<Daemon<K>>) {
             }
         };
         tokio::select! {
-            names = watcher.changes() => names.iter().for_each(|name| daemon.plan_look(name)),
+            names = changes.next() => names.iter().for_each(|name| daemon.plan_look(name)),
             () = daemon.looking.wake.notified() => {}
             () = next => daemon.begin_looks(),
             () = tokio::time::sleep_until(late), if !daemon.store.look().sources.looks => {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, io, rc::Rc, time::Duration};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncWriteExt},
     net::{UnixStream, unix::OwnedWriteHalf},
     sync::broadcast,
     time::{Instant, sleep_until, timeout},
@@ -13,59 +13,121 @@ use tokio::{
 
 use super::{
     Peer,
+    lines::{Line, Lines},
     methods::{self, Failure, Outcome},
+    places::Place,
+    request::Request,
+    tell::{self, Told},
 };
 use crate::{
     api::{
-        control::{ErrorData, ErrorKind, Removed, RpcError, RpcNotification, RpcRequest, RpcResponse},
+        control::{ErrorKind, RpcError, RpcResponse, Supported},
         name::SessionName,
     },
-    daemon::{core::Daemon, keepers::Keepers, store::Watcher, view},
+    daemon::{
+        core::Daemon,
+        keepers::Keepers,
+        metrics::Counted,
+        watcher::{News, Watcher},
+    },
 };
 
-/// A client that asked for nothing that lasts is let go after this silence.
+/// Who connects has something to say.
+const FIRST_BYTE: Duration = Duration::from_secs(5);
+
+/// From the first byte of a request to its last.
+const REQUEST: Duration = Duration::from_secs(30);
+
+/// Between two requests. Watchers may be silent for ever.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// A client that does not read is let go after this.
+/// For an answer to be read.
 const STALLED: Duration = Duration::from_secs(30);
+
+/// The same for watchers: whoever suspends a pager for a minute is to go on with what is then.
+const STALLED_WATCHER: Duration = Duration::from_secs(300);
+
+/// A longer answer is not copied behind its head.
+const LONG: usize = 16 << 10;
+
+/// What ends an answer.
+const END: &[u8] = b"}\n";
 
 /// Answers to lines that are no request, before the connection is closed.
 const PATIENCE: u32 = 3;
 
 /// Serves one client until it goes, or has to.
-pub async fn serve<K: Keepers + 'static>(daemon: &Rc<Daemon<K>>, stream: UnixStream, peer: Peer) {
+pub async fn serve<K: Keepers + 'static>(
+    daemon: &Rc<Daemon<K>>,
+    stream: UnixStream,
+    peer: Peer,
+    place: &Place,
+) {
     let limit = daemon.store.look().config.clients.max_message.0;
     let (read, write) = stream.into_split();
+    let mut lines = Lines::new(read, usize::try_from(limit).unwrap_or(usize::MAX));
     let mut client = Client {
         daemon: Rc::clone(daemon),
         peer,
+        place,
         write,
+        is_mid_line: false,
+        watches: None,
         sessions: None,
         events: None,
-        not_before: Instant::now().into_std().into(),
+        silent_until: Instant::now() + FIRST_BYTE,
         nonsense: 0,
     };
-    let mut lines = Lines { read, buffer: Vec::new(), limit: usize::try_from(limit).unwrap_or(usize::MAX) };
-    // An error here is a client that went or stalled: nothing is lost by it but its connection.
-    let _ = client.run(&mut lines).await;
+    let sent_away = tokio::select! {
+        biased;
+        () = place.lost() => true,
+        // An error here is a client that went or stalled: nothing is lost by it but its connection.
+        _ = client.run(&mut lines) => false,
+    };
+    if sent_away && !client.is_mid_line {
+        let _ = client.write.try_write(&busy()); // told if it can be without waiting
+    }
+    if sent_away {
+        daemon.metrics.refused();
+    }
 }
 
-struct Client<K> {
+/// The line for a client that finds no place, or loses it to others.
+pub fn busy() -> Vec<u8> {
+    let message = "the daemon serves as many connections as it can: try again";
+    error_line(Value::Null, &Failure::new(ErrorKind::Busy, message)).unwrap_or_default()
+}
+
+fn error_line(id: Value, failure: &Failure) -> serde_json::Result<Vec<u8>> {
+    let supported = (failure.kind == ErrorKind::ProtocolVersion).then_some(Supported::OURS);
+    let error = RpcError {
+        code: failure.kind.code(),
+        message: failure.message.clone(),
+        data: crate::api::control::ErrorData { kind: failure.kind, supported },
+    };
+    to_line(&RpcResponse { jsonrpc: "2.0".into(), id, result: None, error: Some(error) })
+}
+
+fn to_line(message: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+struct Client<'a, K> {
     daemon: Rc<Daemon<K>>,
     peer: Peer,
+    place: &'a Place,
     write: OwnedWriteHalf,
-    sessions: Option<Sessions>,
+    /// A line was begun and is not written whole.
+    is_mid_line: bool,
+    /// This connection's place among the watchers.
+    watches: Option<Counted>,
+    sessions: Option<Rc<Watcher>>,
     events: Option<EventFeed>,
-    /// Changes are sent at most `clients.broadcastRate` times a second.
-    not_before: Instant,
+    /// When a client that asked for nothing that lasts is let go, unless it begins to ask.
+    silent_until: Instant,
     nonsense: u32,
-}
-
-struct Sessions {
-    watcher: Rc<Watcher>,
-    names: BTreeSet<SessionName>,
-    /// What the client was told to exist, so that only a real removal is told.
-    told: BTreeSet<SessionName>,
 }
 
 struct EventFeed {
@@ -75,60 +137,66 @@ struct EventFeed {
 }
 
 enum Wake {
-    Line(io::Result<Option<Line>>),
-    Changes(BTreeSet<SessionName>),
+    Read,
+    End,
+    News(News),
     Events,
 }
 
-impl<K: Keepers + 'static> Client<K> {
+impl<K: Keepers + 'static> Client<'_, K> {
     async fn run<R: AsyncRead + Unpin>(&mut self, lines: &mut Lines<R>) -> io::Result<()> {
         loop {
-            match self.wait(lines).await? {
-                Wake::Line(line) => match line? {
-                    None => return Ok(()),
-                    Some(Line::Whole(line)) => self.answer(&line).await?,
-                    Some(Line::TooLong) => {
-                        let message = format!("a message has at most {} bytes", lines.limit);
-                        self.fail(Value::Null, &Failure::new(ErrorKind::MessageTooLarge, message)).await?;
-                        return Ok(());
-                    }
+            match lines.take() {
+                Some(Line::Whole(line)) => self.answer(&line).await?,
+                Some(Line::TooLong) => {
+                    let message = format!("a message has at most {} bytes", lines.limit());
+                    return self.fail(Value::Null, &Failure::new(ErrorKind::MessageTooLarge, message)).await;
+                }
+                None => match self.wait(lines).await? {
+                    Wake::Read => {}
+                    Wake::End => return Ok(()),
+                    Wake::News(news) => self.send_news(&news).await?,
+                    Wake::Events => self.send_events().await?,
                 },
-                Wake::Changes(changes) => self.send_changes(&changes).await?,
-                Wake::Events => self.send_events().await?,
             }
             if self.nonsense >= PATIENCE {
                 return Ok(());
             }
+            // A client that sends many requests at once has its turn with the others after each.
+            tokio::task::yield_now().await;
         }
     }
 
     async fn wait<R: AsyncRead + Unpin>(&mut self, lines: &mut Lines<R>) -> io::Result<Wake> {
-        let lasting = self.sessions.is_some() || self.events.is_some();
-        let not_before = self.not_before;
-        let sessions = self.sessions.as_ref().map(|s| Rc::clone(&s.watcher));
-        let changes = async {
-            match sessions {
-                Some(watcher) => {
-                    sleep_until(not_before).await;
-                    watcher.changes().await
-                }
+        let until = match lines.begun() {
+            Some(begun) => Some(begun + REQUEST),
+            None if self.watches.is_some() => None,
+            None => Some(self.silent_until),
+        };
+        let deadline = async {
+            match until {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        let news = async {
+            match &self.sessions {
+                Some(watcher) => watcher.news().await,
                 None => std::future::pending().await,
             }
         };
         let events = async {
             match &mut self.events {
-                Some(feed) => {
-                    // A feed that fell behind reads on from the kept events: nothing is lost by it.
-                    let _ = feed.numbers.recv().await;
-                }
+                Some(feed) => drop(feed.numbers.recv().await), // one that fell behind reads on from the kept events
                 None => std::future::pending().await,
             }
         };
+        let _waiting = self.place.wait(lines.held());
         tokio::select! {
-            line = lines.next() => Ok(Wake::Line(line)),
-            changes = changes => Ok(Wake::Changes(changes)),
+            more = lines.read_on() => Ok(if more? { Wake::Read } else { Wake::End }),
+            news = news => Ok(Wake::News(news)),
             () = events => Ok(Wake::Events),
-            () = tokio::time::sleep(SILENCE), if !lasting => Err(io::ErrorKind::TimedOut.into()),
+            () = deadline => Err(io::ErrorKind::TimedOut.into()),
         }
     }
 
@@ -136,150 +204,129 @@ impl<K: Keepers + 'static> Client<K> {
         if line.iter().all(u8::is_ascii_whitespace) {
             return Ok(());
         }
-        let request: RpcRequest = match parse(line) {
+        let request = match Request::parse(line) {
             Ok(request) => request,
-            Err(failure) => {
+            Err((id, failure)) => {
                 self.nonsense += 1;
-                return self.fail(Value::Null, &failure).await;
+                return self.fail(id, &failure).await;
             }
         };
         let id = request.id.clone();
-        match methods::call(&self.daemon, self.peer, &request).await {
-            Ok(outcome) => {
-                let result = match outcome {
-                    Outcome::Value(value) => value,
-                    Outcome::Watch { names, snapshot } => {
-                        let watcher = self.daemon.store.reader().watch();
-                        let (value, told) = snapshot(&self.daemon)?;
-                        self.sessions = Some(Sessions { watcher, names, told });
-                        value
-                    }
-                    Outcome::Events { names, after, value } => {
-                        let numbers = self.daemon.events.listen();
-                        self.events = Some(EventFeed { numbers, after, names });
-                        value
-                    }
-                };
-                let Some(id) = id else { return Ok(()) };
-                let answer = RpcResponse { jsonrpc: "2.0".into(), id, result: Some(result), error: None };
-                self.send(&answer).await
+        let outcome = methods::call(&self.daemon, self.peer, &request).await;
+        self.silent_until = Instant::now() + SILENCE;
+        let result = match outcome {
+            Ok(Outcome::Value(value)) => Ok(Rc::new(serde_json::to_vec(&value)?)),
+            Ok(Outcome::Json(json)) => Ok(json),
+            Ok(Outcome::Watch(names)) => self.watch_sessions(names).map(Rc::new),
+            Ok(Outcome::Events { names, after, json }) => self.watch_events(names, after, json).map(Rc::new),
+            Err(failure) => Err(failure),
+        };
+        match (id, result) {
+            (None, _) => Ok(()), // no answer is wanted
+            (Some(id), Ok(result)) => {
+                let head = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":");
+                if result.len() < LONG {
+                    self.send(&[&[head.as_bytes(), &result, END].concat()]).await
+                } else {
+                    self.send(&[head.as_bytes(), &result, END]).await
+                }
             }
-            Err(failure) => match id {
-                Some(id) => self.fail(id, &failure).await,
-                None => Ok(()),
-            },
+            (Some(id), Err(failure)) => self.fail(id, &failure).await,
         }
+    }
+
+    /// Takes a place among the watchers, unless this connection has one.
+    fn become_watcher(&mut self) -> Result<(), Failure> {
+        if self.watches.is_some() {
+            return Ok(());
+        }
+        let most = self.daemon.store.look().config.clients.max;
+        let watchers = self.daemon.metrics.watchers();
+        if watchers >= most {
+            self.daemon.metrics.refused();
+            let message = format!("Server at capacity ({watchers}/{most}). Try again later.");
+            return Err(Failure::new(ErrorKind::MaxClientsReached, message));
+        }
+        self.watches = Some(self.daemon.metrics.watch());
+        self.place.leave();
+        Ok(())
+    }
+
+    fn watch_sessions(&mut self, names: BTreeSet<SessionName>) -> Result<Vec<u8>, Failure> {
+        self.become_watcher()?;
+        let clients = self.daemon.store.look().config.clients;
+        // Changes are collected first: none falls between the snapshot and them.
+        let watcher = self.daemon.store.reader().watch(Watcher::new(self.peer.viewer, names, clients));
+        let (snapshot, told) = tell::everything(&self.daemon, self.peer, &watcher)?;
+        watcher.tells_all(told);
+        self.sessions = Some(watcher);
+        Ok(serde_json::to_vec(&snapshot)?)
+    }
+
+    fn watch_events(
+        &mut self,
+        names: BTreeSet<SessionName>,
+        after: u64,
+        json: Vec<u8>,
+    ) -> Result<Vec<u8>, Failure> {
+        self.become_watcher()?;
+        self.events = Some(EventFeed { numbers: self.daemon.events.listen(), after, names });
+        Ok(json)
     }
 
     async fn fail(&mut self, id: Value, failure: &Failure) -> io::Result<()> {
-        let error = RpcError {
-            code: failure.kind.code(),
-            message: failure.message.clone(),
-            data: ErrorData { kind: failure.kind },
-        };
-        self.send(&RpcResponse { jsonrpc: "2.0".into(), id, result: None, error: Some(error) }).await
+        self.send(&[&error_line(id, failure)?]).await
     }
 
-    async fn send_changes(&mut self, changes: &BTreeSet<SessionName>) -> io::Result<()> {
-        let rate = {
-            let world = self.daemon.store.look();
-            world.config.clients.broadcast_rate.max(1)
-        };
-        self.not_before = Instant::now() + Duration::from_secs(1) / rate;
-        let mut notifications = Vec::new();
-        {
-            let Some(sessions) = &mut self.sessions else { return Ok(()) };
-            let world = self.daemon.store.look();
-            for name in changes {
-                if !sessions.names.is_empty() && !sessions.names.contains(name) {
-                    continue;
-                }
-                let seen = world.sessions.get(name).filter(|entry| self.peer.viewer.may_see(entry));
-                let (method, params) = if let Some(entry) = seen {
-                    sessions.told.insert(name.clone());
-                    let (clock, paths) = (&self.daemon.clock, &self.daemon.paths);
-                    let view = view::session(name, entry, self.peer.viewer, clock, paths);
-                    ("changed", serde_json::to_value(view)?)
-                } else if sessions.told.remove(name) {
-                    ("removed", serde_json::to_value(Removed { name: name.clone() })?)
-                } else {
-                    continue;
-                };
-                notifications.push(notification(method, params));
+    async fn send_news(&mut self, news: &News) -> io::Result<()> {
+        let Some(watcher) = self.sessions.clone() else { return Ok(()) };
+        watcher.adjust(self.daemon.store.look().config.clients);
+        let told = match news {
+            News::Session(name) => tell::session(&self.daemon, self.peer, &watcher, name)?,
+            News::Everything { dropped } => {
+                self.daemon.metrics.dropped(*dropped);
+                Told::Line(tell::snapshot(&self.daemon, self.peer, &watcher, *dropped)?)
             }
+        };
+        match told {
+            Told::Line(line) => self.send(&[&line]).await,
+            Told::Known => Ok(()),
         }
-        for notification in notifications {
-            self.send(&notification).await?;
-        }
-        Ok(())
     }
 
+    /// Everything that happened since, one by one: meanwhile nothing is kept for this client but its place in the
+    /// events that are kept anyway.
     async fn send_events(&mut self) -> io::Result<()> {
-        let mut notifications = Vec::new();
-        if let Some(feed) = &mut self.events {
-            for event in self.daemon.events.after(feed.after) {
-                feed.after = event.id;
-                if methods::may_hear(self.peer, &feed.names, &event) {
-                    notifications.push(notification("event", serde_json::to_value(&*event)?));
-                }
-            }
-        }
-        for notification in notifications {
-            self.send(&notification).await?;
-        }
-        Ok(())
-    }
-
-    async fn send(&mut self, message: &impl Serialize) -> io::Result<()> {
-        let mut line = serde_json::to_vec(message)?;
-        line.push(b'\n');
-        timeout(STALLED, self.write.write_all(&line)).await.map_err(|_| io::ErrorKind::TimedOut)?
-    }
-}
-
-fn notification(method: &str, params: Value) -> RpcNotification {
-    RpcNotification { jsonrpc: "2.0".into(), method: method.into(), params }
-}
-
-/// Reads one request; what is wrong with it is told with its first 100 characters.
-fn parse(line: &[u8]) -> Result<RpcRequest, Failure> {
-    let value: Value = serde_json::from_slice(line).map_err(|error| {
-        let start: String = String::from_utf8_lossy(line).chars().take(100).collect();
-        let message = format!("not JSON: {error}: `{}`", start.escape_debug());
-        Failure::new(ErrorKind::InvalidJson, message)
-    })?;
-    serde_json::from_value(value)
-        .map_err(|error| Failure::new(ErrorKind::InvalidRequest, format!("not a request: {error}")))
-}
-
-/// Splits a stream into lines, never holding more than one message and what came behind it.
-struct Lines<R> {
-    read: R,
-    buffer: Vec<u8>,
-    limit: usize,
-}
-
-enum Line {
-    Whole(Vec<u8>),
-    TooLong,
-}
-
-impl<R: AsyncRead + Unpin> Lines<R> {
-    /// The next line; `None` at the end. Cancel-safe: what was read stays in the buffer.
-    async fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
-            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-                let mut line: Vec<u8> = self.buffer.drain(..=end).collect();
-                line.pop();
-                return Ok(Some(if line.len() > self.limit { Line::TooLong } else { Line::Whole(line) }));
+            let Some(feed) = &mut self.events else { return Ok(()) };
+            let Some(event) = self.daemon.events.next_after(feed.after) else { return Ok(()) };
+            let missed = event.id.saturating_sub(feed.after).saturating_sub(1);
+            feed.after = event.id;
+            let heard = methods::may_hear(self.peer, &feed.names, &event);
+            if missed > 0 {
+                self.daemon.metrics.dropped(missed);
+                self.send(&[&tell::missed(missed)?]).await?;
             }
-            if self.buffer.len() > self.limit {
-                return Ok(Some(Line::TooLong));
-            }
-            if self.read.read_buf(&mut self.buffer).await? == 0 {
-                // Half a request is none.
-                return Ok(None);
+            if heard {
+                self.send(&[&tell::event(&event)?]).await?;
             }
         }
+    }
+
+    /// Sends one line, in parts.
+    async fn send(&mut self, parts: &[&[u8]]) -> io::Result<()> {
+        let patience = if self.watches.is_some() { STALLED_WATCHER } else { STALLED };
+        let _waiting = self.place.wait(parts.iter().map(|part| part.len()).sum());
+        self.is_mid_line = true;
+        let write = &mut self.write;
+        let all = async {
+            for part in parts {
+                write.write_all(part).await?;
+            }
+            io::Result::Ok(())
+        };
+        timeout(patience, all).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        self.is_mid_line = false;
+        Ok(())
     }
 }

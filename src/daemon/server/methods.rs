@@ -1,27 +1,31 @@
 //! The methods of the control socket.
 
-use std::{collections::BTreeSet, io, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    rc::{Rc, Weak},
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Peer, registered};
+use super::{Peer, registered, request::Request};
 use crate::{
     api::{
         control::{
-            CONTROL_PROTOCOL, CleanupParams, CleanupResult, ConfigResult, ErrorKind, EventsParams,
-            EventsResult, InitializeParams, InitializeResult, KillParams, ListResult, NameParams,
-            NamesParams, PlanResult, PlanStep, RpcRequest, TouchParams, VerbResult,
+            CleanupParams, CleanupResult, ConfigResult, ErrorKind, EventsParams, EventsResult,
+            InitializeParams, InitializeResult, KillParams, ListResult, MetricsResult, NameParams,
+            NamesParams, PlanResult, PlanStep, Supported, TouchParams, VerbResult,
         },
         diagnose::Diagnostics,
         event::Event,
-        name::SessionName,
+        name::{RunId, SessionName},
         status::SessionView,
     },
     daemon::{
         core::Daemon,
         keepers::Keepers,
-        view::{self, Facts},
+        view::{self, Facts, Viewer},
         wills::{Verb, VerbError, with_causes},
     },
     plan::{session, status},
@@ -61,31 +65,23 @@ impl From<VerbError> for Failure {
     }
 }
 
-/// A snapshot, and the names that are in it.
-type Snapshot = (Value, BTreeSet<SessionName>);
-
-/// Makes a snapshot, once changes are being collected: so none falls between the two.
-type MakeSnapshot<K> = Box<dyn FnOnce(&Daemon<K>) -> io::Result<Snapshot>>;
-
 /// What a method came to.
-pub enum Outcome<K> {
+#[derive(Debug)]
+pub enum Outcome {
     /// An answer, and nothing more.
     Value(Value),
-    /// An answer, and from now on every change of these sessions.
-    Watch {
-        /// Which; empty: all.
-        names: BTreeSet<SessionName>,
-        /// Makes the answer.
-        snapshot: MakeSnapshot<K>,
-    },
+    /// The same, as JSON: for what is long.
+    Json(Rc<Vec<u8>>),
+    /// What these sessions are, and from now on every change of them. Empty: all.
+    Watch(BTreeSet<SessionName>),
     /// An answer, and from now on every event of these sessions.
     Events {
         /// Which; empty: all.
         names: BTreeSet<SessionName>,
         /// The last event in the answer.
         after: u64,
-        /// The answer.
-        value: Value,
+        /// The answer, as JSON.
+        json: Vec<u8>,
     },
 }
 
@@ -93,34 +89,26 @@ pub enum Outcome<K> {
 pub async fn call<K: Keepers + 'static>(
     daemon: &Rc<Daemon<K>>,
     peer: Peer,
-    request: &RpcRequest,
-) -> Result<Outcome<K>, Failure> {
-    if request.jsonrpc != "2.0" {
-        return Err(Failure::new(ErrorKind::InvalidRequest, "`jsonrpc` must be \"2.0\""));
-    }
-    let value = match request.method.as_str() {
+    request: &Request<'_>,
+) -> Result<Outcome, Failure> {
+    let value = match &*request.method {
         "initialize" => initialize(daemon, &params(request)?)?,
-        "list" => sessions(daemon, peer, &BTreeSet::new())?.0,
+        "list" => return list(daemon, peer),
         "get" => {
             let names = known(daemon, peer, params::<NamesParams>(request)?.names)?;
-            sessions(daemon, peer, &names)?.0
+            return Ok(Outcome::Json(Rc::new(sessions(daemon, peer, &names)?)));
         }
         "watch" => {
-            let names: BTreeSet<_> = params::<NamesParams>(request)?.names.into_iter().collect();
-            let wanted = names.clone();
-            let snapshot = Box::new(move |daemon: &Daemon<K>| {
-                sessions(daemon, peer, &wanted).map_err(|failure| io::Error::other(failure.message))
-            });
-            return Ok(Outcome::Watch { names, snapshot });
+            return Ok(Outcome::Watch(params::<NamesParams>(request)?.names.into_iter().collect()));
         }
         "events" => return events(daemon, peer, params(request)?),
         "plan" => plan(daemon, peer)?,
-        "start" => verb(daemon, peer, Verb::Start, &params::<NameParams>(request)?.name).await?,
-        "stop" => verb(daemon, peer, Verb::Stop, &params::<NameParams>(request)?.name).await?,
-        "restart" => verb(daemon, peer, Verb::Restart, &params::<NameParams>(request)?.name).await?,
-        "suspend" => verb(daemon, peer, Verb::Suspend, &params::<NameParams>(request)?.name).await?,
-        "resume" => verb(daemon, peer, Verb::Resume, &params::<NameParams>(request)?.name).await?,
-        "kill" => kill(daemon, peer, &params(request)?).await?,
+        "start" => verb(daemon, peer, Verb::Start, &params(request)?).await?,
+        "stop" => verb(daemon, peer, Verb::Stop, &params(request)?).await?,
+        "restart" => verb(daemon, peer, Verb::Restart, &params(request)?).await?,
+        "suspend" => verb(daemon, peer, Verb::Suspend, &params(request)?).await?,
+        "resume" => verb(daemon, peer, Verb::Resume, &params(request)?).await?,
+        "kill" => kill(daemon, peer, params(request)?).await?,
         "touch" => {
             let TouchParams { name, activity } = params(request)?;
             known(daemon, peer, vec![name.clone()])?;
@@ -138,8 +126,15 @@ pub async fn call<K: Keepers + 'static>(
                 instance: daemon.here.instance,
                 paths: &daemon.paths,
                 containment: &daemon.containment,
+                metrics: &daemon.metrics,
             };
             serde_json::to_value(view::health(&world, peer.viewer, facts))?
+        }
+        "metrics" => {
+            let text = daemon.metrics_text().map_err(|error| {
+                Failure::new(ErrorKind::Failed, format!("cannot put the numbers into words: {error}"))
+            })?;
+            to_value(&MetricsResult { text })?
         }
         other => {
             let message = format!("no such method: `{}`", other.escape_debug());
@@ -149,30 +144,31 @@ pub async fn call<K: Keepers + 'static>(
     Ok(Outcome::Value(value))
 }
 
-fn params<T: DeserializeOwned>(request: &RpcRequest) -> Result<T, Failure> {
-    let params =
-        if request.params.is_null() { Value::Object(serde_json::Map::new()) } else { request.params.clone() };
-    serde_json::from_value(params).map_err(|error| {
-        let message = format!("wrong parameters for `{}`: {error}", request.method.escape_debug());
-        Failure::new(ErrorKind::InvalidRequest, message)
-    })
+fn params<T: DeserializeOwned>(request: &Request<'_>) -> Result<T, Failure> {
+    request.params()
 }
 
 fn initialize<K: Keepers>(daemon: &Daemon<K>, params: &InitializeParams) -> Result<Value, Failure> {
-    if params.protocol < CONTROL_PROTOCOL {
+    let ours = Supported::OURS;
+    let theirs = Supported { min: params.min_protocol.unwrap_or(0), max: params.protocol };
+    let Some(protocol) = ours.common(theirs) else {
         let message = format!(
-            "this daemon (atm {}) speaks version {CONTROL_PROTOCOL} of the protocol, the client {}",
+            "this daemon (atm {}) speaks versions {} to {} of the protocol, the client {} to {}",
             env!("CARGO_PKG_VERSION"),
-            params.protocol,
+            ours.min,
+            ours.max,
+            theirs.min,
+            theirs.max,
         );
         return Err(Failure::new(ErrorKind::ProtocolVersion, message));
-    }
-    Ok(serde_json::to_value(InitializeResult {
-        protocol: CONTROL_PROTOCOL,
+    };
+    to_value(&InitializeResult {
+        protocol,
+        supported: ours,
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id().cast_signed(),
         directories: daemon.paths.directories.clone(),
-    })?)
+    })
 }
 
 /// The names, if all of them are known to the viewer.
@@ -191,23 +187,47 @@ pub fn known<K: Keepers>(
     Ok(names.into_iter().collect())
 }
 
+/// The last answer to `list`, while it is being sent to somebody: who asks the same meanwhile is sent the same, so that
+/// a crowd that asks and does not read takes neither time nor memory for each of them.
+#[derive(Debug, Default)]
+pub struct LastList(RefCell<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    version: u64,
+    viewer: Option<Viewer>,
+    json: Weak<Vec<u8>>,
+}
+
+fn list<K: Keepers>(daemon: &Daemon<K>, peer: Peer) -> Result<Outcome, Failure> {
+    let (version, viewer) = (daemon.store.version(), Some(peer.viewer));
+    {
+        let kept = daemon.last_list.0.borrow();
+        if (kept.version, kept.viewer) == (version, viewer)
+            && let Some(json) = kept.json.upgrade()
+        {
+            return Ok(Outcome::Json(json));
+        }
+    }
+    let json = Rc::new(sessions(daemon, peer, &BTreeSet::new())?);
+    daemon.last_list.0.replace(Kept { version, viewer, json: Rc::downgrade(&json) });
+    Ok(Outcome::Json(json))
+}
+
 fn sessions<K: Keepers>(
     daemon: &Daemon<K>,
     peer: Peer,
     names: &BTreeSet<SessionName>,
-) -> Result<Snapshot, Failure> {
+) -> Result<Vec<u8>, Failure> {
     let world = daemon.store.look();
     let visible = world
         .sessions
         .iter()
         .filter(|(name, entry)| (names.is_empty() || names.contains(*name)) && peer.viewer.may_see(entry));
-    let mut told = BTreeSet::new();
-    let mut sessions = Vec::new();
-    for (name, entry) in visible {
-        told.insert(name.clone());
-        sessions.push(view::session(name, entry, peer.viewer, &daemon.clock, &daemon.paths));
-    }
-    Ok((serde_json::to_value(ListResult { sessions })?, told))
+    let sessions = visible
+        .map(|(name, entry)| view::session(name, entry, peer.viewer, &daemon.clock, &daemon.paths))
+        .collect();
+    Ok(serde_json::to_vec(&ListResult { sessions })?)
 }
 
 /// Whether an event is for this peer's ears, and among what it asked for.
@@ -216,14 +236,13 @@ pub fn may_hear(peer: Peer, names: &BTreeSet<SessionName>, event: &Event) -> boo
     asked && peer.viewer.may_hear(event.uid)
 }
 
-fn events<K: Keepers>(daemon: &Daemon<K>, peer: Peer, params: EventsParams) -> Result<Outcome<K>, Failure> {
+fn events<K: Keepers>(daemon: &Daemon<K>, peer: Peer, params: EventsParams) -> Result<Outcome, Failure> {
     let names: BTreeSet<_> = params.names.into_iter().collect();
     let kept = daemon.events.after(0);
     let after = kept.last().map_or(0, |event| event.id);
     let heard = kept.iter().filter(|event| may_hear(peer, &names, event));
-    let value =
-        serde_json::to_value(EventsResult { events: heard.map(|event| (**event).clone()).collect() })?;
-    Ok(if params.watch { Outcome::Events { names, after, value } } else { Outcome::Value(value) })
+    let json = serde_json::to_vec(&EventsResult { events: heard.map(|event| (**event).clone()).collect() })?;
+    Ok(if params.watch { Outcome::Events { names, after, json } } else { Outcome::Json(Rc::new(json)) })
 }
 
 fn plan<K: Keepers>(daemon: &Daemon<K>, peer: Peer) -> Result<Value, Failure> {
@@ -251,22 +270,38 @@ async fn verb<K: Keepers>(
     daemon: &Daemon<K>,
     peer: Peer,
     verb: Verb,
-    name: &SessionName,
+    params: &NameParams,
 ) -> Result<Value, Failure> {
+    let NameParams { name, run_id } = params;
     known(daemon, peer, vec![name.clone()])?;
+    is_run(daemon, name, *run_id)?;
     let changed = daemon.order(verb, name, peer.actor).await?;
     outcome(daemon, peer, name, changed)
 }
 
-async fn kill<K: Keepers>(daemon: &Daemon<K>, peer: Peer, params: &KillParams) -> Result<Value, Failure> {
-    known(daemon, peer, vec![params.name.clone()])?;
-    match params.signal {
+async fn kill<K: Keepers>(daemon: &Daemon<K>, peer: Peer, params: KillParams) -> Result<Value, Failure> {
+    let KillParams { name, signal, run_id } = params;
+    known(daemon, peer, vec![name.clone()])?;
+    match signal {
         Some(signal) => {
-            daemon.signal(&params.name, signal).await?;
-            outcome(daemon, peer, &params.name, true)
+            is_run(daemon, &name, run_id)?;
+            daemon.signal(&name, signal).await?;
+            outcome(daemon, peer, &name, true)
         }
-        None => verb(daemon, peer, Verb::Kill, &params.name).await,
+        None => verb(daemon, peer, Verb::Kill, &NameParams { name, run_id }).await,
     }
+}
+
+/// Fails where the client means another run than the one there is: it ended meanwhile, or the request is repeated.
+fn is_run<K: Keepers>(daemon: &Daemon<K>, name: &SessionName, meant: Option<RunId>) -> Result<(), Failure> {
+    let Some(meant) = meant else { return Ok(()) };
+    let world = daemon.store.look();
+    let now = world.sessions.get(name).and_then(view::run_id);
+    if now == Some(meant) {
+        return Ok(());
+    }
+    let now = now.map_or_else(|| "it never ran".to_owned(), |now| format!("its run is {now}"));
+    Err(Failure::new(ErrorKind::Conflict, format!("`{name}` is not in run {meant} any more: {now}")))
 }
 
 fn outcome<K: Keepers>(
@@ -318,4 +353,20 @@ fn config<K: Keepers>(daemon: &Daemon<K>, peer: Peer) -> Result<Value, Failure> 
 
 fn to_value(value: &impl Serialize) -> Result<Value, Failure> {
     Ok(serde_json::to_value(value)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::api::control::METHODS;
+
+    #[test]
+    fn every_method_that_is_served_is_documented_and_no_other() {
+        let source = include_str!("methods.rs");
+        let arms = source.lines().filter_map(|line| line.trim().strip_prefix('"')?.split_once("\" =>"));
+        let mut served: Vec<&str> = arms.map(|(name, _)| name).collect();
+        let mut documented: Vec<&str> = METHODS.iter().map(|method| method.name).collect();
+        served.sort_unstable();
+        documented.sort_unstable();
+        assert_eq!(served, documented, "see api::control::METHODS, and docs/protocol.md");
+    }
 }

@@ -1,20 +1,33 @@
 //! The control socket: newline-delimited JSON-RPC 2.0, one task a connection.
 
 mod connection;
+mod lines;
 mod methods;
+pub mod places;
 mod registered;
+mod request;
 mod socket;
+mod tell;
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{fs::File, rc::Rc, time::Duration};
 
-use tokio::net::UnixStream;
+use futures::FutureExt;
+use tokio::{net::UnixStream, time::Instant};
 
 use super::{core::Daemon, directories, fdstore, keepers::Keepers, view::Viewer};
 use crate::api::cause::Actor;
+pub use methods::LastList;
 pub use socket::Socket;
 
-/// Connections at once. More wait in the kernel's queue, and are refused by it when that is full.
-const MAX_CONNECTIONS: u32 = 512;
+/// Room for connections that do not watch: hooks, and verbs. Each lasts for milliseconds.
+pub const ROOM: places::Room =
+    places::Room { connections: 512, of_one_user: 256, bytes: 16 << 20, most_bytes: 64 << 20 };
+
+/// A shortage of descriptors is over when nothing was short of them for so long.
+const SHORTAGE: Duration = Duration::from_secs(1);
+
+/// What the accepting of clients warns of.
+const TOPIC: &str = "clients";
 
 /// Who is at the other end.
 #[derive(Debug, Clone, Copy)]
@@ -25,32 +38,11 @@ pub struct Peer {
     pub viewer: Viewer,
 }
 
-/// One connection among those that are open. It is taken off when dropped, so also by a task that panics: a
-/// count that only goes up would close the socket for good in the end.
-struct Counted(Rc<Cell<u32>>);
-
-impl Counted {
-    fn new(open: &Rc<Cell<u32>>) -> Self {
-        open.set(open.get().saturating_add(1));
-        Self(Rc::clone(open))
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
-    }
-}
-
 /// Serves until the loop ends.
 pub async fn serve<K: Keepers + 'static>(daemon: Rc<Daemon<K>>, mut socket: Socket) {
-    let open = Rc::new(Cell::new(0_u32));
+    let mut spare = Spare::new();
+    let mut short_at: Option<Instant> = None;
     loop {
-        if open.get() >= MAX_CONNECTIONS {
-            // Clients queue in the kernel meanwhile.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            continue;
-        }
         let interval = daemon.store.look().config.resync_interval.0;
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
@@ -68,20 +60,62 @@ pub async fn serve<K: Keepers + 'static>(daemon: Rc<Daemon<K>>, mut socket: Sock
         };
         match accepted {
             Ok(stream) => {
-                let (daemon, counted) = (Rc::clone(&daemon), Counted::new(&open));
-                tokio::task::spawn_local(async move {
-                    let _counted = counted;
-                    if let Some(peer) = identify(&stream, daemon.uid) {
-                        connection::serve(&daemon, stream, peer).await;
-                    }
-                });
+                // One that is accepted between two that are not ends no shortage.
+                if short_at.is_some_and(|at| at.elapsed() > SHORTAGE) {
+                    short_at = None;
+                    daemon.store.edit_world(|world| world.warnings.remove(TOPIC));
+                }
+                admit(&daemon, stream);
             }
             Err(error) => {
-                // Out of descriptors: the queue stays readable, and a loop without a pause would spin.
-                tracing::warn!(%error, "cannot accept a client");
+                if short_at.replace(Instant::now()).is_none() {
+                    daemon.warn(TOPIC, format!("cannot accept clients: {error}"));
+                }
+                // With the spare descriptor at least one is told. Without a pause the loop would spin: the queue
+                // stays readable.
+                if spare.give_up()
+                    && let Some(Ok(stream)) = socket.accept().now_or_never()
+                {
+                    turn_away(&daemon, &stream);
+                }
+                spare.restore();
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
+    }
+}
+
+fn admit<K: Keepers + 'static>(daemon: &Rc<Daemon<K>>, stream: UnixStream) {
+    let Some(peer) = identify(&stream, daemon.uid) else { return };
+    let Some(place) = daemon.metrics.places().enter(peer.actor.uid) else {
+        return turn_away(daemon, &stream);
+    };
+    let daemon = Rc::clone(daemon);
+    tokio::task::spawn_local(async move { connection::serve(&daemon, stream, peer, &place).await });
+}
+
+/// Tells a client that there is no place for it, if that can be done without waiting.
+fn turn_away<K: Keepers>(daemon: &Daemon<K>, stream: &UnixStream) {
+    daemon.metrics.refused();
+    let _ = stream.try_write(&connection::busy());
+}
+
+/// A descriptor that is kept for when there are none: by giving it up, a client can be told so.
+struct Spare(Option<File>);
+
+impl Spare {
+    fn new() -> Self {
+        Self(File::open("/dev/null").ok())
+    }
+
+    fn restore(&mut self) {
+        if self.0.is_none() {
+            *self = Self::new();
+        }
+    }
+
+    fn give_up(&mut self) -> bool {
+        self.0.take().is_some()
     }
 }
 
@@ -101,23 +135,4 @@ fn identify(stream: &UnixStream, own_uid: u32) -> Option<Peer> {
         actor: Actor { uid, pid: credentials.pid().unwrap_or(0) },
         viewer: Viewer { uid, privileged: uid == 0 || uid == own_uid },
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_connection_whose_task_panics_is_counted_no_more() {
-        let open = Rc::new(Cell::new(0));
-        let counted = Counted::new(&open);
-        assert_eq!(open.get(), 1);
-        let local = tokio::task::LocalSet::new();
-        let task = local.spawn_local(async move {
-            let _counted = counted;
-            panic!("as a bug would");
-        });
-        assert!(local.run_until(task).await.unwrap_err().is_panic());
-        assert_eq!(open.get(), 0);
-    }
 }

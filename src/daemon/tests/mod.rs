@@ -19,7 +19,9 @@ use super::{
     events::Events,
     looks::{Looking, keep_looking},
     memory::{Instance, STATE_VERSION},
+    metrics::Metrics,
     paths::Paths,
+    server::{self, places::Places},
     shutdown, specs,
     store::{Entry, Store, World},
     writer::Writer,
@@ -119,13 +121,16 @@ impl Field {
             specs: None.into(),
             instance: Instance { version: STATE_VERSION, instance, specs: None, runs: None }.into(),
             registry: std::cell::RefCell::default(),
+            metrics: Metrics::new(Heartbeat::new(), Places::new(server::ROOM)).unwrap(),
+            last_list: server::LastList::default(),
         });
         let (end, ended) = oneshot::channel();
         let loops = Rc::clone(&daemon);
         let turning = tokio::task::spawn_local(async move {
             let config = controller::Config::default();
             let end = async { drop(ended.await) };
-            event_loop::turn(&loops, inbox, end, config, &Heartbeat::new()).await;
+            let heartbeat = loops.metrics.heartbeat().clone();
+            event_loop::turn(&loops, inbox, end, config, &heartbeat).await;
         });
         tokio::task::spawn_local(event_loop::resync(Rc::clone(&daemon)));
         tokio::task::spawn_local(keep_looking(Rc::clone(&daemon)));

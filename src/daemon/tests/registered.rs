@@ -71,10 +71,10 @@ async fn silence_is_a_date_and_each_sign_puts_it_off() {
         field.daemon.sign_of_life(&name, None);
         field.pass(secs(89)).await;
         assert_eq!(reason(field), Reason::Started);
-        let watcher = field.daemon.store.reader().watch();
+        let changes = field.daemon.store.reader().changes();
         field.pass(secs(2)).await;
         assert_eq!(reason(field), Reason::Stale);
-        assert!(watcher.changes().await.contains(&name), "who watches hears of it");
+        assert!(changes.next().await.contains(&name), "who watches hears of it");
         assert!(field.daemon.sign_of_life(&name, None));
         assert_eq!(reason(field), Reason::Started);
         field.pass(secs(91)).await;
