@@ -19,6 +19,7 @@ use super::{
     registered::Registry,
     specs,
     store::{Entry, Store},
+    turns::Interrupts,
     view,
     writer::Writer,
 };
@@ -73,6 +74,8 @@ pub struct Daemon<K> {
     pub store: Store,
     /// The port to processes.
     pub keepers: K,
+    /// Interruptions of turns that are on their way.
+    pub interrupts: Interrupts,
     /// The port to what sessions do, and when they are looked at.
     pub looking: Looking,
     /// What happened.

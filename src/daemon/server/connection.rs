@@ -144,7 +144,12 @@ impl<K: Keepers + 'static> Client<K> {
             }
         };
         let id = request.id.clone();
-        match methods::call(&self.daemon, self.peer, &request).await {
+        let called = if request.method == "hook" {
+            methods::hook(&self.daemon, self.peer, self.write.as_ref(), &request).await
+        } else {
+            methods::call(&self.daemon, self.peer, &request).await
+        };
+        match called {
             Ok(outcome) => {
                 let result = match outcome {
                     Outcome::Value(value) => value,
