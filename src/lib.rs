@@ -11,13 +11,14 @@
 //! ├── host/        Linux: processes, pidfds, cgroups, terminals, files. The only unsafe, nix and procfs
 //! ├── agents/      what Claude Code and Codex are known by. Pure
 //! ├── keeper/      the small program that holds one session
+//! ├── agents/      Claude Code, Codex: what their hooks, status lines and notifications tell. Pure
 //! ├── daemon/      the wiring: sources of triggers, the store, reconcilers, server, systemd
 //! └── cli/         one file a verb; client, output, errors
 //!
 //!    cli                    daemon                 api, controller: nothing of ours
 //!      \              /     |     \               plan, host, agents: api
 //!       \   controller    plan   host             keeper: api, host
-//!        |                  |    /    \           cli: api, host
+//!        |                  |    /    \           cli: api, host, agents
 //!        └────── api ◄──────┴───┘   keeper        daemon: all but cli; `cli::daemon` only starts it
 //! ```
 //!

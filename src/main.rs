@@ -8,5 +8,9 @@ fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|role| role == "keeper") {
         return atm::keeper::main();
     }
+    // An agent waits for each of its hooks, and takes some of their failures for an order to stop.
+    if let Some(code) = atm::cli::hook::main(&arguments) {
+        return code;
+    }
     atm::cli::main(arguments)
 }

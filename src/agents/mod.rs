@@ -1,3 +1,107 @@
-//! What atm knows of the agents it runs. Pure: from values to values.
+//! What agents say of themselves: from the payload of a hook, a status line or a notification to what it tells.
+//!
+//! Pure. Two steps, so that prompts, file contents and answers of the model stay with the agent: [`sift`] keeps what
+//! matters of a payload's text, whatever its size or depth (the command line does it), and [`read`] says what that
+//! means (the daemon does it). Neither fails: field names and shapes vary between versions of an agent, so what is
+//! missing, misspelt or of another type tells nothing, and an event that nobody knows is a sign of life.
 
 pub mod ancestry;
+pub mod claude;
+pub mod codex;
+mod payload;
+
+use serde_json::{Map, Value};
+
+pub use payload::sift;
+
+use crate::api::{
+    hook::{Condition, Conversation, Usage, Word},
+    keys::Key,
+    spec::Agent,
+};
+
+/// What one payload tells.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// Of the agent's main thread; absent: nothing at all, not even that it does something.
+    pub word: Option<Word>,
+    /// The turn that it is about, as the agent names it.
+    pub turn_id: Option<String>,
+    /// Whether it may come after the next turn has begun: it is about the turn that it names and no other.
+    pub late: bool,
+    /// The conversation that the agent is in.
+    pub conversation: Option<Conversation>,
+    /// A helper that began or ended.
+    pub subagent: Option<Subagent>,
+    /// What keeps the agent from working.
+    pub trouble: Trouble,
+    /// What it uses.
+    pub usage: Option<Usage>,
+    /// Where it works.
+    pub cwd: Option<String>,
+    /// The agent is about to end.
+    pub exits: bool,
+}
+
+/// A helper of an agent, by the agent's name for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subagent {
+    /// It works from now on.
+    Started(String),
+    /// It is done. One that was never said to begin may end too.
+    Stopped(String),
+}
+
+/// What a payload says of what keeps an agent from working.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing.
+    Untold,
+    /// It works: what kept it from that is over.
+    Over,
+    /// This.
+    Is(Condition),
+}
+
+impl Told {
+    /// Nothing but a word.
+    pub fn word(word: Word) -> Self {
+        Self { word: Some(word), ..Self::nothing() }
+    }
+
+    /// Nothing at all.
+    pub fn nothing() -> Self {
+        Self {
+            word: None,
+            turn_id: None,
+            late: false,
+            conversation: None,
+            subagent: None,
+            trouble: Trouble::Untold,
+            usage: None,
+            cwd: None,
+            exits: false,
+        }
+    }
+}
+
+/// Reads a payload of `agent`. Of an agent that tells nothing it is read as what it looks like.
+pub fn read(agent: Agent, payload: &Map<String, Value>) -> Told {
+    match agent {
+        Agent::Codex => codex::read(payload),
+        Agent::Generic if codex::is_notification(payload) => codex::read(payload),
+        Agent::Claude | Agent::Generic => claude::read(payload),
+    }
+}
+
+/// The key that interrupts a turn of `agent` and does nothing worse.
+pub fn interrupting_key(agent: Agent) -> Key {
+    match agent {
+        // Their ctrl-c ends the program when it comes twice.
+        Agent::Claude | Agent::Codex => Key::ESCAPE,
+        Agent::Generic => Key::CTRL_C,
+    }
+}
+
+#[cfg(test)]
+mod tests;

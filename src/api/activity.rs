@@ -22,8 +22,9 @@
 //! | 14 | daemon | what its agent said last: 0 nothing, 1 busy, 2 waiting, 3 idle, 4 unknown |
 //! | 15 | daemon | when |
 //! | 16 | daemon | the last look that found a client attached, or the session stopped by a signal |
-//! | 17 | daemon | a checksum of 8 to 16: a part that was written by half proves nothing |
-//! | 18 to 511 | nobody | kept, zero |
+//! | 17 | daemon | the turn of its agent: its number times two, and one more while it is in flight |
+//! | 18 | daemon | a checksum of 8 to 17: a part that was written by half proves nothing |
+//! | 19 to 511 | nobody | kept, zero |
 
 use std::time::Duration;
 
@@ -64,7 +65,7 @@ pub mod word {
 }
 
 /// How many words the daemon writes, checksum included.
-pub const LEFT_WORDS: usize = 10;
+pub const LEFT_WORDS: usize = 11;
 
 /// What a daemon leaves of its last look for the next one, so that idle time outlives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +86,17 @@ pub struct Left {
     pub said: Option<(status::Activity, Moment)>,
     /// The last look that found a client attached, or the session stopped by a signal.
     pub attended: Option<Moment>,
+    /// The last turn of its agent.
+    pub turn: LeftTurn,
+}
+
+/// What is left of a turn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LeftTurn {
+    /// Its number; 0: none was heard of.
+    pub number: u64,
+    /// Whether it was in flight.
+    pub in_flight: bool,
 }
 
 impl Left {
@@ -103,15 +115,17 @@ impl Left {
         let Self { youngest, faults_of_ended, .. } = *self;
         let [quiet_since, at, due] = [self.quiet_since, self.at, self.due].map(Moment::as_nanos);
         let attended = self.attended.map_or(0, Moment::as_nanos);
-        let facts = [cpu, youngest, faults_of_ended, quiet_since, at, due, code, said_at, attended];
+        let turn = (self.turn.number << 1) | u64::from(self.turn.in_flight);
+        let facts = [cpu, youngest, faults_of_ended, quiet_since, at, due, code, said_at, attended, turn];
         let mut words = [checksum(facts); LEFT_WORDS];
         words.iter_mut().zip(facts).for_each(|(word, fact)| *word = fact);
         words
     }
 
     fn from_words(words: [u64; LEFT_WORDS]) -> Option<Self> {
-        let [cpu, youngest, faults_of_ended, quiet_since, at, due, code, said_at, attended, seal] = words;
-        let facts = [cpu, youngest, faults_of_ended, quiet_since, at, due, code, said_at, attended];
+        let [cpu, youngest, faults_of_ended, quiet_since, at, due, code, said_at, attended, turn, seal] =
+            words;
+        let facts = [cpu, youngest, faults_of_ended, quiet_since, at, due, code, said_at, attended, turn];
         let said = match code {
             0 => None,
             1 => Some(status::Activity::Busy),
@@ -130,6 +144,7 @@ impl Left {
             due: moment(due),
             said: said.map(|said| (said, moment(said_at))),
             attended: (attended > 0).then(|| moment(attended)),
+            turn: LeftTurn { number: turn >> 1, in_flight: turn & 1 == 1 },
         })
     }
 }
@@ -251,6 +266,7 @@ mod tests {
                 due: moment(105),
                 said,
                 attended: said.map(|_| moment(92)),
+                turn: LeftTurn { number: 7, in_flight: said.is_some() },
             };
             let mut words = vec![MAGIC, 1, first, second, 70, 0, 2, 9];
             words.extend(left.words());

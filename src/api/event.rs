@@ -57,6 +57,8 @@ pub enum EventKind {
     InvalidConfig,
     /// A person's will was recorded: stop, suspend, start, resume.
     Requested,
+    /// A turn ended before its agent was done with it, because somebody asked for that.
+    TurnCancelled,
     /// A file of the daemon's own was damaged and set aside.
     RecordDamaged,
     /// A session that a person started outside atm told of itself.
@@ -69,7 +71,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Started,
         Self::StartFailed,
         Self::Exited,
@@ -93,6 +95,7 @@ impl EventKind {
         Self::ConfigChanged,
         Self::InvalidConfig,
         Self::Requested,
+        Self::TurnCancelled,
         Self::RecordDamaged,
         Self::Registered,
         Self::Unregistered,
@@ -125,6 +128,7 @@ impl EventKind {
             Self::ConfigChanged => "6db817553d904a169e53ac5b4ad454de",
             Self::InvalidConfig => "6fa93d8e7b314217b1f996c23dc52acb",
             Self::Requested => "7a7878fa772544cab102ce89ed766e54",
+            Self::TurnCancelled => "9d1f6f0e1f0c4f0a8f1d9b7f3c2a5e64",
             Self::RecordDamaged => "4767a3e3a10c4ec4bb6f4f69ecb5c102",
             Self::Registered => "9a1c5f0e6d3b4b0f8e57c2d4a6b81307",
             Self::Unregistered => "c3d80b7e51f24c6aa92e4f10b7d56e28",

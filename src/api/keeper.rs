@@ -16,6 +16,7 @@ use super::{
     attach::{ScreenView, Typed},
     cause::Cause,
     config::Logs,
+    keys::Key,
     name::{RunId, SessionName},
     record::{ProcessId, StartError},
     spec::{Digest, SessionSpec},
@@ -186,8 +187,26 @@ pub enum Request {
         /// In this order.
         typed: Vec<Typed>,
     },
+    /// Interrupt what the program does, or do nothing: for a turn that may be over soon. Answered when it is done.
+    #[serde(rename_all = "camelCase")]
+    Interrupt {
+        /// How.
+        by: Interrupt,
+        /// Nothing is done after this: what is meant may be over by then, and another turn in its place.
+        not_after: Moment,
+    },
     /// Are you there?
     Ping,
+}
+
+/// How a program is interrupted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Interrupt {
+    /// By a key that is typed.
+    Key(Key),
+    /// By a signal to the process group of the main process, as a terminal would send it.
+    Signal(i32),
 }
 
 /// The keeper's answer.
@@ -196,6 +215,8 @@ pub enum Request {
 pub enum Reply {
     /// Done, or under way.
     Ok,
+    /// Not done, and not to be done any more: the time for it is over.
+    Late,
     /// The screen.
     Screen(ScreenView),
     /// Not done.

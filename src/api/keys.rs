@@ -70,6 +70,13 @@ pub struct KeyError {
     why: &'static str,
 }
 
+impl Key {
+    /// Escape.
+    pub const ESCAPE: Self = Self { base: Base::Escape, ctrl: false, alt: false, shift: false };
+    /// Ctrl-c.
+    pub const CTRL_C: Self = Self { base: Base::Char('c'), ctrl: true, alt: false, shift: false };
+}
+
 impl FromStr for Key {
     type Err = KeyError;
 

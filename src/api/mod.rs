@@ -15,6 +15,7 @@ pub mod control;
 pub mod defaults;
 pub mod diagnose;
 pub mod event;
+pub mod hook;
 pub mod keeper;
 pub mod keys;
 pub mod log_index;

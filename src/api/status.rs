@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     cause::{Cause, StopReason},
     diagnose::Diagnostics,
+    hook::{Condition, TurnView, Usage},
     name::{RunId, SessionName},
     record::Exit,
     registered::RegisteredView,
@@ -273,6 +274,18 @@ pub struct SessionStatus {
     /// Where its output goes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub log_file: Option<String>,
+    /// The turn that its agent is in, or was in last; absent: its agent told of none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub turn: Option<TurnView>,
+    /// What keeps its agent from working.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub conditions: Vec<Condition>,
+    /// What its agent uses, as its status line told last.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub usage: Option<Usage>,
+    /// Helpers of its agent that work.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub subagents: Option<u32>,
     /// The repository that it works in.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub git: Option<GitView>,

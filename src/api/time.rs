@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Every budget is measured on it, so a jump of the wall clock and a night in suspend end nothing. It means
 /// something only together with the boot it was taken in: see [`BootId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Moment(u64);
 

@@ -3,9 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use super::{
-    apply, attach, cleanup, completion, config, daemon, delete, describe, detach, dirs::Places, edit, events,
-    get, install, kill, logs, metrics, peek, plan, restart, resume, run, schema, send, start, status, stop,
-    suspend, touch, uninstall, validate, wait,
+    apply, attach, cancel, cleanup, completion, config, daemon, delete, describe, detach, dirs::Places, edit,
+    events, get, hook, install, kill, logs, metrics, peek, plan, restart, resume, run, schema, send, start,
+    status, stop, suspend, touch, uninstall, validate, wait,
 };
 
 const AFTER: &str = "\
@@ -59,6 +59,8 @@ pub enum Command {
     Suspend(suspend::Args),
     /// Lift a suspension
     Resume(resume::Args),
+    /// Interrupt what the agents of sessions are doing
+    Cancel(cancel::Args),
     /// Wait until sessions are in a phase
     Wait(wait::Args),
     /// Run a command as a session, without writing YAML
@@ -85,6 +87,8 @@ pub enum Command {
     Metrics(metrics::Args),
     /// Tell that a session lives, and what it is doing
     Touch(touch::Args),
+    /// Tell what an agent is doing: the command of its hooks
+    Hook(hook::Args),
     /// Evict now what is over its budget
     Cleanup(cleanup::Args),
     /// Print the completions for a shell

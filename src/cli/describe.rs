@@ -10,7 +10,7 @@ use super::{
     context::{Context, get_one},
     documents,
     error::CliResult,
-    get::{activity, agent, origin, phase_style},
+    get::{activity, agent, origin, percent, phase_style},
     logfile::LogFiles,
     outcome,
     output::{PlainForm, Style},
@@ -23,7 +23,7 @@ use crate::{
         control::{EventsParams, EventsResult, ListResult, NamesParams},
         event::Event,
         name::SessionName,
-        status::{Origin, Phase, Reason, SessionView},
+        status::{Origin, Phase, Reason, SessionStatus, SessionView},
         time::Timestamp,
         yaml,
     },
@@ -274,6 +274,7 @@ impl Page {
         self.time("Since", status.since);
         self.field("Activity", status.activity.map(activity).unwrap_or_default());
         self.time("Last activity", status.last_activity_at);
+        self.agent(status);
         let number = |number: Option<i32>| number.map(|number| number.to_string()).unwrap_or_default();
         self.field("Pid", number(status.pid));
         self.field("Keeper pid", number(status.keeper_pid));
@@ -310,6 +311,34 @@ impl Page {
             let in_force = session.spec.is_some();
             self.heading(if in_force { "Spec error (the last good spec is in force)" } else { "Spec error" });
             self.lines(&documents::render(error));
+        }
+    }
+
+    /// What its agent says of itself.
+    fn agent(&mut self, status: &SessionStatus) {
+        if let Some(turn) = &status.turn {
+            let state = if turn.in_flight { "in flight since" } else { "over since" };
+            let since = turn.since.map_or_else(String::new, |at| format!(" ({state} {})", text::local(at)));
+            let cancel = turn.cancel.map(|cancel| {
+                let by = cancel.by.map(|by| format!(" by uid {} pid {}", by.uid, by.pid)).unwrap_or_default();
+                format!(", cancelled: {}{by}", cancel.reason)
+            });
+            self.field("Turn", format!("{}{since}{}", turn.number, cancel.unwrap_or_default()));
+        }
+        self.field("Subagents", status.subagents.map(|count| count.to_string()).unwrap_or_default());
+        for condition in &status.conditions {
+            let until = condition.resets_at.map(|at| format!(", until {}", text::local(at)));
+            let told = format!("{} ({}{})", condition.kind, condition.reason, until.unwrap_or_default());
+            self.field("Condition", told);
+        }
+        let Some(usage) = &status.usage else { return };
+        self.field("Model", usage.model.as_deref().unwrap_or_default());
+        self.field("Context", usage.context_percent.map(percent).unwrap_or_default());
+        self.field("Cost", usage.cost_usd.map(text::dollars).unwrap_or_default());
+        for limit in &usage.limits {
+            let until = limit.resets_at.map(|at| format!(", begins anew {}", text::relative(self.now, at)));
+            let used = percent(limit.used_percent);
+            self.field("Limit", format!("{} {used}{}", limit.name, until.unwrap_or_default()));
         }
     }
 

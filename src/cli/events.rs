@@ -151,7 +151,8 @@ fn row(event: &Event) -> Vec<Cell> {
         | EventKind::ConfigChanged
         | EventKind::Requested
         | EventKind::Registered
-        | EventKind::Unregistered => Style::Plain,
+        | EventKind::Unregistered
+        | EventKind::TurnCancelled => Style::Plain,
     };
     let kind = match &event.reason {
         Some(reason) => format!("{} ({reason})", word(event.kind)),

@@ -18,7 +18,7 @@ use crate::{
     api::{
         name::SessionName,
         spec::Agent,
-        status::{Activity, Origin, Phase, Reason, SessionView},
+        status::{Activity, Origin, Phase, Reason, SessionStatus, SessionView},
         time::Timestamp,
     },
     host::clock,
@@ -193,7 +193,7 @@ fn follow(
 }
 
 fn header(form: Form) -> &'static [&'static str] {
-    const ALL: [&str; 13] = [
+    const ALL: [&str; 18] = [
         "NAME",
         "PHASE",
         "REASON",
@@ -203,6 +203,11 @@ fn header(form: Form) -> &'static [&'static str] {
         "ACTIVITY",
         "ORIGIN",
         "MEMORY",
+        "TURN",
+        "CONDITION",
+        "MODEL",
+        "CONTEXT",
+        "COST",
         "EXIT",
         "NEXT START",
         "DIR",
@@ -239,6 +244,17 @@ pub fn agent(agent: Agent) -> &'static str {
     }
 }
 
+/// What keeps a session's agent from working, in a word.
+fn conditions(status: &SessionStatus) -> String {
+    let kinds: Vec<String> = status.conditions.iter().map(|condition| condition.kind.to_string()).collect();
+    kinds.join(",")
+}
+
+/// A share for people: `12%`.
+pub fn percent(percent: f64) -> String {
+    format!("{percent:.0}%")
+}
+
 /// How a phase stands out.
 pub fn phase_style(phase: Phase) -> Style {
     match phase {
@@ -268,7 +284,7 @@ fn row(form: Form, session: &SessionView, now: Timestamp) -> Vec<Cell> {
         status.activity.map(activity).unwrap_or_default().into(),
     ];
     if form == Form::Wide {
-        let spec = session.spec.as_ref();
+        let (spec, usage) = (session.spec.as_ref(), status.usage.as_ref());
         let registered = status.registered.as_ref();
         let directory = spec.map(|spec| spec.working_dir.as_str());
         let directory = directory.or_else(|| registered?.working_dir.as_deref());
@@ -278,6 +294,11 @@ fn row(form: Form, session: &SessionView, now: Timestamp) -> Vec<Cell> {
         cells.extend([
             origin(session.origin).into(),
             status.memory_bytes.map(text::size).unwrap_or_default().into(),
+            status.turn.as_ref().map(|turn| turn.number.to_string()).unwrap_or_default().into(),
+            Cell::new(&conditions(status), Style::Bad),
+            usage.and_then(|usage| usage.model.clone()).unwrap_or_default().into(),
+            usage.and_then(|usage| usage.context_percent).map(percent).unwrap_or_default().into(),
+            usage.and_then(|usage| usage.cost_usd).map(text::dollars).unwrap_or_default().into(),
             status.exit.and_then(outcome::exit).unwrap_or_default().into(),
             status.next_start_at.map(|at| text::relative(now, at)).unwrap_or_default().into(),
             directory.unwrap_or_default().into(),
@@ -302,6 +323,9 @@ mod tests {
             "name": "fix-login", "origin": "Declared", "generation": 2,
             "status": {"phase": "Running", "reason": "Started", "restarts": 1, "pid": 4242, "activity": "Busy",
                 "startedAt": "2026-01-01T00:00:00Z", "since": "2026-01-01T00:00:00Z", "memoryBytes": 1_610_612_736,
+                "turn": {"number": 7, "inFlight": true},
+                "conditions": [{"kind": "RateLimited", "reason": "rate_limit"}],
+                "usage": {"model": "Opus 5", "costUsd": 8.343, "contextPercent": 12.4},
                 "specError": [{"file": "x", "message": "broken"}]},
         });
         let registered = json!({
@@ -342,11 +366,11 @@ mod tests {
     #[test]
     fn the_wide_table_says_more() {
         insta::assert_snapshot!(rendered(Form::Wide), @r"
-        NAME              PHASE     REASON                AGE   RESTARTS   PID    ACTIVITY   ORIGIN       MEMORY    EXIT          NEXT START   DIR        COMMAND
-        fix-login         Running   Started,InvalidSpec   2h    1          4242   Busy       Declared     1.5 GiB   -             -            -          -
-        b                 Pending   BackOff               1h    3          -      -          Declared     -         signal KILL   in 30s       -          -
-        claude-web-3f9a   Running   Stale                 1m    0          77     Waiting    Registered   -         -             -            /src/web   claude
-        b                 removed   -                     -     -          -      -          -            -         -             -            -          -
+        NAME              PHASE     REASON                AGE   RESTARTS   PID    ACTIVITY   ORIGIN       MEMORY    TURN   CONDITION     MODEL    CONTEXT   COST    EXIT          NEXT START   DIR        COMMAND
+        fix-login         Running   Started,InvalidSpec   2h    1          4242   Busy       Declared     1.5 GiB   7      RateLimited   Opus 5   12%       $8.34   -             -            -          -
+        b                 Pending   BackOff               1h    3          -      -          Declared     -         -      -             -        -         -       signal KILL   in 30s       -          -
+        claude-web-3f9a   Running   Stale                 1m    0          77     Waiting    Registered   -         -      -             -        -         -       -             -            /src/web   claude
+        b                 removed   -                     -     -          -      -          -            -         -      -             -        -         -       -             -            -          -
         ");
     }
 }

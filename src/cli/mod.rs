@@ -27,6 +27,7 @@ use self::{
 pub mod apply;
 pub mod args;
 pub mod attach;
+pub mod cancel;
 pub mod cleanup;
 pub mod client;
 pub mod complete;
@@ -43,6 +44,7 @@ pub mod edit;
 pub mod error;
 pub mod events;
 pub mod get;
+pub mod hook;
 pub mod install;
 pub mod kill;
 pub mod logfile;
@@ -144,6 +146,8 @@ fn dispatch(command: &Command, context: &mut Context) -> CliResult<ExitCode> {
         Command::Status(args) => status::run(args, context),
         Command::Metrics(args) => metrics::run(args, context),
         Command::Touch(args) => touch::run(args, context),
+        Command::Cancel(args) => cancel::run(args, context),
+        Command::Hook(args) => return Ok(hook::run(args, context)),
         Command::Cleanup(args) => cleanup::run(args, context),
         Command::Completion(args) => completion::run(args, context),
         Command::Install(args) => install::run(args, context),

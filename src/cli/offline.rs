@@ -90,7 +90,7 @@ pub fn end(
     let mut asked = Vec::new();
     for session in meant {
         match ask(&session.directory, &request(how, by), ANSWER) {
-            Ok(Reply::Ok | Reply::Screen(_)) => asked.push(session),
+            Ok(Reply::Ok | Reply::Late | Reply::Screen(_)) => asked.push(session),
             Ok(Reply::Refused { message }) => {
                 errors.push(CliError::failed(format!("the keeper of `{}` refuses: {message}", session.name)));
             }

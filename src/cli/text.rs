@@ -91,6 +91,11 @@ pub fn size(bytes: u64) -> String {
     Size(bytes).human()
 }
 
+/// An amount of US dollars for people.
+pub fn dollars(amount: f64) -> String {
+    format!("${amount:.2}")
+}
+
 /// A command as a person could type it, on one line.
 pub fn command(words: &[String]) -> String {
     escape(&shell_words::join(words)).into_owned()

@@ -11,6 +11,7 @@ use crate::{
     api::{
         cause::{Actor, Cause, StopReason},
         control::{CleanupParams, Eviction},
+        hook::Word,
         name::SessionName,
         status::Activity,
     },
@@ -20,6 +21,7 @@ use crate::{
         activity::Said,
         eviction,
         fleet::{self, Decisions},
+        turn,
     },
 };
 
@@ -73,12 +75,22 @@ impl<K: Keepers> Daemon<K> {
             return Ok(());
         }
         let at = self.clock.now();
-        self.store
+        let word = activity.map(|activity| match activity {
+            Activity::Busy => Word::Works,
+            Activity::Waiting => Word::Waits,
+            Activity::Idle => Word::Ends { background: Some(false) },
+            Activity::Unknown => Word::Opens,
+        });
+        let over = self
+            .store
             .edit(name, |entry| match &mut entry.plan.observed {
                 Observed::Running(run) => {
-                    let before = run.said.map_or(Activity::Unknown, |said| said.activity);
-                    run.said = Some(Said { activity: activity.unwrap_or(before), at });
-                    Ok(())
+                    let over = word.and_then(|word| turn::hear(run, word, at));
+                    entry.memory.turns = entry.memory.turns.max(run.turn.number);
+                    // However little is said: idle time begins anew.
+                    let activity = run.said.map_or(Activity::Unknown, |said| said.activity);
+                    run.said = Some(Said { activity, at });
+                    Ok(over.map(|over| (run.run_id, over)))
                 }
                 Observed::Absent
                 | Observed::Starting { .. }
@@ -88,11 +100,11 @@ impl<K: Keepers> Daemon<K> {
                 }
             })
             .ok_or_else(|| VerbError::NoSuchSession(name.clone()))??;
-        self.look_now(name);
+        if let Some((run_id, over)) = over {
+            self.turn_is_over(name, run_id, over);
+        }
         self.store.touch(name);
-        // A turn that is over may let a changed spec in, or a session that waits for its place.
-        self.look_at(Key::Fleet, Reason::Observed);
-        self.look_at(Key::Session(name.clone()), Reason::Observed);
+        self.acted(name);
         Ok(())
     }
 }

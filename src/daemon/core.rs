@@ -21,6 +21,7 @@ use super::{
     server::LastList,
     specs,
     store::{Entry, Store},
+    turns::Interrupts,
     view,
     writer::Writer,
 };
@@ -75,6 +76,8 @@ pub struct Daemon<K> {
     pub store: Store,
     /// The port to processes.
     pub keepers: K,
+    /// Interruptions of turns that are on their way.
+    pub interrupts: Interrupts,
     /// The port to what sessions do, and when they are looked at.
     pub looking: Looking,
     /// What happened.

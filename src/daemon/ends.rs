@@ -25,7 +25,7 @@ use crate::{
         failpoint::{self, Place},
         signals as signal,
     },
-    plan::{Desired, Ended, Observed, Will, fleet, restart},
+    plan::{Desired, Ended, Observed, Will, fleet, restart, turn},
 };
 
 impl<K: Keepers> Daemon<K> {
@@ -218,17 +218,30 @@ impl<K: Keepers> Daemon<K> {
         let (before, cause) = (self.restarts(name), ended.cause.as_ref().map(|cause| cause.reason));
         let now = self.clock.now();
         let (policy, backoff) = self.what_follows(name);
-        self.store.edit(name, |entry| {
+        let run_id = ended.run_id;
+        let over = self.store.edit(name, |entry| {
             entry.memory.begun = None;
-            ended.memory = match &entry.plan.observed {
+            let over = match &mut entry.plan.observed {
                 Observed::Running(run) | Observed::Stopping { run, .. } if run.run_id == ended.run_id => {
-                    run.seen.map(|seen| seen.look.memory.bytes)
+                    ended.memory = run.seen.map(|seen| seen.look.memory.bytes);
+                    // A keeper that was asked past this daemon stopped it for a cause that nobody kept here.
+                    if let Some(cause) = &ended.cause {
+                        run.turn.cancel(None, turn::interrupted_by(cause));
+                    }
+                    turn::close(run, now)
                 }
-                _ => None,
+                _ => {
+                    ended.memory = None;
+                    None
+                }
             };
             entry.plan.history =
                 restart::after_end(&entry.plan.history, ended, policy, &backoff, now, jitter());
+            over
         });
+        if let Some(over) = over.flatten() {
+            self.turn_is_over(name, run_id, over);
+        }
         let restarts = self.restarts(name).saturating_sub(before);
         self.store.edit_world(|world| {
             let how = cause.map_or_else(|| "Exited".to_owned(), |reason| reason.to_string());

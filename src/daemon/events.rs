@@ -201,7 +201,8 @@ fn log(event: &Event, pid: Option<i32>, generation: Option<u64>, exit: Option<Ex
         | EventKind::ConfigChanged
         | EventKind::Requested
         | EventKind::Registered
-        | EventKind::Unregistered => entry!(info),
+        | EventKind::Unregistered
+        | EventKind::TurnCancelled => entry!(info),
     }
 }
 

@@ -96,6 +96,12 @@ pub enum AskError {
         /// What went wrong.
         source: ClientError,
     },
+    /// It was asked to do it before a certain time, and that had passed.
+    #[error("the keeper of {name} was asked too late")]
+    Late {
+        /// The session.
+        name: SessionName,
+    },
     /// It said no.
     #[error("the keeper of {name} refused: {message}")]
     Refused {
@@ -332,6 +338,7 @@ impl Keepers for LinuxKeepers {
         let unreachable = |source| AskError::Unreachable { name: name.clone(), source };
         match asked {
             Ok(Ok(Reply::Ok | Reply::Screen(_))) => Ok(()),
+            Ok(Ok(Reply::Late)) => Err(AskError::Late { name: name.clone() }),
             Ok(Ok(Reply::Refused { message })) => Err(AskError::Refused { name: name.clone(), message }),
             Ok(Err(error)) => Err(unreachable(error)),
             Err(panic) => {

@@ -15,7 +15,7 @@ use crate::{
         name::SessionName,
         record::Record,
     },
-    plan::{Ended, Observed, Run, Verdict},
+    plan::{Ended, Observed, Run, Verdict, turn::Turn},
 };
 
 /// A run whose keeper is gone without a word.
@@ -38,6 +38,7 @@ impl Loss {
                 launch: record.intent.launch,
                 since: record.started,
                 said: None,
+                turn: Turn::default(),
                 seen: None,
             },
             stopping: record.stopping.map(|stopping| stopping.cause),

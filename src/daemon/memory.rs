@@ -61,6 +61,9 @@ pub struct Memory {
     /// Starts that followed an end.
     #[serde(default)]
     pub restarts: u64,
+    /// Turns that its agent was in, so that no two have the same number.
+    #[serde(default)]
+    pub turns: u64,
     /// The back-off in progress.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub not_before: Option<Deadline>,
@@ -246,6 +249,7 @@ impl Memory {
             ends: 0,
             host_errors: 0,
             restarts: 0,
+            turns: 0,
             not_before: None,
             last: None,
             start_requested: false,

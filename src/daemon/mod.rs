@@ -14,11 +14,13 @@
 //! found of a name and `takeover` acts on that; [`ends`] counts how runs ended, `loss` those whose keeper died.
 //! `recovery` takes in what an earlier daemon left, before the loop turns. [`wills`] records what people ask for.
 //! `cleanup` has evicted what is over its budget now, [`looks`] sees what sessions do, [`registered`] keeps those that
-//! people started outside atm. `server` answers clients, each [`watcher`] collects what one of them is still to be told;
-//! [`metrics`] counts, `http` shows that to others.
+//! people started outside atm. `hooks` hears what agents say, [`turns`] interrupts what they are in. `server` answers
+//! clients, each [`watcher`] collects what one of them is still to be told; [`metrics`] counts, `http` shows that to
+//! others.
 
 mod absorb;
 pub mod adopt;
+pub mod agent_facts;
 mod cleanup;
 pub mod clock;
 pub mod config_file;
@@ -28,6 +30,7 @@ mod ends;
 pub mod event_loop;
 pub mod events;
 mod fdstore;
+mod hooks;
 mod http;
 mod journal;
 pub mod keepers;
@@ -53,6 +56,7 @@ mod systemd;
 mod takeover;
 #[cfg(test)]
 mod tests;
+pub mod turns;
 pub mod view;
 pub mod watcher;
 pub mod wills;

@@ -341,6 +341,7 @@ impl<K: Keepers> Daemon<K> {
             signal,
             grace_millis: grace.map(|g| u64::try_from(g.as_millis()).unwrap_or(u64::MAX)),
         };
+        self.cancel_for(name, &cause);
         let _ = failpoint::hit(Place::AskStop);
         if let Err(error) = self.keepers.ask(name, request).await {
             if fleet::is_eviction(cause.reason) {
@@ -434,7 +435,7 @@ impl<K: Keepers> Daemon<K> {
             Err(error @ AskError::Refused { .. }) => {
                 tracing::warn!(%name, %error, "without this daemon it stops as it was started");
             }
-            Err(error @ AskError::Unreachable { .. }) => {
+            Err(error @ (AskError::Unreachable { .. } | AskError::Late { .. })) => {
                 self.signal_keeper(name, WAKE);
                 return Err(error.into());
             }

@@ -42,6 +42,7 @@ use super::{
     specs, state_files,
     store::Store,
     systemd,
+    turns::Interrupts,
     writer::Writer,
 };
 use crate::{
@@ -247,6 +248,7 @@ fn make_daemon(
         store: Store::new(Config::defaults(machine), clock.clone()),
         keepers: LinuxKeepers::new(Rc::clone(paths), program, reports),
         looking: Looking::new(Box::new(looker)),
+        interrupts: Interrupts::default(),
         events: Rc::new(Events::load(&paths.events())),
         writer,
         clock,

@@ -14,7 +14,7 @@ use std::{
 
 use tokio::sync::{Notify, futures::Notified};
 
-use super::{clock::Clock, memory::Memory, watcher::Watcher};
+use super::{agent_facts::AgentFacts, clock::Clock, memory::Memory, watcher::Watcher};
 use crate::{
     api::{
         config::{Config, Logs},
@@ -32,6 +32,7 @@ use crate::{
         fleet::{self, Decisions, Mode},
         memory::Relief,
         registered, status,
+        turn::Turn,
     },
 };
 
@@ -40,6 +41,8 @@ use crate::{
 pub struct World {
     /// By name.
     pub sessions: BTreeMap<SessionName, Entry>,
+    /// Which session a keeper, or a main process, belongs to.
+    pub processes: BTreeMap<ProcessId, SessionName>,
     /// In force.
     pub config: Arc<Config>,
     /// Where the config in force was read from; absent: the defaults.
@@ -125,6 +128,8 @@ pub struct Entry {
     pub stray: Option<ProcessId>,
     /// What a keeper that could not start its command reported, in case it can record it nowhere.
     pub start_error: Option<StartError>,
+    /// What the agent of the last run said of itself, beside what it does.
+    pub agent: AgentFacts,
     /// What people see.
     pub shown: Shown,
 }
@@ -217,6 +222,7 @@ impl Entry {
             escaped: None,
             stray: None,
             start_error: None,
+            agent: AgentFacts::default(),
             shown: Shown {
                 phase: Phase::Pending,
                 reason: Reason::Starting,
@@ -242,6 +248,7 @@ impl Entry {
             launch,
             since,
             said: None,
+            turn: Turn::after(self.memory.turns),
             seen: None,
         }
     }
@@ -353,6 +360,7 @@ impl Store {
     pub fn new(config: Config, clock: Clock) -> Self {
         let world = World {
             sessions: BTreeMap::new(),
+            processes: BTreeMap::new(),
             config: Arc::new(config),
             config_file: None,
             config_error: None,
@@ -406,9 +414,13 @@ impl Store {
             let world = &mut *world;
             count(&mut world.counts, &mut world.invalid_specs, &entry.shown, 1);
             world.memory = world.memory.saturating_add(entry.memory_in_use());
+            let run = entry.run;
             if let Some(old) = world.sessions.insert(name.clone(), entry) {
+                index(&mut world.processes, name, old.run, run);
                 world.memory = world.memory.saturating_sub(old.memory_in_use());
                 count(&mut world.counts, &mut world.invalid_specs, &old.shown, -1);
+            } else {
+                index(&mut world.processes, name, None, run);
             }
         }
         self.touch(name);
@@ -420,8 +432,11 @@ impl Store {
             let mut world = self.change();
             let world = &mut *world;
             let entry = world.sessions.get_mut(name)?;
-            let before = entry.memory_in_use();
+            let (before, run) = (entry.memory_in_use(), entry.run);
             let answer = change(entry);
+            if entry.run != run {
+                index(&mut world.processes, name, run, entry.run);
+            }
             world.memory = world.memory.saturating_sub(before).saturating_add(entry.memory_in_use());
             let shown = entry.derive(&self.shared.clock);
             let touched = shown != entry.shown;
@@ -442,6 +457,7 @@ impl Store {
             let mut world = self.change();
             let world = &mut *world;
             let entry = world.sessions.remove(name)?;
+            index(&mut world.processes, name, entry.run, None);
             world.memory = world.memory.saturating_sub(entry.memory_in_use());
             count(&mut world.counts, &mut world.invalid_specs, &entry.shown, -1);
             entry
@@ -527,6 +543,22 @@ impl Reader {
     }
 }
 
+/// Keeps the way from processes to sessions up to date: a question about one process must not cost a look at all.
+fn index(
+    processes: &mut BTreeMap<ProcessId, SessionName>,
+    name: &SessionName,
+    before: Option<RunFacts>,
+    now: Option<RunFacts>,
+) {
+    let of = |run: Option<RunFacts>| run.into_iter().flat_map(|run| [run.keeper, run.child]).flatten();
+    for gone in of(before) {
+        if processes.get(&gone) == Some(name) {
+            processes.remove(&gone);
+        }
+    }
+    processes.extend(of(now).map(|process| (process, name.clone())));
+}
+
 fn count(counts: &mut Counts, invalid: &mut u32, shown: &Shown, by: i32) {
     let place = match shown.phase {
         Phase::Pending => &mut counts.pending,
@@ -609,5 +641,32 @@ mod tests {
         assert_eq!(store.look().memory, 50);
         store.remove(&b);
         assert_eq!(store.look().memory, 0);
+    }
+
+    #[test]
+    fn a_process_leads_to_its_session_for_as_long_as_it_is_its() {
+        let clock = Clock::start();
+        let machine = crate::api::config::Machine { memory: 1 << 30 };
+        let store = Store::new(Config::defaults(machine), clock.clone());
+        let process = |pid| ProcessId { pid, start_time: 1 };
+        let facts = |keeper, child| {
+            let (keeper, child) = (Some(process(keeper)), Some(process(child)));
+            Some(RunFacts { keeper, child, uid: None, started_at: Timestamp::default() })
+        };
+        let of = |pid| store.look().processes.get(&process(pid)).map(ToString::to_string);
+        let [a, b] = ["a", "b"].map(|name| SessionName::new(name).unwrap());
+        for name in [&a, &b] {
+            store.insert(name, Entry::new(Session::unknown(), Memory::new(clock.wall()), &clock));
+        }
+        store.edit(&a, |entry| entry.run = facts(1, 2));
+        assert_eq!((of(1), of(2), of(3)), (Some("a".into()), Some("a".into()), None));
+        store.edit(&a, |entry| entry.run = facts(1, 3));
+        assert_eq!((of(2), of(3)), (None, Some("a".into())));
+        // Another has it now: the end of the one before takes nothing away.
+        store.edit(&b, |entry| entry.run = facts(4, 3));
+        store.edit(&a, |entry| entry.run = None);
+        assert_eq!((of(1), of(3)), (None, Some("b".into())));
+        store.remove(&b);
+        assert!(store.look().processes.is_empty());
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     },
     controller::Reason,
     host::{process::Process, signals as signal},
-    plan::{Desired, Observed, Run},
+    plan::{Desired, Observed, Run, turn::Turn},
 };
 
 /// How long a held lock may be without a record before its keeper counts as one that does not answer.
@@ -155,8 +155,16 @@ impl<K: Keepers> Daemon<K> {
                     (0, Digest(String::new()))
                 }
             };
-            entry.plan.observed =
-                Observed::Running(Run { run_id, generation, launch, since, said: None, seen: None });
+            let turns = entry.memory.turns;
+            entry.plan.observed = Observed::Running(Run {
+                run_id,
+                generation,
+                launch,
+                since,
+                said: None,
+                turn: Turn::after(turns),
+                seen: None,
+            });
             entry.run_gone = true;
             entry.memory.has_run(run_id);
         });
@@ -200,12 +208,14 @@ impl<K: Keepers> Daemon<K> {
     fn adopt(&self, name: &SessionName, record: Record, keeper: Process) {
         let run_id = record.intent.run_id;
         let since = record.started;
+        let (said, turn) = self.take_up_looks(name, run_id);
         let run = Run {
             run_id,
             generation: record.intent.generation,
             launch: record.intent.launch.clone(),
             since,
-            said: self.take_up_looks(name, run_id),
+            said,
+            turn,
             seen: None,
         };
         let launch = record.intent.launch.clone();

@@ -10,6 +10,7 @@ use crate::{
     api::{
         control::{Counts, HealthResult, Healthz, Usage},
         diagnose::Diagnostics,
+        hook::TurnView,
         name::{RunId, SessionName},
         quantity::{Limit, Size},
         registered::RegisteredView,
@@ -22,6 +23,7 @@ use crate::{
         fleet::Mode,
         registered,
         summary::{self, Overview},
+        turn::Turn,
     },
 };
 
@@ -121,6 +123,8 @@ pub fn session(
         )) if !live => Some(clock.show(*until)),
         Some(_) | None => None,
     };
+    let agent = Some(&entry.agent)
+        .filter(|agent| agent.run_id.is_some_and(|id| Some(id) == entry.plan.observed.run_id()));
     let spec_error = spec_error(entry, viewer);
     let registered = registered_view(entry);
     let seen = entry.seen();
@@ -152,6 +156,16 @@ pub fn session(
             spec_error,
             spec_file: entry.memory.spec.as_ref().map(|spec| spec.file.display().to_string()),
             log_file: registered.is_none().then(|| paths.log(name).display().to_string()),
+            turn: turn(&entry.plan.observed, clock),
+            conditions: agent
+                .and_then(|agent| agent.condition_at(clock.wall()))
+                .cloned()
+                .into_iter()
+                .collect(),
+            usage: agent.and_then(|agent| agent.usage.clone()),
+            subagents: agent
+                .and_then(|agent| u32::try_from(agent.subagents.len()).ok())
+                .filter(|count| *count > 0),
             git: None,
             registered,
         },
@@ -188,6 +202,14 @@ pub fn full_house(world: &World) -> Option<String> {
              one starts before some end"
         )
     })
+}
+
+/// The turn of what runs.
+fn turn(observed: &Observed, clock: &Clock) -> Option<TurnView> {
+    let (Observed::Running(run) | Observed::Stopping { run, .. }) = observed else { return None };
+    let Turn { number, in_flight, since, cancel, unheard: _ } = run.turn;
+    let since = since.map(|at| clock.show(at));
+    (number > 0).then(|| TurnView { number, in_flight, since, cancel: cancel.map(|cancel| cancel.cause) })
 }
 
 /// What is wrong with the file. A source line is only for those who may read it.

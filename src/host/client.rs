@@ -101,6 +101,31 @@ pub fn readable_or_unread(fd: &impl AsFd, out: &impl AsFd, limit: Duration) -> i
     })
 }
 
+/// Writes `bytes` as far as they are taken within `limit`, and never waits longer: to a pipe or a socket that may not be
+/// read, without changing it for others who have it open.
+pub fn write_within(fd: &impl AsFd, bytes: &[u8], limit: Duration) -> io::Result<()> {
+    /// A pipe that can be written takes so much at once: `PIPE_BUF`.
+    const PIECE: usize = 4096;
+    let begun = super::clock::monotonic();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let left = limit.saturating_sub(super::clock::monotonic() - begun);
+        let left = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match poll(&mut [PollFd::new(fd, PollFlags::OUT)], Some(&left)) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        let count = super::poll::write(fd, rest.get(..PIECE).unwrap_or(rest))?;
+        rest = rest.get(count..).unwrap_or_default();
+    }
+    Ok(())
+}
+
 /// Whether `fd` is a pipe or a socket that nobody reads any more.
 pub fn is_unread(fd: &impl AsFd) -> bool {
     let mut fds = [PollFd::new(fd, PollFlags::empty())];
@@ -205,6 +230,19 @@ mod tests {
         let _first = connect(&path, Duration::from_secs(5)).unwrap();
         let error = connect(&path, Duration::from_millis(10)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_pipe_that_is_not_read_takes_what_it_takes() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        write_within(&writer, b"short", Duration::from_secs(60)).unwrap();
+        let long = vec![b'x'; 1 << 20];
+        let error = write_within(&writer, &long, Duration::from_millis(1)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(writer);
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).unwrap();
+        assert!(read.starts_with(b"shortxxx") && read.len() < long.len());
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub mod files;
 #[allow(unsafe_code)] // malloc_trim
 pub mod heap;
 pub mod line;
+pub mod lineage;
 pub mod lock;
 pub mod log_file;
 pub mod log_index;

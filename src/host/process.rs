@@ -50,6 +50,11 @@ impl Process {
         Ok(Self { fd, id: identify(pid)? })
     }
 
+    /// The process behind a pidfd, which is, or was, `pid`.
+    pub fn of(fd: OwnedFd, pid: i32) -> io::Result<Self> {
+        Ok(Self { fd, id: identify(pid)? })
+    }
+
     /// Holds on to `id`, or says `None` where that process is gone, whoever has its pid now.
     pub fn find(id: ProcessId) -> io::Result<Option<Self>> {
         match Self::open(id.pid) {

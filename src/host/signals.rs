@@ -18,6 +18,8 @@ use crate::api::cause::Actor;
 
 /// Ends a process; cannot be caught.
 pub const KILL: i32 = libc::SIGKILL;
+/// Interrupts.
+pub const INT: i32 = libc::SIGINT;
 /// Asks a process to end.
 pub const TERM: i32 = libc::SIGTERM;
 /// Lets a stopped process go on.

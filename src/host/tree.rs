@@ -86,6 +86,14 @@ pub fn signal(members: &[ProcessId], signal: i32) -> usize {
     members.iter().filter(sent).count()
 }
 
+/// Sends `signal` to the process group that the child `leader` leads. For a child that was not reaped: until then no
+/// other group can have its number.
+pub fn signal_group(leader: i32, signal: i32) -> io::Result<()> {
+    let leader = Pid::from_raw(leader).ok_or(io::ErrorKind::InvalidInput)?;
+    let signal = rustix::process::Signal::from_named_raw(signal).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(rustix::process::kill_process_group(leader, signal)?)
+}
+
 /// Sends SIGKILL to our children by pid, which is safe for children alone: theirs is not used again before we
 /// reap. Faster than a look at identities, as a chain that forks and exits must be outrun. Returns their pids.
 pub fn kill_own_children() -> io::Result<Vec<i32>> {

@@ -5,11 +5,11 @@ use crate::{
     api::{
         activity::word,
         attach::Ended,
-        keeper::{Reply, Request},
+        keeper::{Interrupt, Reply, Request},
         record::ExitRecord,
         time::Moment,
     },
-    host::{clock::monotonic, poll::Ready, pty},
+    host::{clock::monotonic, errors::words, poll::Ready, pty, tree},
 };
 
 impl Session {
@@ -82,6 +82,45 @@ impl Session {
             _ => {
                 terminal.detach();
                 Some(Reply::Ok)
+            }
+        }
+    }
+
+    /// Interrupts the program now, or not at all: what would be typed only when the program reads again, or signalled
+    /// only when this keeper runs again, could meet something that nobody meant.
+    pub fn interrupt(&mut self, by: &Interrupt, not_after: Moment) -> Reply {
+        let refused = |message: &str| Reply::Refused { message: message.to_owned() };
+        if self.course.exit.is_some() {
+            return refused("its main process has ended");
+        }
+        match by {
+            Interrupt::Key(key) => {
+                if !self.has_reader() {
+                    return refused("no process of the session has its terminal open: nobody would read it");
+                }
+                let (Some(terminal), Some(master)) = (&mut self.terminal, &self.source.ours) else {
+                    return refused("the session has no terminal to type into");
+                };
+                if monotonic() > not_after {
+                    return Reply::Late;
+                }
+                if !terminal.press(key, master) {
+                    return refused("the program does not read: what was typed before still waits");
+                }
+                if let Some(page) = &self.page {
+                    page.store(word::INPUT, monotonic().as_nanos());
+                }
+                Reply::Ok
+            }
+            Interrupt::Signal(signal) => {
+                if monotonic() > not_after {
+                    return Reply::Late;
+                }
+                // Not reaped yet, so the number is still its own.
+                match tree::signal_group(self.record.child.pid, *signal) {
+                    Ok(()) => Reply::Ok,
+                    Err(error) => refused(&format!("cannot signal its main process: {}", words(&error))),
+                }
             }
         }
     }

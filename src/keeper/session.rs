@@ -319,9 +319,12 @@ impl Session {
 
     /// The answer; `None`: it comes later.
     fn answer(&mut self, asked: &Asked) -> Option<Reply> {
-        if let Ok(request @ (Request::Detach | Request::Peek { .. } | Request::Type { .. })) = &asked.request
-        {
-            return self.answer_about_terminal(asked.peer, request);
+        match &asked.request {
+            Ok(request @ (Request::Detach | Request::Peek { .. } | Request::Type { .. })) => {
+                return self.answer_about_terminal(asked.peer, request);
+            }
+            Ok(Request::Interrupt { by, not_after }) => return Some(self.interrupt(by, *not_after)),
+            Ok(_) | Err(_) => {}
         }
         Some(self.answer_about_session(asked))
     }
@@ -330,7 +333,13 @@ impl Session {
         let refused = |message: String| Reply::Refused { message };
         match &asked.request {
             Err(error) => refused(format!("not a request: {error}")),
-            Ok(Request::Ping | Request::Detach | Request::Peek { .. } | Request::Type { .. }) => Reply::Ok,
+            Ok(
+                Request::Ping
+                | Request::Detach
+                | Request::Peek { .. }
+                | Request::Type { .. }
+                | Request::Interrupt { .. },
+            ) => Reply::Ok,
             Ok(Request::Stop { cause, signal, grace_millis }) => {
                 let signal = signal.unwrap_or_else(|| self.stop_signal());
                 if !(1..=31).contains(&signal) {

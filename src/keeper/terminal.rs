@@ -10,6 +10,7 @@ use super::{
 use crate::{
     api::{
         attach::{Detached, Ended, ScreenView, Typed, WindowSize},
+        keys::Key,
         time::Moment,
     },
     host::{
@@ -181,6 +182,22 @@ impl Terminal {
             self.typed.extend(bytes);
         }
         Some(self.entered)
+    }
+
+    /// Types a key at once, or not at all. Says which.
+    pub fn press(&mut self, key: &Key, master: impl AsFd) -> bool {
+        self.write(&master);
+        if !self.typed.is_empty() {
+            return false; // it would come when the program reads again
+        }
+        let bytes = key.bytes(self.screen().typing_modes().application_cursor);
+        // A terminal takes a few bytes whole or not at all.
+        if !poll::write(&master, &bytes).is_ok_and(|count| count == bytes.len()) {
+            return false;
+        }
+        self.entered += bytes.len() as u64;
+        self.taken += bytes.len() as u64;
+        true
     }
 
     /// Bytes that the program's terminal has taken, ever.

@@ -13,6 +13,13 @@ use crate::api::{status::Activity, time::Moment};
 /// program that thinks between two lines, short against any budget.
 pub const QUIET: Duration = Duration::from_secs(10);
 
+/// One that may have been interrupted, and in which nothing happened for this long, is not in a turn any more. An agent
+/// in a turn draws and computes, and one that asks a person is mostly answered before.
+pub const INTERRUPTED: Duration = Duration::from_secs(60);
+
+/// The same where all that speaks for an interruption is that nobody listened for a while.
+pub const UNHEARD: Duration = Duration::from_secs(600);
+
 /// A tree that uses more processor time than this part of a core is doing something.
 const WORKING: f64 = 0.01;
 
@@ -163,13 +170,43 @@ fn percent(used: Duration, gap: Duration) -> f32 {
     (used.as_secs_f64() / gap.as_secs_f64() * 100.0) as f32
 }
 
-/// What was said last, as far as it still holds: one that was typed at since it said that it is idle may have been
-/// given work, and has not said so yet. Then what is seen decides, until it speaks again.
+/// What was said last, as far as it still holds. One that was typed at since it said that it is idle may have been
+/// given work, and has not said so yet; and a turn that a person interrupted ends without a word
+/// ([`is_moot`]). Then what is seen decides, until it speaks again.
 fn word(run: &Run) -> Option<Said> {
     let said = run.said?;
-    let typed = run.seen.and_then(|seen| seen.look.input).is_some_and(|input| input > said.at);
-    let activity = if typed && said.activity == Activity::Idle { Activity::Unknown } else { said.activity };
+    let overtaken = match said.activity {
+        Activity::Idle => is_typed_at(run, said),
+        Activity::Busy | Activity::Waiting => is_moot(run),
+        Activity::Unknown => false,
+    };
+    let activity = if overtaken { Activity::Unknown } else { said.activity };
     Some(Said { activity, ..said })
+}
+
+fn is_typed_at(run: &Run, said: Said) -> bool {
+    run.seen.and_then(|seen| seen.look.input).is_some_and(|input| input > said.at)
+}
+
+/// Whether a word that `run` is in a turn, or waits for a person, holds no more. Agents do not say that a person
+/// interrupted or refused. So where somebody could have done that since the last word (something was typed, atm itself
+/// interrupted, or words could not be heard), a session in which nothing at all happens any more is taken for one that
+/// has nothing to do. Silence alone never is: a turn may be silent for hours.
+pub fn is_moot(run: &Run) -> bool {
+    let (Some(said), Some(seen)) = (run.said, run.seen) else { return false };
+    if !matches!(said.activity, Activity::Busy | Activity::Waiting) {
+        return false;
+    }
+    let patience = if run.turn.interrupted_at().is_some_and(|at| at > said.at) {
+        QUIET
+    } else if is_typed_at(run, said) {
+        INTERRUPTED
+    } else if run.turn.unheard {
+        UNHEARD
+    } else {
+        return false;
+    };
+    seen.quiet_for() >= patience
 }
 
 /// What `run` is doing, as far as it is known.

@@ -6,13 +6,12 @@
 
 use std::time::Duration;
 
-use super::{Run, activity};
+use super::{Run, activity, turn};
 use crate::api::{
     cause::{Cause, StopReason},
     config::Config,
     quantity::{Dur, Size},
     spec::SessionSpec,
-    status::Activity,
     time::Moment,
 };
 
@@ -68,16 +67,13 @@ fn age(spec: &SessionSpec, run: &Run, config: &Config, now: Moment) -> Option<Ca
     let limit = spec.max_age.at()?;
     let deadline = too_old_after(spec, run, config)?;
     (now > deadline).then(|| {
-        let message = match activity::doing(run) {
-            Activity::Busy => {
-                format!(
-                    "older than its maxAge of {limit}, and busy for longer than the ageGrace of {}",
-                    config.age_grace
-                )
-            }
-            Activity::Waiting | Activity::Idle | Activity::Unknown => {
-                format!("older than its maxAge of {limit}")
-            }
+        let message = if turn::is_under_way(run) {
+            format!(
+                "older than its maxAge of {limit}, and busy for longer than the ageGrace of {}",
+                config.age_grace
+            )
+        } else {
+            format!("older than its maxAge of {limit}")
         };
         Cause::rule(StopReason::MaxAgeExceeded, message)
     })
@@ -86,10 +82,7 @@ fn age(spec: &SessionSpec, run: &Run, config: &Config, now: Moment) -> Option<Ca
 /// The last moment at which `run` is not too old. One that is in a turn may finish it.
 fn too_old_after(spec: &SessionSpec, run: &Run, config: &Config) -> Option<Moment> {
     let Dur(limit) = spec.max_age.at()?;
-    let grace = match activity::doing(run) {
-        Activity::Busy => config.age_grace.0,
-        Activity::Waiting | Activity::Idle | Activity::Unknown => Duration::ZERO,
-    };
+    let grace = if turn::is_under_way(run) { config.age_grace.0 } else { Duration::ZERO };
     run.since.checked_add(limit)?.checked_add(grace)
 }
 
@@ -97,7 +90,7 @@ fn too_old_after(spec: &SessionSpec, run: &Run, config: &Config) -> Option<Momen
 pub fn finishes_its_turn(spec: &SessionSpec, run: &Run, now: Moment) -> bool {
     let over =
         spec.max_age.at().and_then(|limit| run.since.checked_add(limit.0)).is_some_and(|end| now > end);
-    over && activity::doing(run) == Activity::Busy
+    over && turn::is_under_way(run)
 }
 
 fn idleness(spec: &SessionSpec, run: &Run) -> Option<Cause> {

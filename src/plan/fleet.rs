@@ -18,7 +18,7 @@
 mod identities;
 mod room;
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 use self::{identities::Identities, room::make_room};
 
@@ -27,6 +27,7 @@ use super::{
     eviction::{self, Loss, Shortage},
     memory::{self, Relief, Room, Tenant},
     restart::{self, Want},
+    turn,
 };
 use crate::api::{
     cause::{Cause, StopReason},
@@ -113,7 +114,7 @@ pub fn decide<'a>(
         })
         .collect();
     take_turns(&mut seats);
-    give_way(&mut seats, config.max_sessions);
+    let turns_end = give_way(&mut seats, config, now);
     let limit = config.max_memory.at().map(|limit| limit.0).filter(|_| *mode == Mode::Converge);
     // Nobody is counted where nothing is counted.
     let tenants = limit.map_or_else(Vec::new, |_| tenants(&seats));
@@ -124,7 +125,8 @@ pub fn decide<'a>(
     let short = seats.iter().any(|seat| matches!(seat.verdict, Verdict::Wait(Wait::MemoryBudget { .. })));
     let grown = room.grows_at().filter(|_| short);
 
-    let next = seats.iter().filter_map(|seat| changes_at(seat, config, now)).chain(opens).chain(grown).min();
+    let next = seats.iter().filter_map(|seat| changes_at(seat, config, now));
+    let next = next.chain(turns_end).chain(opens).chain(grown).min();
     let verdicts = seats.into_iter().map(|seat| seat.verdict).collect();
     Decisions { verdicts, next, relief }
 }
@@ -271,28 +273,38 @@ fn place(wanted: &Wanted) -> Option<(&str, &str)> {
 
 /// Takes slots back where the limit was lowered: as many as are too many, in the order of [`eviction::rank`].
 ///
-/// Busy ones finish their turn first; pinned ones and those of which too little is known stay. Persons' own sessions
-/// are not counted: who starts one ends no other by it.
-fn give_way(seats: &mut [Seat<'_>], limit: u32) {
+/// Those in a turn finish it first, unless it takes longer than `ageGrace`: the moment at which the first of these does
+/// is the answer. Pinned ones and those of which too little is known stay. Persons' own
+/// sessions are not counted: who starts one ends no other by it.
+fn give_way(seats: &mut [Seat<'_>], config: &Config, now: Moment) -> Option<Moment> {
+    let limit = config.max_sessions;
     let stay = seats.iter().filter(|seat| matches!(seat.claim, Claim::Kept | Claim::Holds(_))).count();
     let excess = stay.saturating_sub(slots(limit));
     if excess == 0 {
-        return;
+        return None;
     }
-    let mut victims: Vec<_> = seats
-        .iter_mut()
-        .filter_map(|seat| match seat.claim {
-            Claim::Holds(wanted) => {
-                let rank = eviction::rank(seat.name, &wanted.spec, &seat.session.observed, Shortage::Slots)?;
-                (rank.loss < Loss::Busy).then_some((rank, seat))
+    let mut turns_end: Option<Moment> = None;
+    let mut victims = Vec::new();
+    for seat in seats.iter_mut() {
+        let Claim::Holds(wanted) = seat.claim else { continue };
+        let rank = eviction::rank(seat.name, &wanted.spec, &seat.session.observed, Shortage::Slots);
+        let Some(rank) = rank else { continue };
+        let grace = config.age_grace.0;
+        let until = seat.holder().and_then(|(_, run)| turn::waited_for_until(run, grace));
+        match until.filter(|until| now <= *until) {
+            Some(until) => {
+                let past = until.saturating_add(Duration::from_nanos(1));
+                turns_end = turns_end.into_iter().chain([past]).min();
             }
-            Claim::None | Claim::Leaving | Claim::Kept | Claim::Guest | Claim::Wants(_) => None,
-        })
-        .collect();
+            None => victims.push((rank, seat)),
+        }
+    }
     victims.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    let short = victims.len() < excess;
     for (_, seat) in victims.into_iter().take(excess) {
         seat.leave(Cause::rule(StopReason::MaxSessions, format!("maxSessions was lowered to {limit}")));
     }
+    turns_end.filter(|_| short)
 }
 
 /// Those that live, as users of memory.

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Beside them: [`restart`] says what follows the end of a run, [`eviction`] in which order sessions give way,
-//! [`status`] what people see.
+//! [`turn`] what follows from an agent's words, [`status`] what people see.
 //!
 //! Both answers are stable: asked again about their own outcome they change nothing. What will change by the
 //! passing of time alone is a date in the answer, so nobody has to ask again before it.
@@ -21,6 +21,7 @@ use std::{sync::Arc, time::Duration};
 use self::{
     activity::{Said, Seen},
     registered::Guest,
+    turn::Turn,
 };
 use crate::api::{
     cause::{Actor, Cause},
@@ -41,6 +42,7 @@ pub mod restart;
 pub mod session;
 pub mod status;
 pub mod summary;
+pub mod turn;
 
 /// One session as the plan sees it: what is wanted, what is, and what was.
 #[derive(Debug, Clone, PartialEq)]
@@ -171,6 +173,8 @@ pub struct Run {
     pub since: Moment,
     /// What its agent, or a person, said last.
     pub said: Option<Said>,
+    /// The turn that it is in, or was in last.
+    pub turn: Turn,
     /// What looks at it showed; absent before the first.
     pub seen: Option<Seen>,
 }

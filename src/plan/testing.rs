@@ -7,6 +7,7 @@ use super::{
     activity::{Births, Look, MemoryUse, Said, Seen},
     fleet::{Decisions, Mode, decide},
     registered::Guest,
+    turn::Turn,
 };
 use crate::api::{
     cause::{Actor, Cause, StopReason},
@@ -193,7 +194,15 @@ pub(super) fn given(text: &str) -> Given {
 
 /// The run of a session that lives since [`NOW`], quiet since then, of unknown activity.
 pub(super) fn run() -> Run {
-    Run { run_id: run_id(2), generation: 1, launch: digest("launch 1"), since: NOW, said: None, seen: None }
+    Run {
+        run_id: run_id(2),
+        generation: 1,
+        launch: digest("launch 1"),
+        since: NOW,
+        said: None,
+        turn: Turn::default(),
+        seen: None,
+    }
 }
 
 impl Given {
@@ -265,6 +274,15 @@ impl Given {
         self.run(|run| {
             (run.said, run.seen) = (Some(Said { activity, at: NOW }), Some(seen_quiet(Duration::ZERO)));
         })
+    }
+
+    /// Its turn began so long after `begin`.
+    pub(super) fn in_turn_since(mut self, begin: Moment, after: Duration) -> Self {
+        if let Observed::Running(run) = &mut self.session.observed {
+            run.turn =
+                Turn { number: 1, in_flight: true, since: begin.checked_add(after), ..Turn::default() };
+        }
+        self
     }
 
     /// It lives and has been idle since then, as its agent says.

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     Desired, Ended, Observed, Run, RunRequest, Session, Verdict, Wanted, Will,
-    activity::{Look, Said, Seen, memory},
+    activity::{Look, Seen, memory},
     fleet::{Mode, decide},
     memory::Relief,
     registered::Guest,
@@ -17,10 +17,12 @@ use super::{
     session::{Step, step},
     status::derive,
     testing::{NOW, PERSON, cause, config, digest, given, look, name, run, run_id, timestamp},
+    turn::{self, Turn},
 };
 use crate::api::{
     cause::{Cause, StopReason},
     config::Config,
+    hook::Word,
     name::{RunId, SessionName},
     record::{Exit, StartError},
     spec::{SessionSpec, WrittenSpec},
@@ -226,6 +228,7 @@ impl World {
                 }
                 let seen = run.seen.map_or_else(|| Seen::first(look, run.since), |seen| seen.then(look));
                 run.seen = Some(Seen { due: now.checked_add(planned).unwrap(), ..seen });
+                turn::lapse(run);
             }
         }
     }
@@ -257,7 +260,13 @@ impl World {
     pub(super) fn doing(&mut self, text: &str, activity: Activity) {
         let now = self.now;
         if let Some(Session { observed: Observed::Running(run), .. }) = self.sessions.get_mut(text) {
-            run.said = Some(Said { activity, at: now });
+            let word = match activity {
+                Activity::Busy => Word::Works,
+                Activity::Waiting => Word::Waits,
+                Activity::Idle => Word::Ends { background: Some(false) },
+                Activity::Unknown => Word::Opens,
+            };
+            turn::hear(run, word, now);
             if run.seen.is_none() {
                 run.seen = Some(Seen::first(look(now), run.since));
             }
@@ -313,6 +322,7 @@ impl World {
             launch: wanted.launch.clone(),
             since,
             said: None,
+            turn: Turn::default(),
             seen: None,
         });
     }

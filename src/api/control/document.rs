@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::*;
 use crate::api::{
     config::Config,
+    hook::{CancelParams, CancelResult, HookParams, HookResult},
     name::{InstanceId, RunId, SessionName},
     registered::{RegisterParams, RegisterResult, UnregisterParams, UnregisterResult},
     spec::SessionSpec,
@@ -53,10 +54,10 @@ fn types() -> BTreeMap<String, Value> {
         ($generator:ident: $($type:ty),*) => { $($generator.subschema_for::<$type>();)* };
     }
     all!(
-        given: RegisterParams, UnregisterParams, InitializeParams, NamesParams, NameParams, KillParams, EventsParams, CleanupParams, TouchParams
+        given: HookParams, CancelParams, RegisterParams, UnregisterParams, InitializeParams, NamesParams, NameParams, KillParams, EventsParams, CleanupParams, TouchParams
     );
     all!(
-        answered: RegisterResult, UnregisterResult, InitializeResult, CleanupResult, ListResult, EventsResult, VerbResult, PlanResult, ConfigResult,
+        answered: HookResult, CancelResult, RegisterResult, UnregisterResult, InitializeResult, CleanupResult, ListResult, EventsResult, VerbResult, PlanResult, ConfigResult,
         HealthResult, MetricsResult, Healthz, Removed, Snapshot, Missed, RpcError
     );
     let mut types: BTreeMap<String, Value> = given.take_definitions(true).into_iter().collect();

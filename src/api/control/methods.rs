@@ -23,7 +23,7 @@ const fn method(
 }
 
 /// All methods.
-pub const METHODS: [Method; 19] = [
+pub const METHODS: [Method; 21] = [
     method(
         "initialize",
         "InitializeParams",
@@ -66,6 +66,18 @@ pub const METHODS: [Method; 19] = [
         "TouchParams",
         "VerbResult",
         "A sign of life of a running session, and what it is doing.",
+    ),
+    method(
+        "hook",
+        "HookParams",
+        "HookResult",
+        "What an agent told by one of its hooks. Whose session it is follows from who the caller is, not from what it says.",
+    ),
+    method(
+        "cancel",
+        "CancelParams",
+        "CancelResult",
+        "Interrupts the turn that a session is in, where it is the one that the caller means.",
     ),
     method(
         "register",

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     api::{
-        activity::{self, ACTIVITY_LENGTH, Left},
+        activity::{self, ACTIVITY_LENGTH, Left, LeftTurn},
         event::EventKind,
         name::{RunId, SessionName},
         time::Moment,
@@ -38,6 +38,7 @@ use crate::{
         Desired, Observed, Run,
         activity::{ATTACHED_UNKNOWN, Births, Look, MemoryUse, Said, Seen},
         looks::{self, LONG, Limits, SHORT},
+        turn::{self, Turn},
     },
 };
 
@@ -147,6 +148,7 @@ fn left_of(run: &Run, seen: &Seen) -> Left {
         due: seen.due,
         said: run.said.map(|said| (said.activity, said.at)),
         attended: seen.attended,
+        turn: LeftTurn { number: run.turn.number, in_flight: run.turn.in_flight },
     }
 }
 
@@ -402,7 +404,10 @@ impl<K: Keepers> Daemon<K> {
                 (None, _) => Seen::first(look, run.since),
             };
             if let Some(last) = run.seen.or(before) {
-                run.said = run.said.map(|said| said.unwatched(last.unwatched(&seen.look), &seen.look));
+                let unwatched = last.unwatched(&seen.look);
+                run.said = run.said.map(|said| said.unwatched(unwatched, &seen.look));
+                // Whoever could not look did not listen either.
+                run.turn.unheard |= !unwatched.is_zero();
             }
             run.seen = Some(seen);
             seen.due = looks::due(run, &limits, pressed).unwrap_or_else(|| look.at.saturating_add(SHORT));
@@ -411,9 +416,13 @@ impl<K: Keepers> Daemon<K> {
                 seen.due = planned.map_or(seen.due, |planned| planned.max(look.at).min(seen.due));
             }
             run.seen = Some(seen);
-            Some((seen, left_of(run, &seen)))
+            let over = turn::lapse(run);
+            Some((seen, left_of(run, &seen), over))
         });
-        let (seen, left) = folded.flatten()?;
+        let (seen, left, over) = folded.flatten()?;
+        if let Some(over) = over {
+            self.turn_is_over(name, run_id, over);
+        }
         schedule.looked(name, seen.look, facts.resident, thorough);
         schedule.plan(name, seen.due);
         Some(left)
@@ -457,11 +466,17 @@ impl<K: Keepers> Daemon<K> {
     }
 
     /// What an earlier daemon left of a run: what its agent said last. The looks are gone on with at the next one.
-    pub(super) fn take_up_looks(&self, name: &SessionName, run_id: RunId) -> Option<Said> {
-        let page = files::read_limited(&self.paths.run(name).activity(), ACTIVITY_LENGTH as u64).ok()?;
-        let left = activity::read(&page, self.clock.boot()).ok()?.left?;
+    pub(super) fn take_up_looks(&self, name: &SessionName, run_id: RunId) -> (Option<Said>, Turn) {
+        let turns = self.store.look().sessions.get(name).map_or(0, |entry| entry.memory.turns);
+        let page = files::read_limited(&self.paths.run(name).activity(), ACTIVITY_LENGTH as u64);
+        let page = page.ok().and_then(|page| activity::read(&page, self.clock.boot()).ok());
+        let Some(left) = page.and_then(|page| page.left) else { return (None, Turn::after(turns)) };
         let mut before = self.looking.before.borrow_mut();
         before.insert(name.clone(), (run_id, seen_of(&left)));
-        left.said.map(|(activity, at)| Said { activity, at })
+        let LeftTurn { number, in_flight } = left.turn;
+        let since = left.said.map(|(_, at)| at).filter(|_| number > 0);
+        // Nobody listened in between.
+        let turn = Turn { number: number.max(turns), in_flight, since, cancel: None, unheard: true };
+        (left.said.map(|(activity, at)| Said { activity, at }), turn)
     }
 }

@@ -24,7 +24,7 @@ use crate::{
         store::{Entry, RunFacts},
     },
     host::{exit::ExitWatch, process::Process},
-    plan::{Desired, Observed, Run, Session, activity::Said, registered::Guest},
+    plan::{Desired, Observed, Run, Session, activity::Said, registered::Guest, turn::Turn},
 };
 
 impl<K: Keepers> Daemon<K> {
@@ -254,7 +254,15 @@ pub(super) fn conversation_of(record: &Registered) -> Option<Conversation> {
 
 /// A run that no spec has started.
 fn run_of(run_id: RunId, since: Moment) -> Run {
-    Run { run_id, generation: 0, launch: Digest(String::new()), since, said: None, seen: None }
+    Run {
+        run_id,
+        generation: 0,
+        launch: Digest(String::new()),
+        since,
+        said: None,
+        turn: Turn::default(),
+        seen: None,
+    }
 }
 
 fn run_facts(process: ProcessId, uid: u32, started_at: Timestamp) -> RunFacts {

@@ -8,6 +8,7 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use tokio::net::UnixStream;
 
 use super::{Peer, registered, request::Request};
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
         },
         diagnose::Diagnostics,
         event::Event,
+        hook::{CancelParams, CancelResult, HookResult},
         name::{RunId, SessionName},
         status::SessionView,
     },
@@ -28,6 +30,7 @@ use crate::{
         view::{self, Facts, Viewer},
         wills::{Verb, VerbError, with_causes},
     },
+    host::lineage,
     plan::{session, status},
 };
 
@@ -113,10 +116,19 @@ pub async fn call<K: Keepers + 'static>(
             let TouchParams { name, activity } = params(request)?;
             known(daemon, peer, vec![name.clone()])?;
             daemon.touch(&name, activity)?;
+            // As for a hook: what says that its turn is over goes on when this is answered.
+            daemon.interrupts.settled(&name).await;
             outcome(daemon, peer, &name, true)?
         }
         "register" => registered::register(daemon, peer, params(request)?)?,
         "unregister" => registered::unregister(daemon, peer, params(request)?)?,
+        "cancel" => {
+            let params: CancelParams = params(request)?;
+            known(daemon, peer, vec![params.name.clone()])?;
+            let outcome = daemon.cancel(&params, peer.actor).await?;
+            let session = result(daemon, peer, &params.name)?;
+            to_value(&CancelResult { outcome, session })?
+        }
         "cleanup" => cleanup(daemon, peer, &params(request)?)?,
         "config" => config(daemon, peer)?,
         "health" => {
@@ -322,6 +334,25 @@ pub fn result<K: Keepers>(
     let world = daemon.store.look();
     let entry = world.sessions.get(name).ok_or_else(|| VerbError::NoSuchSession(name.clone()))?;
     Ok(view::session(name, entry, peer.viewer, &daemon.clock, &daemon.paths))
+}
+
+/// The method `hook`, of which the connection says whose it is. Who tells about a process that is gone is answered as
+/// anybody.
+pub async fn hook<K: Keepers + 'static>(
+    daemon: &Rc<Daemon<K>>,
+    peer: Peer,
+    connection: &UnixStream,
+    request: &Request<'_>,
+) -> Result<Outcome, Failure> {
+    let params = request.params()?;
+    let result = match lineage::peer(connection) {
+        Ok(process) => daemon.hook(&process, peer.viewer, params).await,
+        Err(error) => {
+            tracing::debug!(%error, "a hook's process is gone");
+            HookResult::default()
+        }
+    };
+    Ok(Outcome::Value(to_value(&result)?))
 }
 
 fn cleanup<K: Keepers>(daemon: &Daemon<K>, peer: Peer, params: &CleanupParams) -> Result<Value, Failure> {

@@ -67,6 +67,7 @@ struct Inner {
     ended: Cell<u32>,
     refused: Cell<u32>,
     signals: RefCell<Vec<(SessionName, i32)>>,
+    interrupted: RefCell<Vec<(SessionName, Moment)>>,
     most: Cell<usize>,
 }
 
@@ -89,8 +90,14 @@ impl FakeKeepers {
             ended: Cell::new(0),
             refused: Cell::new(0),
             signals: RefCell::default(),
+            interrupted: RefCell::default(),
             most: Cell::new(0),
         }))
+    }
+
+    /// When the sessions were interrupted since the last look.
+    pub fn interruptions(&self) -> Vec<(SessionName, Moment)> {
+        std::mem::take(&mut self.0.interrupted.borrow_mut())
     }
 
     /// How keepers of `name` behave from now on.
@@ -321,6 +328,14 @@ impl Keepers for FakeKeepers {
             | Request::Peek { .. }
             | Request::Type { .. }
             | Request::Ping => {}
+            Request::Interrupt { not_after, .. } => {
+                if self.0.clock.now() > not_after {
+                    return Err(AskError::Late { name: name.clone() });
+                }
+                self.0.interrupted.borrow_mut().push((name.clone(), self.0.clock.now()));
+                // From there the answer has as long a way back.
+                tokio::time::sleep(manner.answers.unwrap_or_default()).await;
+            }
         }
         // One that answers too late has done what it was asked for all the same.
         match manner.answers {

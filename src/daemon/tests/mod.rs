@@ -24,6 +24,7 @@ use super::{
     server::{self, places::Places},
     shutdown, specs,
     store::{Entry, Store, World},
+    turns::Interrupts,
     writer::Writer,
 };
 use crate::{
@@ -51,6 +52,7 @@ mod registered;
 mod starts;
 mod state;
 mod stops;
+mod turns;
 
 /// Longer than anything here takes: simulated time costs nothing, and what never comes is an error and no hang.
 const NEVER: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -104,6 +106,7 @@ impl Field {
         let looker = FakeLooker::new(clock.clone(), inputs.clone());
         let daemon = Rc::new(Daemon {
             looking: Looking::new(Box::new(looker.clone())),
+            interrupts: Interrupts::default(),
             store: Store::new(Config::defaults(MACHINE), clock.clone()),
             keepers: FakeKeepers::new(Rc::clone(&paths), clock.clone(), inputs.clone()),
             events: Rc::new(Events::load(&paths.events())),

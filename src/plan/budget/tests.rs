@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::{
-    api::quantity::Limit,
+    api::{quantity::Limit, status::Activity},
     plan::{
         activity::{MemoryUse, Said, Seen},
         testing::{NOW, config, run, secs, seen_quiet, spec},
+        turn::Turn,
     },
 };
 
@@ -29,6 +30,11 @@ fn old(age: Duration) -> Run {
 fn doing(run: Run, activity: Activity) -> Run {
     let seen = run.seen.or(Some(seen_quiet(Duration::ZERO)));
     Run { said: Some(Said { activity, at: NOW }), seen, ..run }
+}
+
+fn asking(run: Run) -> Run {
+    let turn = Turn { number: 1, in_flight: true, ..Turn::default() };
+    Run { turn, ..doing(run, Activity::Waiting) }
 }
 
 fn limited(change: impl FnOnce(&mut SessionSpec)) -> SessionSpec {
@@ -77,6 +83,9 @@ fn an_age_is_over_after_the_limit_and_for_a_busy_one_after_its_grace() {
         (doing(old(secs(3600) + tick), Activity::Idle), over),
         (doing(old(secs(3600) + tick), Activity::Waiting), over),
         (doing(old(secs(3600) + tick), Activity::Busy), None),
+        // A question in the middle of a turn.
+        (asking(old(secs(3600) + tick)), None),
+        (asking(old(secs(4500) + tick)), over),
         (doing(old(secs(4500)), Activity::Busy), None),
         (doing(old(secs(4500) + tick), Activity::Busy), over),
     ] {

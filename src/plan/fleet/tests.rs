@@ -4,8 +4,8 @@ use super::*;
 use crate::{
     api::status::Activity,
     plan::testing::{
-        Given, NOW, PERSON, cause, decided, exited, given, host_error, not_started, run_id, seconds, stopped,
-        timestamp, word,
+        Given, NOW, PERSON, cause, config, decided, exited, given, host_error, not_started, run_id, seconds,
+        secs, stopped, timestamp, word,
     },
 };
 
@@ -230,6 +230,26 @@ fn victims_are_idle_then_unknown_then_waiting_and_busy_ones_finish_their_turn() 
     check(2, all.clone(), "a runs, b runs, c stops MaxSessions, d stops MaxSessions");
     check(1, all.clone(), "a runs, b stops MaxSessions, c stops MaxSessions, d stops MaxSessions");
     check(0, all, "a runs, b stops MaxSessions, c stops MaxSessions, d stops MaxSessions");
+}
+
+#[test]
+fn a_turn_that_never_ends_holds_a_lowered_limit_up_for_age_grace_and_no_longer() {
+    let turns = |activity, seconds| given("a").doing(activity).in_turn_since(NOW, seconds);
+    let grace = config(1).age_grace.0;
+    for activity in [Activity::Busy, Activity::Waiting] {
+        let given = [turns(activity, secs(0)), given("b").doing(Activity::Busy).in_turn_since(NOW, secs(1))];
+        check(1, given.clone(), "a runs, b runs");
+        let decide = |now| decided(1, &given, &Mode::Converge, now);
+        let past = NOW.checked_add(grace + Duration::from_nanos(1)).unwrap();
+        assert_eq!(decide(NOW).next, Some(past));
+        assert_eq!(word(&decide(NOW.checked_add(grace).unwrap()).verdicts[0]), "runs");
+        let then: Vec<String> = decide(past).verdicts.iter().map(word).collect();
+        assert_eq!(then, ["stops MaxSessions", "runs"], "{activity:?}");
+        assert_eq!(
+            decided(2, &given, &Mode::Converge, past).verdicts,
+            decided(2, &given, &Mode::Converge, NOW).verdicts
+        );
+    }
 }
 
 #[test]

@@ -80,8 +80,15 @@ impl World {
                 Observed::Stopping { run, cause: first, since, kill_at, unkillable }
             }
             Observed::Starting { run_id, since } => {
-                let run =
-                    Run { run_id, generation: 1, launch: digest("launch 1"), since, said: None, seen: None };
+                let run = Run {
+                    run_id,
+                    generation: 1,
+                    launch: digest("launch 1"),
+                    since,
+                    said: None,
+                    turn: crate::plan::turn::Turn::default(),
+                    seen: None,
+                };
                 Observed::Stopping { run, cause, since: now, kill_at, unkillable: false }
             }
             observed @ (Observed::Absent | Observed::Unknown { .. }) => {

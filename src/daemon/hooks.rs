@@ -1,0 +1,174 @@
+//! What agents say: found out whose it is, taken in, and kept.
+//!
+//! A hook is a program that the agent runs, and it tells the daemon over the control socket. Of which session it is,
+//! the process that connected says, by its ancestors: what it tells is text that anybody can write.
+
+use std::time::Duration;
+
+use super::{
+    agent_facts::AgentFacts,
+    core::{Daemon, Key},
+    keepers::Keepers,
+    turns::Settled,
+    view::Viewer,
+};
+use crate::{
+    agents::{self, Told},
+    api::{
+        event::EventKind,
+        hook::{Conversation, HookParams, HookResult, Interruption},
+        name::{RunId, SessionName},
+        record::ProcessId,
+        spec::Agent,
+        time::Moment,
+    },
+    controller::Reason,
+    host::{lineage, process::Process},
+    plan::{
+        Desired, Observed,
+        turn::{self, Over},
+    },
+};
+
+/// How long a hook waits for news of a session that is just being started: less than its agent waits for the hook.
+const NEWS: Duration = Duration::from_millis(50);
+
+/// What hearing a word came to.
+struct Heard {
+    run_id: RunId,
+    /// The turn that ended by it.
+    over: Option<Over>,
+    /// Whether the session does something else now.
+    news: bool,
+    /// Whether people are shown something else.
+    shown: bool,
+    learned: Option<Conversation>,
+}
+
+impl<K: Keepers> Daemon<K> {
+    /// Takes in what the agent above `process` said. The answer is the same whoever asks: a hook has no use for more.
+    pub async fn hook(&self, process: &Process, viewer: Viewer, params: HookParams) -> HookResult {
+        let Some(name) = self.session_of(process, viewer).await else {
+            return HookResult::default();
+        };
+        let now = self.clock.now();
+        let at = params.at.map_or(now, |at| at.min(now));
+        let told = {
+            let world = self.store.look();
+            let known = world.sessions.get(&name).map(|entry| match &entry.plan.desired {
+                Desired::Spec(wanted) => wanted.spec.agent,
+                Desired::Registered(_) => {
+                    entry.memory.registered.as_ref().map_or(Agent::Generic, |told| told.agent)
+                }
+                Desired::Gone | Desired::NeverGood | Desired::Unseen => Agent::Generic,
+            });
+            let agent = params.agent.filter(|agent| *agent != Agent::Generic).or(known);
+            agents::read(agent.unwrap_or(Agent::Generic), &params.payload)
+        };
+        self.hear(&name, told, at).await;
+        HookResult { session: Some(name) }
+    }
+
+    /// The session that `process` is in and that `viewer` may steer.
+    async fn session_of(&self, process: &Process, viewer: Viewer) -> Option<SessionName> {
+        let ancestry = lineage::ancestry(process);
+        let until = self.clock.now().saturating_add(NEWS);
+        let reader = self.store.reader();
+        loop {
+            let changed = reader.changed();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(name) = self.session_above(&ancestry).or_else(|| self.session_by_group(process)) {
+                let world = self.store.look();
+                let entry = world.sessions.get(&name)?;
+                // Who may see it may steer it: it runs as them.
+                return viewer.may_see(entry).then_some(name);
+            }
+            // Ours, and in no session that is known: its keeper has not reported yet.
+            let own = std::process::id().cast_signed();
+            let left = until - self.clock.now();
+            if left.is_zero() || !ancestry.iter().any(|id| id.pid == own) {
+                return None;
+            }
+            let _ = tokio::time::timeout(left, changed).await; // it is looked at again in either case
+        }
+    }
+
+    fn session_above(&self, ancestry: &[ProcessId]) -> Option<SessionName> {
+        let world = self.store.look();
+        ancestry.iter().find_map(|id| world.processes.get(id)).cloned()
+    }
+
+    /// By its cgroup, where there are groups: for what has lost its way up, because its keeper died.
+    fn session_by_group(&self, process: &Process) -> Option<SessionName> {
+        let group = lineage::group_below(process.id().pid, self.cgroup.as_deref()?)?;
+        let name = SessionName::new(group.strip_prefix("s-")?).ok()?;
+        let lives = !process.has_ended().unwrap_or(true);
+        (lives && self.store.look().sessions.contains_key(&name)).then_some(name)
+    }
+
+    /// Takes in what the agent of `name` said at `at`.
+    pub(super) async fn hear(&self, name: &SessionName, told: Told, at: Moment) {
+        self.sign_of_life(name, None);
+        let wall = self.clock.wall();
+        let heard = self.store.edit(name, |entry| {
+            let Observed::Running(run) = &mut entry.plan.observed else { return None };
+            let (run_id, facts) = (run.run_id, &mut entry.agent);
+            if facts.run_id != Some(run_id) {
+                *facts = AgentFacts { run_id: Some(run_id), ..AgentFacts::default() };
+            }
+            let learned = told.conversation.clone();
+            let (before, shown) = ((run.said.map(|said| said.activity), run.turn), facts.shown());
+            let word = facts.take_in(told, run.turn.in_flight, wall);
+            let over = word.and_then(|word| turn::hear(run, word, at));
+            entry.memory.turns = entry.memory.turns.max(run.turn.number);
+            let news = before != (run.said.map(|said| said.activity), run.turn);
+            Some(Heard { run_id, over, news, shown: facts.shown() != shown, learned })
+        });
+        let Some(Heard { run_id, over, news, shown, learned }) = heard.flatten() else { return };
+        if let Some(conversation) = learned {
+            self.learn(name, run_id, &conversation);
+        }
+        if news || shown {
+            self.store.touch(name);
+        }
+        if news {
+            self.acted(name);
+        }
+        if let Some(over) = over {
+            // The agent goes on when this is answered. An interruption that is on its way is meant for this turn: it
+            // has to arrive before that, or not at all.
+            match self.interrupts.settled(name).await {
+                Settled::Nothing | Settled::Arrived => self.turn_is_over(name, run_id, over),
+                Settled::Dropped => {}
+                Settled::Open(open) => open.leave(run_id, over),
+            }
+        }
+    }
+
+    /// Brings decisions up to a session that does something else now.
+    pub(super) fn acted(&self, name: &SessionName) {
+        self.look_now(name);
+        // A turn that is over may let a changed spec in, or a session that waits for its place.
+        self.look_at(Key::Fleet, Reason::Observed);
+        self.look_at(Key::Session(name.clone()), Reason::Observed);
+    }
+
+    /// The conversation that the agent is in.
+    fn learn(&self, name: &SessionName, run_id: RunId, conversation: &Conversation) {
+        let known = self.store.edit(name, |entry| {
+            entry.agent.conversation.replace(conversation.id.clone()).is_some_and(|id| id == conversation.id)
+        });
+        if known == Some(false) {
+            tracing::debug!(%name, %run_id, origin = ?conversation.origin, "learned the agent's conversation");
+        }
+    }
+
+    /// Tells of a turn that was interrupted, once.
+    pub(super) fn turn_is_over(&self, name: &SessionName, run_id: RunId, over: Over) {
+        let Some(Interruption { reason, by }) = over.cancel else { return };
+        let by = by.map_or_else(String::new, |by| format!(", asked for by uid {} (pid {})", by.uid, by.pid));
+        let message = format!("turn {} was cancelled{by}", over.number);
+        self.tell(EventKind::TurnCancelled, name, Some(run_id), Some(reason.to_string()), message);
+    }
+}
