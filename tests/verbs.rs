@@ -11,6 +11,8 @@
 mod down;
 #[path = "verbs/files.rs"]
 mod files;
+#[path = "verbs/git.rs"]
+mod git;
 mod harness;
 #[path = "verbs/logs.rs"]
 mod logs;

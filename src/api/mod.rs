@@ -2,7 +2,8 @@
 //!
 //! - written by people: [`spec`], [`config`] (with [`rules`], [`yaml`] and [`diagnose`] to read
 //!   them and say what is wrong, [`defaults`] for what is not written, [`schema`] for editors)
-//! - shown to people and programs: [`status`], [`event`], [`control`] and [`registered`] (the daemon's socket)
+//! - shown to people and programs: [`status`] (with [`git`]), [`event`], [`control`] and [`registered`] (the daemon's
+//!   socket)
 //! - between daemon and keeper: [`record`] (files), [`keeper`] (socket), [`activity`] (shared page)
 //! - between keeper and readers of output: [`log_index`]; and attached terminals: [`attach`], [`keys`]
 //! - shared words: [`name`], [`quantity`], [`time`], [`cause`]
@@ -15,6 +16,7 @@ pub mod control;
 pub mod defaults;
 pub mod diagnose;
 pub mod event;
+pub mod git;
 pub mod keeper;
 pub mod keys;
 pub mod log_index;

@@ -193,7 +193,7 @@ fn follow(
 }
 
 fn header(form: Form) -> &'static [&'static str] {
-    const ALL: [&str; 13] = [
+    const ALL: [&str; 14] = [
         "NAME",
         "PHASE",
         "REASON",
@@ -206,6 +206,7 @@ fn header(form: Form) -> &'static [&'static str] {
         "EXIT",
         "NEXT START",
         "DIR",
+        "BRANCH",
         "COMMAND",
     ];
     const FEW: [&str; 7] = ["NAME", "PHASE", "REASON", "AGE", "RESTARTS", "PID", "ACTIVITY"];
@@ -281,6 +282,7 @@ fn row(form: Form, session: &SessionView, now: Timestamp) -> Vec<Cell> {
             status.exit.and_then(outcome::exit).unwrap_or_default().into(),
             status.next_start_at.map(|at| text::relative(now, at)).unwrap_or_default().into(),
             directory.unwrap_or_default().into(),
+            status.git.as_ref().and_then(|git| git.branch.as_deref()).unwrap_or_default().into(),
             command.unwrap_or_default().into(),
         ]);
     }
@@ -302,6 +304,7 @@ mod tests {
             "name": "fix-login", "origin": "Declared", "generation": 2,
             "status": {"phase": "Running", "reason": "Started", "restarts": 1, "pid": 4242, "activity": "Busy",
                 "startedAt": "2026-01-01T00:00:00Z", "since": "2026-01-01T00:00:00Z", "memoryBytes": 1_610_612_736,
+                "git": {"root": "/src/web", "repo": "web", "branch": "main"},
                 "specError": [{"file": "x", "message": "broken"}]},
         });
         let registered = json!({
@@ -342,11 +345,11 @@ mod tests {
     #[test]
     fn the_wide_table_says_more() {
         insta::assert_snapshot!(rendered(Form::Wide), @r"
-        NAME              PHASE     REASON                AGE   RESTARTS   PID    ACTIVITY   ORIGIN       MEMORY    EXIT          NEXT START   DIR        COMMAND
-        fix-login         Running   Started,InvalidSpec   2h    1          4242   Busy       Declared     1.5 GiB   -             -            -          -
-        b                 Pending   BackOff               1h    3          -      -          Declared     -         signal KILL   in 30s       -          -
-        claude-web-3f9a   Running   Stale                 1m    0          77     Waiting    Registered   -         -             -            /src/web   claude
-        b                 removed   -                     -     -          -      -          -            -         -             -            -          -
+        NAME              PHASE     REASON                AGE   RESTARTS   PID    ACTIVITY   ORIGIN       MEMORY    EXIT          NEXT START   DIR        BRANCH   COMMAND
+        fix-login         Running   Started,InvalidSpec   2h    1          4242   Busy       Declared     1.5 GiB   -             -            -          main     -
+        b                 Pending   BackOff               1h    3          -      -          Declared     -         signal KILL   in 30s       -          -        -
+        claude-web-3f9a   Running   Stale                 1m    0          77     Waiting    Registered   -         -             -            /src/web   -        claude
+        b                 removed   -                     -     -          -      -          -            -         -             -            -          -        -
         ");
     }
 }

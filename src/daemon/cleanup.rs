@@ -89,6 +89,7 @@ impl<K: Keepers> Daemon<K> {
             })
             .ok_or_else(|| VerbError::NoSuchSession(name.clone()))??;
         self.look_now(name);
+        self.look_at_repository(name);
         self.store.touch(name);
         // A turn that is over may let a changed spec in, or a session that waits for its place.
         self.look_at(Key::Fleet, Reason::Observed);

@@ -17,6 +17,7 @@ use super::{
     memory::{Instance, Memory},
     paths::Paths,
     registered::Registry,
+    repositories::{Repositories, Seen},
     specs,
     store::{Entry, Store},
     view,
@@ -59,6 +60,8 @@ pub enum Input {
     Looks(Looks),
     /// The process of a registered session has ended.
     Departed(ProcessId),
+    /// The repository that a session works in was looked at.
+    Repository(Seen),
     /// Look at this again, for a reason of our own or of a person's.
     Look(Key, Reason),
     /// Look at everything again.
@@ -75,6 +78,8 @@ pub struct Daemon<K> {
     pub keepers: K,
     /// The port to what sessions do, and when they are looked at.
     pub looking: Looking,
+    /// Where the repositories that sessions work in are looked at.
+    pub repositories: Repositories,
     /// What happened.
     pub events: Rc<Events>,
     /// Where state is written.
@@ -240,6 +245,10 @@ impl<K: Keepers> Daemon<K> {
             Input::Keeper(report) => self.absorb_report(report),
             Input::Looks(looks) => self.absorb_looks(looks),
             Input::Departed(process) => self.absorb_departed(process),
+            Input::Repository(seen) => {
+                self.absorb_repository(seen);
+                Vec::new()
+            }
             Input::Look(key, reason) => vec![trigger(key, reason)],
             Input::Resync => {
                 self.resync_specs();

@@ -200,6 +200,7 @@ impl<K: Keepers> Daemon<K> {
             entry.launched = None;
             entry.logs = None;
             entry.plan.identity = None;
+            entry.repository.forget();
         });
         self.tell_live(name, false);
         self.look_at(Key::Fleet, Reason::Observed);

@@ -13,8 +13,8 @@
 //! is made of, [`absorb`](core::Daemon::absorb) takes news in, [`reconcile`] acts. [`adopt`] classifies what is
 //! found of a name and `takeover` acts on that; [`ends`] counts how runs ended, `loss` those whose keeper died.
 //! `recovery` takes in what an earlier daemon left, before the loop turns. [`wills`] records what people ask for.
-//! `cleanup` has evicted what is over its budget now, [`looks`] sees what sessions do, [`registered`] keeps those that
-//! people started outside atm.
+//! `cleanup` has evicted what is over its budget now, [`looks`] sees what sessions do, [`repositories`] where,
+//! [`registered`] keeps those that people started outside atm.
 
 mod absorb;
 pub mod adopt;
@@ -40,6 +40,7 @@ mod prune;
 pub mod reconcile;
 mod recovery;
 pub mod registered;
+pub mod repositories;
 mod server;
 mod shutdown;
 pub mod specs;

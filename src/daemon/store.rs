@@ -14,7 +14,7 @@ use std::{
 
 use tokio::sync::{Notify, futures::Notified};
 
-use super::{clock::Clock, memory::Memory};
+use super::{clock::Clock, memory::Memory, repositories::Repository};
 use crate::{
     api::{
         config::{Config, Logs},
@@ -125,6 +125,8 @@ pub struct Entry {
     pub stray: Option<ProcessId>,
     /// What a keeper that could not start its command reported, in case it can record it nowhere.
     pub start_error: Option<StartError>,
+    /// The repository that the run works in.
+    pub repository: Repository,
     /// What people see.
     pub shown: Shown,
 }
@@ -215,6 +217,7 @@ impl Entry {
             escaped: None,
             stray: None,
             start_error: None,
+            repository: Repository::default(),
             shown: Shown {
                 phase: Phase::Pending,
                 reason: Reason::Starting,

@@ -145,7 +145,7 @@ pub fn session(
             spec_error,
             spec_file: entry.memory.spec.as_ref().map(|spec| spec.file.display().to_string()),
             log_file: registered.is_none().then(|| paths.log(name).display().to_string()),
-            git: None,
+            git: entry.repository.view().cloned(),
             registered,
         },
     }

@@ -3,6 +3,7 @@
 //! The only room with `unsafe`, nix and procfs. It acts and observes, and holds no rule.
 
 pub mod ancestors;
+pub mod assume;
 pub mod cgroup;
 pub mod children;
 pub mod client;
@@ -17,6 +18,7 @@ pub mod errors;
 pub mod exit;
 pub mod failpoint;
 pub mod files;
+pub mod git;
 #[allow(unsafe_code)] // malloc_trim
 pub mod heap;
 pub mod line;

@@ -20,6 +20,7 @@ use super::{
     looks::{Looking, keep_looking},
     memory::{Instance, STATE_VERSION},
     paths::Paths,
+    repositories::Repositories,
     shutdown, specs,
     store::{Entry, Store, World},
     writer::Writer,
@@ -102,6 +103,7 @@ impl Field {
         let looker = FakeLooker::new(clock.clone(), inputs.clone());
         let daemon = Rc::new(Daemon {
             looking: Looking::new(Box::new(looker.clone())),
+            repositories: Repositories::none(),
             store: Store::new(Config::defaults(MACHINE), clock.clone()),
             keepers: FakeKeepers::new(Rc::clone(&paths), clock.clone(), inputs.clone()),
             events: Rc::new(Events::load(&paths.events())),
