@@ -18,6 +18,8 @@ mod harness;
 mod logs;
 #[path = "verbs/output.rs"]
 mod output;
+#[path = "verbs/previous.rs"]
+mod previous;
 #[path = "verbs/reading.rs"]
 mod reading;
 #[path = "verbs/socket.rs"]

@@ -12,7 +12,8 @@ use super::{
     config::Config,
     diagnose::Diagnostics,
     event::Event,
-    name::{InstanceId, SessionName},
+    kept::KeptRun,
+    name::{InstanceId, RunId, SessionName},
     status::{Activity, SessionView},
     time::Timestamp,
 };
@@ -249,6 +250,25 @@ pub struct TouchParams {
     /// What it is doing from now on; absent: what it was doing before.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub activity: Option<Activity>,
+}
+
+/// Parameters of `previous`: the last run that was stopped, as it was when it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PreviousParams {
+    /// Which session; also one that was forgotten.
+    pub name: SessionName,
+    /// Only a run before this one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub before: Option<RunId>,
+}
+
+/// Result of `previous`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PreviousResult {
+    /// What is kept of it; absent: nothing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub run: Option<KeptRun>,
 }
 
 /// What happened since the daemon was started, in numbers.

@@ -4,7 +4,7 @@
 //!   them and say what is wrong, [`defaults`] for what is not written, [`schema`] for editors)
 //! - shown to people and programs: [`status`] (with [`git`]), [`event`], [`control`] and [`registered`] (the daemon's
 //!   socket)
-//! - between daemon and keeper: [`record`] (files), [`keeper`] (socket), [`activity`] (shared page)
+//! - between daemon and keeper: [`record`] and [`kept`] (files), [`keeper`] (socket), [`activity`] (shared page)
 //! - between keeper and readers of output: [`log_index`]; and attached terminals: [`attach`], [`keys`]
 //! - shared words: [`name`], [`quantity`], [`time`], [`cause`]
 
@@ -18,6 +18,7 @@ pub mod diagnose;
 pub mod event;
 pub mod git;
 pub mod keeper;
+pub mod kept;
 pub mod keys;
 pub mod log_index;
 pub mod name;

@@ -14,13 +14,16 @@ use super::{
     outcome,
     output::{PlainForm, Style},
     plain::plain,
+    previous,
     text::{self, escape, escape_lines},
 };
 use crate::{
     api::{
+        cause::Cause,
         control::{EventsParams, EventsResult},
         event::Event,
         name::SessionName,
+        spec::SessionSpec,
         status::{Origin, Phase, Reason, SessionView},
         time::Timestamp,
         yaml,
@@ -31,6 +34,7 @@ use crate::{
 const AFTER: &str = "\
 Examples:
   atm describe fix-login
+  atm describe fix-login --previous
   atm describe fix-login -o json";
 
 /// Events that are shown.
@@ -49,6 +53,9 @@ pub struct Args {
     /// Name of a session
     #[arg(value_name = "NAME", add = complete::sessions())]
     name: SessionName,
+    /// The last run that was stopped, by a budget or by a person: what it showed and printed last
+    #[arg(short, long)]
+    previous: bool,
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t = PlainForm::Table)]
     output: PlainForm,
@@ -63,6 +70,9 @@ struct Described<'a> {
 
 /// Ends well when the session exists.
 pub fn run(args: &Args, context: &mut Context) -> CliResult {
+    if args.previous {
+        return previous::describe(&args.name, args.output, context);
+    }
     let mut client = context.connect()?;
     let name = &args.name;
     let Some(session) = get_one(&mut client, name)? else {
@@ -78,11 +88,11 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
         PlainForm::Yaml => return context.out.yaml(&whole),
         PlainForm::Table => {}
     }
-    let colour = context.out.colour();
-    let now = clock::wall();
-    let mut page = Page { text: String::new(), colour, now };
+    let mut page = Page::new(context);
     page.status(&session);
-    page.spec(&session);
+    if let Some(spec) = &session.spec {
+        page.effective(spec);
+    }
     page.events(&events);
     if session.origin == Origin::Declared {
         let directory = &client.directories().log;
@@ -92,7 +102,7 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
         };
         page.output(&logs);
     }
-    context.out.bytes(page.text.as_bytes())
+    page.print(context)
 }
 
 /// Why a session is not running, in one sentence; `None` where it runs.
@@ -150,14 +160,26 @@ fn general(reason: Reason) -> &'static str {
     }
 }
 
-struct Page {
+/// A page that is written from the top.
+pub struct Page {
     text: String,
     colour: bool,
     now: Timestamp,
 }
 
 impl Page {
-    fn field(&mut self, title: &str, value: impl AsRef<str>) {
+    /// An empty one.
+    pub fn new(context: &Context) -> Self {
+        Self { text: String::new(), colour: context.out.colour(), now: clock::wall() }
+    }
+
+    /// Prints it.
+    pub fn print(&self, context: &mut Context) -> CliResult {
+        context.out.bytes(self.text.as_bytes())
+    }
+
+    /// One line, where there is a value.
+    pub fn field(&mut self, title: &str, value: impl AsRef<str>) {
         let value = value.as_ref();
         if !value.is_empty() {
             let title = format!("{title}:");
@@ -165,19 +187,41 @@ impl Page {
         }
     }
 
-    fn time(&mut self, title: &str, at: Option<Timestamp>) {
+    /// A time, where it is known.
+    pub fn time(&mut self, title: &str, at: Option<Timestamp>) {
         if let Some(at) = at {
             self.field(title, format!("{} ({})", text::local(at), text::relative(self.now, at)));
         }
     }
 
-    fn heading(&mut self, title: &str) {
+    /// What follows.
+    pub fn heading(&mut self, title: &str) {
         _ = writeln!(self.text, "\n{}", Style::Bold.paint(title, self.colour));
     }
 
-    fn lines(&mut self, text: &str) {
+    /// Text from outside, set in.
+    pub fn lines(&mut self, text: &str) {
         for line in escape_lines(text).lines() {
             _ = writeln!(self.text, "  {line}");
+        }
+    }
+
+    /// Why something was stopped, where it was.
+    pub fn cause(&mut self, title: &str, cause: Option<&Cause>) {
+        if let Some(cause) = cause {
+            let by = cause.by.map(|by| format!(", by uid {} pid {}", by.uid, by.pid)).unwrap_or_default();
+            let message =
+                if cause.message.is_empty() { String::new() } else { format!(": {}", cause.message) };
+            self.field(title, format!("{}{by}{message}", cause.reason));
+        }
+    }
+
+    /// A spec as it is meant.
+    pub fn effective(&mut self, spec: &SessionSpec) {
+        self.heading("Spec (effective)");
+        match yaml::write(spec) {
+            Ok(yaml) => self.lines(&yaml),
+            Err(error) => self.lines(&format!("cannot be shown: {error}")),
         }
     }
 
@@ -205,12 +249,7 @@ impl Page {
         self.field("Restarts", status.restarts.to_string());
         self.time("Next start", status.next_start_at);
         self.field("Last exit", status.exit.and_then(outcome::exit).unwrap_or_default());
-        if let Some(cause) = &status.cause {
-            let by = cause.by.map(|by| format!(", by uid {} pid {}", by.uid, by.pid)).unwrap_or_default();
-            let message =
-                if cause.message.is_empty() { String::new() } else { format!(": {}", cause.message) };
-            self.field("Last stop", format!("{}{by}{message}", cause.reason));
-        }
+        self.cause("Last stop", status.cause.as_ref());
         self.field("Memory", status.memory_bytes.map(text::size).unwrap_or_default());
         self.field("CPU", status.cpu_percent.map(|cpu| format!("{cpu:.0} %")).unwrap_or_default());
         self.field("Processes", status.processes.map(|count| count.to_string()).unwrap_or_default());
@@ -232,15 +271,6 @@ impl Page {
             let in_force = session.spec.is_some();
             self.heading(if in_force { "Spec error (the last good spec is in force)" } else { "Spec error" });
             self.lines(&documents::render(error));
-        }
-    }
-
-    fn spec(&mut self, session: &SessionView) {
-        let Some(spec) = &session.spec else { return };
-        self.heading("Spec (effective)");
-        match yaml::write(spec) {
-            Ok(yaml) => self.lines(&yaml),
-            Err(error) => self.lines(&format!("cannot be shown: {error}")),
         }
     }
 

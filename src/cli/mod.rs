@@ -53,6 +53,7 @@ pub mod output;
 pub mod peek;
 pub mod plain;
 pub mod plan;
+pub mod previous;
 pub mod restart;
 pub mod resume;
 pub mod run;

@@ -31,6 +31,8 @@ use crate::{
 impl<K: Keepers> Daemon<K> {
     /// Counts an exit that a keeper recorded; one that was counted before only frees the name.
     pub(super) fn count_exit(&self, name: &SessionName, record: Option<&Record>, exit: ExitRecord) {
+        // Also of one that was counted: the daemon that did may have been killed before.
+        self.keep_run(name, &exit);
         if self.was_counted(name, exit.run_id) {
             return;
         }

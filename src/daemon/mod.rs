@@ -14,7 +14,7 @@
 //! found of a name and `takeover` acts on that; [`ends`] counts how runs ended, `loss` those whose keeper died.
 //! `recovery` takes in what an earlier daemon left, before the loop turns. [`wills`] records what people ask for.
 //! `cleanup` has evicted what is over its budget now, [`looks`] sees what sessions do, [`repositories`] where,
-//! [`registered`] keeps those that people started outside atm.
+//! [`registered`] keeps those that people started outside atm. [`kept`] keeps what runs that were stopped showed last.
 
 mod absorb;
 pub mod adopt;
@@ -29,6 +29,7 @@ pub mod events;
 mod fdstore;
 mod journal;
 pub mod keepers;
+pub mod kept;
 mod leftovers;
 mod logging;
 pub mod looks;

@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeSet, fs, io, path::Path, time::Duration};
 
-use super::paths::Paths;
+use super::{kept, paths::Paths};
 use crate::api::name::SessionName;
 
 /// Removes the memory and the output of every session that was forgotten longer than `max_age` ago and is not
 /// `known` again. Blocks. The answer is how many were removed.
 pub fn prune(paths: &Paths, known: &BTreeSet<SessionName>, max_age: Duration) -> io::Result<u32> {
+    kept::prune(paths, max_age)?;
     let mut pruned = 0;
     for entry in fs::read_dir(paths.retired_memories())? {
         let entry = entry?;
@@ -21,6 +22,7 @@ pub fn prune(paths: &Paths, known: &BTreeSet<SessionName>, max_age: Duration) ->
         }
         if !known.contains(&name) {
             remove_output(&paths.log(&name))?;
+            let _ = fs::remove_dir_all(paths.previous_of(&name)); // as old, unless a clock was changed
         }
         fs::remove_file(entry.path())?;
         pruned += 1;

@@ -27,7 +27,7 @@ use super::{
     events::Events,
     fdstore::{self, Control},
     keepers::{LinuxKeepers, Report},
-    logging,
+    kept, logging,
     looks::{self, Looking, port::LinuxLooker},
     manager,
     memory::Instance,
@@ -334,6 +334,9 @@ async fn prune_hourly(daemon: Rc<Daemon<LinuxKeepers>>) {
             let world = daemon.store.look();
             (world.sessions.keys().cloned().collect(), world.config.logs.max_age.0)
         };
+        let paths = Paths::clone(&daemon.paths);
+        let left = tokio::task::spawn_blocking(move || kept::leaving(&paths)).await;
+        daemon.keep_what_is_leaving(left.unwrap_or_default());
         let paths = Paths::clone(&daemon.paths);
         let pruned = tokio::task::spawn_blocking(move || prune(&paths, &known, max_age)).await;
         if let Ok(Err(error)) = pruned {

@@ -13,6 +13,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
+use super::kept;
 use crate::host::{
     failpoint::{self, Place},
     files::{self, Durability},
@@ -21,6 +22,7 @@ use crate::host::{
 enum Job {
     Write { path: PathBuf, bytes: Vec<u8>, when: When, done: Option<Done> },
     Retire { path: PathBuf, aside: PathBuf },
+    Keep { from: PathBuf, directory: PathBuf },
     Append { path: PathBuf, line: Vec<u8> },
     Flush { done: Done },
 }
@@ -89,6 +91,11 @@ impl Writer {
     /// Moves `path` to `aside` after all earlier jobs.
     pub fn retire(&self, path: PathBuf, aside: PathBuf) {
         self.send(Job::Retire { path, aside });
+    }
+
+    /// Moves what is kept of a run from the file `from` into `directory`.
+    pub fn keep(&self, from: PathBuf, directory: PathBuf) {
+        self.send(Job::Keep { from, directory });
     }
 
     /// Appends a line to `path` some time soon.
@@ -191,6 +198,11 @@ impl Desk<'_> {
                     },
                 };
                 self.report(outcome.as_ref().err(), &path);
+            }
+            Job::Keep { from, directory } => {
+                // What fails stays where it is, and is tried again within the hour.
+                let outcome = kept::store(&from, &directory);
+                self.report(outcome.as_ref().err(), &directory);
             }
             Job::Append { path, line } => self.lines.entry(path).or_default().extend(line),
             Job::Flush { done } => drop(done.send(self.clear())),

@@ -21,6 +21,7 @@ pub mod files;
 pub mod git;
 #[allow(unsafe_code)] // malloc_trim
 pub mod heap;
+pub mod kept;
 pub mod line;
 pub mod lock;
 pub mod log_file;

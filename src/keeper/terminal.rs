@@ -154,6 +154,11 @@ impl Terminal {
         }
     }
 
+    /// The screen as text, if anything was ever printed.
+    pub fn seen(&self, history: u32) -> Option<ScreenView> {
+        Some(self.screen.as_ref()?.view(history.try_into().unwrap_or(usize::MAX), false))
+    }
+
     /// The screen as text.
     pub fn view(&mut self, history: u32, ansi: bool) -> ScreenView {
         self.screen().view(history.try_into().unwrap_or(usize::MAX), ansi)

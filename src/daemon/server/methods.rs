@@ -11,7 +11,8 @@ use crate::{
         control::{
             CONTROL_PROTOCOL, CleanupParams, CleanupResult, ConfigResult, ErrorKind, EventsParams,
             EventsResult, InitializeParams, InitializeResult, KillParams, ListResult, NameParams,
-            NamesParams, PlanResult, PlanStep, RpcRequest, TouchParams, VerbResult,
+            NamesParams, PlanResult, PlanStep, PreviousParams, PreviousResult, RpcRequest, TouchParams,
+            VerbResult,
         },
         diagnose::Diagnostics,
         event::Event,
@@ -129,6 +130,7 @@ pub async fn call<K: Keepers + 'static>(
         }
         "register" => registered::register(daemon, peer, params(request)?)?,
         "unregister" => registered::unregister(daemon, peer, params(request)?)?,
+        "previous" => previous(daemon, peer, params(request)?).await?,
         "cleanup" => cleanup(daemon, peer, &params(request)?)?,
         "config" => config(daemon, peer)?,
         "health" => {
@@ -287,6 +289,19 @@ pub fn result<K: Keepers>(
     let world = daemon.store.look();
     let entry = world.sessions.get(name).ok_or_else(|| VerbError::NoSuchSession(name.clone()))?;
     Ok(view::session(name, entry, peer.viewer, &daemon.clock, &daemon.paths))
+}
+
+async fn previous<K: Keepers>(
+    daemon: &Daemon<K>,
+    peer: Peer,
+    params: PreviousParams,
+) -> Result<Value, Failure> {
+    let PreviousParams { name, before } = params;
+    let run = daemon.previous(&name, before, peer.viewer).await;
+    if run.is_none() {
+        known(daemon, peer, vec![name])?;
+    }
+    to_value(&PreviousResult { run })
 }
 
 fn cleanup<K: Keepers>(daemon: &Daemon<K>, peer: Peer, params: &CleanupParams) -> Result<Value, Failure> {
