@@ -20,6 +20,8 @@ mod logs;
 mod output;
 #[path = "verbs/previous.rs"]
 mod previous;
+#[path = "verbs/put.rs"]
+mod put;
 #[path = "verbs/reading.rs"]
 mod reading;
 #[path = "verbs/socket.rs"]

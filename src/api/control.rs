@@ -16,6 +16,7 @@ use super::{
     name::{InstanceId, RunId, SessionName},
     status::{Activity, SessionView},
     time::Timestamp,
+    upload::Upload,
 };
 
 /// Version of the control protocol that this program speaks.
@@ -250,6 +251,28 @@ pub struct TouchParams {
     /// What it is doing from now on; absent: what it was doing before.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub activity: Option<Activity>,
+}
+
+/// Result of `uploads`: where files for a session are put. They are put there by the client, with the rights of that user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UploadsResult {
+    /// Its working directory.
+    pub directory: PathBuf,
+    /// Its user.
+    pub uid: u32,
+    /// What was put there before.
+    pub uploads: Vec<Upload>,
+}
+
+/// Parameters of `uploaded`: a file was put there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UploadedParams {
+    /// The session.
+    pub name: SessionName,
+    /// The file; when it was put there the daemon says.
+    pub upload: Upload,
 }
 
 /// Parameters of `previous`: the last run that was stopped, as it was when it was.

@@ -137,6 +137,9 @@ pub struct Record {
     pub child: ProcessId,
     /// Uid that the session runs as.
     pub uid: u32,
+    /// Where it was started: an absolute path without links; absent where that is no text.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub working_dir: Option<PathBuf>,
     /// When the main process was made.
     pub started_at: Timestamp,
     /// The same, on the monotonic clock.

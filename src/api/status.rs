@@ -1,6 +1,6 @@
 //! What is: the observed state of a session, as `atm get -o json` shows it.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,7 @@ use super::{
     registered::RegisteredView,
     spec::SessionSpec,
     time::Timestamp,
+    upload::Upload,
 };
 
 /// Where a session is in its life. Derived for display, never stored.
@@ -254,6 +255,12 @@ pub struct SessionStatus {
     /// Where its output goes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub log_file: Option<String>,
+    /// Where the current or last run was started.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub working_dir: Option<PathBuf>,
+    /// Files that people gave it, by `atm put`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub uploads: Vec<Upload>,
     /// The repository that it works in.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub git: Option<GitView>,

@@ -257,6 +257,9 @@ impl Page {
             let branch = git.branch.as_ref().map(|branch| format!(" on {branch}")).unwrap_or_default();
             self.field("Repository", format!("{}{branch} ({})", git.repo, git.root));
         }
+        for upload in &status.uploads {
+            self.field("Upload", format!("{} ({})", upload.path().display(), text::size(upload.bytes)));
+        }
         if let Some(told) = &status.registered {
             self.field("Agent", agent(told.agent));
             self.field("Conversation", told.conversation_id.as_deref().unwrap_or_default());

@@ -54,6 +54,7 @@ pub mod peek;
 pub mod plain;
 pub mod plan;
 pub mod previous;
+pub mod put;
 pub mod restart;
 pub mod resume;
 pub mod run;
@@ -125,6 +126,7 @@ fn dispatch(command: &Command, context: &mut Context) -> CliResult<ExitCode> {
         Command::Detach(args) => detach::run(args, context),
         Command::Peek(args) => peek::run(args, context),
         Command::Send(args) => send::run(args, context),
+        Command::Put(args) => put::run(args, context),
         Command::Start(args) => start::run(args, context),
         Command::Stop(args) => stop::run(args, context),
         Command::Restart(args) => restart::run(args, context),

@@ -52,6 +52,7 @@ mod systemd;
 mod takeover;
 #[cfg(test)]
 mod tests;
+mod uploads;
 pub mod view;
 pub mod wills;
 pub mod writer;

@@ -32,7 +32,7 @@ use super::{
     manager,
     memory::Instance,
     paths::Paths,
-    prune::prune,
+    prune::{Known, prune},
     recovery, registered,
     repositories::Repositories,
     server, shutdown,
@@ -43,7 +43,7 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    api::{config::Config, event::EventKind, record::ENV_SOCKET},
+    api::{config::Config, event::EventKind, record::ENV_SOCKET, upload::Upload},
     controller::{self, Heartbeat},
     host::{
         clock, delegation, descriptors,
@@ -332,13 +332,15 @@ async fn prune_hourly(daemon: Rc<Daemon<LinuxKeepers>>) {
     loop {
         let (known, max_age) = {
             let world = daemon.store.look();
-            (world.sessions.keys().cloned().collect(), world.config.logs.max_age.0)
+            let uploads = world.sessions.values().flat_map(|entry| &entry.memory.uploads);
+            let uploads = uploads.map(Upload::path).collect();
+            (Known { names: world.sessions.keys().cloned().collect(), uploads }, world.config.logs.max_age.0)
         };
         let paths = Paths::clone(&daemon.paths);
         let left = tokio::task::spawn_blocking(move || kept::leaving(&paths)).await;
         daemon.keep_what_is_leaving(left.unwrap_or_default());
         let paths = Paths::clone(&daemon.paths);
-        let pruned = tokio::task::spawn_blocking(move || prune(&paths, &known, max_age)).await;
+        let pruned = tokio::task::spawn_blocking(move || prune(&paths, known, max_age)).await;
         if let Ok(Err(error)) = pruned {
             tracing::warn!(%error, "cannot remove what is left of forgotten sessions");
         }

@@ -243,6 +243,7 @@ impl<K: Keepers> Daemon<K> {
                     started_at: record.started_at,
                 });
                 entry.memory.learn_user(run_id, record.intent.generation, record.uid);
+                entry.memory.working_dir = record.working_dir;
                 entry.memory.has_run(run_id);
                 first
             })

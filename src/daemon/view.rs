@@ -145,6 +145,8 @@ pub fn session(
             spec_error,
             spec_file: entry.memory.spec.as_ref().map(|spec| spec.file.display().to_string()),
             log_file: registered.is_none().then(|| paths.log(name).display().to_string()),
+            working_dir: entry.memory.working_dir.clone(),
+            uploads: entry.memory.uploads.clone(),
             git: entry.repository.view().cloned(),
             registered,
         },

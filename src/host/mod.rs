@@ -45,4 +45,5 @@ pub mod spawn;
 pub mod specfile;
 pub mod tree;
 pub mod tty;
+pub mod uploads;
 pub mod users;

@@ -12,7 +12,7 @@ use crate::{
             CONTROL_PROTOCOL, CleanupParams, CleanupResult, ConfigResult, ErrorKind, EventsParams,
             EventsResult, InitializeParams, InitializeResult, KillParams, ListResult, NameParams,
             NamesParams, PlanResult, PlanStep, PreviousParams, PreviousResult, RpcRequest, TouchParams,
-            VerbResult,
+            UploadedParams, VerbResult,
         },
         diagnose::Diagnostics,
         event::Event,
@@ -130,6 +130,17 @@ pub async fn call<K: Keepers + 'static>(
         }
         "register" => registered::register(daemon, peer, params(request)?)?,
         "unregister" => registered::unregister(daemon, peer, params(request)?)?,
+        "uploads" => {
+            let NameParams { name } = params(request)?;
+            known(daemon, peer, vec![name.clone()])?;
+            to_value(&daemon.uploads(&name)?)?
+        }
+        "uploaded" => {
+            let UploadedParams { name, upload } = params(request)?;
+            known(daemon, peer, vec![name.clone()])?;
+            let changed = daemon.uploaded(&name, upload, peer.actor).await?;
+            outcome(daemon, peer, &name, changed)?
+        }
         "previous" => previous(daemon, peer, params(request)?).await?,
         "cleanup" => cleanup(daemon, peer, &params(request)?)?,
         "config" => config(daemon, peer)?,
