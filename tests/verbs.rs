@@ -18,6 +18,8 @@ mod harness;
 mod logs;
 #[path = "verbs/output.rs"]
 mod output;
+#[path = "verbs/overrides.rs"]
+mod overrides;
 #[path = "verbs/previous.rs"]
 mod previous;
 #[path = "verbs/put.rs"]

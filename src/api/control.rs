@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     cause::Cause,
@@ -273,6 +273,21 @@ pub struct UploadedParams {
     pub name: SessionName,
     /// The file; when it was put there the daemon says.
     pub upload: Upload,
+}
+
+/// Parameters of `override`: a change of what is overridden of a run while it lives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OverrideParams {
+    /// Which session; it has to run.
+    pub name: SessionName,
+    /// Take all back first.
+    #[serde(default)]
+    pub clear: bool,
+    /// A merge patch: a value sets a key, `null` takes it back. Keys: `model`, `modelProvider`, `temperature`, `maxIdle`,
+    /// `maxAge`, `maxMemory`, `maxProcesses`, with the values of a spec.
+    #[serde(default)]
+    pub overrides: Map<String, Value>,
 }
 
 /// Parameters of `previous`: the last run that was stopped, as it was when it was.

@@ -22,6 +22,7 @@ pub mod kept;
 pub mod keys;
 pub mod log_index;
 pub mod name;
+pub mod overrides;
 pub mod quantity;
 pub mod record;
 pub mod registered;

@@ -8,6 +8,7 @@ use super::{
     cause::{Cause, StopReason},
     diagnose::Diagnostics,
     name::{RunId, SessionName},
+    overrides::Overrides,
     record::Exit,
     registered::RegisteredView,
     spec::SessionSpec,
@@ -261,6 +262,9 @@ pub struct SessionStatus {
     /// Files that people gave it, by `atm put`.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub uploads: Vec<Upload>,
+    /// What is overridden of its run.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub overrides: Option<Overrides>,
     /// The repository that it works in.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub git: Option<GitView>,

@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use super::{
     apply, attach, cleanup, completion, config, daemon, delete, describe, detach, dirs::Places, edit, events,
-    get, install, kill, logs, peek, plan, put, restart, resume, run, schema, send, start, status, stop,
-    suspend, touch, uninstall, validate, wait,
+    get, install, kill, logs, overrides, peek, plan, put, restart, resume, run, schema, send, start, status,
+    stop, suspend, touch, uninstall, validate, wait,
 };
 
 const AFTER: &str = "\
@@ -49,6 +49,8 @@ pub enum Command {
     Send(send::Args),
     /// Give a session files
     Put(put::Args),
+    /// Change limits or the model of a session's run while it lives
+    Override(overrides::Args),
     /// Start sessions that are stopped, evicted or waiting
     Start(start::Args),
     /// Stop sessions until they are started again, also while the daemon is down

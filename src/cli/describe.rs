@@ -257,6 +257,8 @@ impl Page {
             let branch = git.branch.as_ref().map(|branch| format!(" on {branch}")).unwrap_or_default();
             self.field("Repository", format!("{}{branch} ({})", git.repo, git.root));
         }
+        let overrides = status.overrides.as_ref().map(ToString::to_string);
+        self.field("Overrides", overrides.unwrap_or_default());
         for upload in &status.uploads {
             self.field("Upload", format!("{} ({})", upload.path().display(), text::size(upload.bytes)));
         }

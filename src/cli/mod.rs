@@ -50,6 +50,7 @@ pub mod logs;
 pub mod offline;
 pub mod outcome;
 pub mod output;
+pub mod overrides;
 pub mod peek;
 pub mod plain;
 pub mod plan;
@@ -127,6 +128,7 @@ fn dispatch(command: &Command, context: &mut Context) -> CliResult<ExitCode> {
         Command::Peek(args) => peek::run(args, context),
         Command::Send(args) => send::run(args, context),
         Command::Put(args) => put::run(args, context),
+        Command::Override(args) => overrides::run(args, context),
         Command::Start(args) => start::run(args, context),
         Command::Stop(args) => stop::run(args, context),
         Command::Restart(args) => restart::run(args, context),

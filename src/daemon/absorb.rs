@@ -268,7 +268,7 @@ impl<K: Keepers> Daemon<K> {
             known.filter_map(|(name, entry)| Some((name.clone(), entry.written.clone()?))).collect()
         };
         for (name, written) in written {
-            let effective = Arc::new(written.resolve(&name, &config));
+            let effective = self.resolve(&name, &written);
             let changed = self.store.edit(&name, |entry| match &mut entry.plan.desired {
                 Desired::Spec(wanted) if wanted.spec != effective => {
                     wanted.spec = effective;

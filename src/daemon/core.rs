@@ -4,7 +4,7 @@
 //! Reconciling a key reads the store, asks the plan and does what it says. Both run on one thread, so between
 //! two awaits nothing changes.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{cell::RefCell, rc::Rc};
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -29,7 +29,6 @@ use crate::{
         event::EventKind,
         name::{RunId, SessionName},
         record::ProcessId,
-        spec::WrittenSpec,
     },
     controller::{Reason, Trigger},
     host::specfile::DirId,
@@ -285,10 +284,5 @@ impl<K: Keepers> Daemon<K> {
             None => drop(self.store.edit_world(|world| world.warnings.remove("specs-io"))),
         }
         specs.resync();
-    }
-
-    /// What a written spec means under the config in force.
-    pub fn resolve(&self, name: &SessionName, written: &WrittenSpec) -> Arc<crate::api::spec::SessionSpec> {
-        Arc::new(written.resolve(name, &self.store.look().config))
     }
 }

@@ -201,9 +201,11 @@ impl<K: Keepers> Daemon<K> {
             entry.start_error = None;
             entry.launched = None;
             entry.logs = None;
+            entry.limits = None;
             entry.plan.identity = None;
             entry.repository.forget();
         });
+        self.refresh_spec(name); // what was overridden was so for the run that is over
         self.tell_live(name, false);
         self.look_at(Key::Fleet, Reason::Observed);
         self.look_at(Key::Session(name.clone()), Reason::Observed);
@@ -223,6 +225,7 @@ impl<K: Keepers> Daemon<K> {
         let (policy, backoff) = self.what_follows(name);
         self.store.edit(name, |entry| {
             entry.memory.begun = None;
+            entry.memory.overrides = None;
             ended.memory = match &entry.plan.observed {
                 Observed::Running(run) | Observed::Stopping { run, .. } if run.run_id == ended.run_id => {
                     run.seen.map(|seen| seen.look.memory.bytes)

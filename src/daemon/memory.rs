@@ -12,6 +12,7 @@ use crate::{
         cause::{Actor, Cause},
         config::Config,
         name::{InstanceId, RunId},
+        overrides::RunOverrides,
         record::{Exit, GoodSpec, StartError},
         spec::{Digest, WrittenSpec},
         time::{BootId, Moment, Timestamp},
@@ -53,6 +54,9 @@ pub struct Memory {
     /// Where that run was started.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub working_dir: Option<PathBuf>,
+    /// What is overridden of a run while it lives.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub overrides: Option<RunOverrides>,
     /// What people gave it.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub uploads: Vec<Upload>,
@@ -250,6 +254,7 @@ impl Memory {
             stop_asked: None,
             ran_as: None,
             working_dir: None,
+            overrides: None,
             uploads: Vec::new(),
             failures: 0,
             ends: 0,

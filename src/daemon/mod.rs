@@ -36,6 +36,7 @@ pub mod looks;
 mod loss;
 mod manager;
 pub mod memory;
+mod overrides;
 pub mod paths;
 mod prune;
 pub mod reconcile;

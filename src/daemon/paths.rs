@@ -6,6 +6,7 @@ use crate::api::{
     control::Directories,
     kept::KEPT_FILE,
     name::SessionName,
+    overrides::OVERRIDES_FILE,
     record::{ACTIVITY_FILE, EXIT_FILE, INTENT_FILE, RECORD_FILE},
 };
 
@@ -129,6 +130,11 @@ impl RunFiles {
     /// See [`crate::api::record`].
     pub fn exit(&self) -> PathBuf {
         self.0.join(EXIT_FILE)
+    }
+
+    /// See [`crate::api::overrides`].
+    pub fn overrides(&self) -> PathBuf {
+        self.0.join(OVERRIDES_FILE)
     }
 
     /// See [`crate::api::kept`].

@@ -117,6 +117,8 @@ pub fn session(
     let spec_error = spec_error(entry, viewer);
     let registered = registered_view(entry);
     let seen = entry.seen();
+    let overrides = entry.memory.overrides.as_ref();
+    let overrides = overrides.filter(|of_run| entry.plan.observed.run_id() == Some(of_run.run_id));
     SessionView {
         name: name.clone(),
         run_id: entry.plan.observed.run_id().or_else(|| last.map(|last| last.run_id)),
@@ -146,6 +148,7 @@ pub fn session(
             spec_file: entry.memory.spec.as_ref().map(|spec| spec.file.display().to_string()),
             log_file: registered.is_none().then(|| paths.log(name).display().to_string()),
             working_dir: entry.memory.working_dir.clone(),
+            overrides: overrides.map(|of_run| of_run.overrides.clone()),
             uploads: entry.memory.uploads.clone(),
             git: entry.repository.view().cloned(),
             registered,

@@ -11,8 +11,8 @@ use crate::{
         control::{
             CONTROL_PROTOCOL, CleanupParams, CleanupResult, ConfigResult, ErrorKind, EventsParams,
             EventsResult, InitializeParams, InitializeResult, KillParams, ListResult, NameParams,
-            NamesParams, PlanResult, PlanStep, PreviousParams, PreviousResult, RpcRequest, TouchParams,
-            UploadedParams, VerbResult,
+            NamesParams, OverrideParams, PlanResult, PlanStep, PreviousParams, PreviousResult, RpcRequest,
+            TouchParams, UploadedParams, VerbResult,
         },
         diagnose::Diagnostics,
         event::Event,
@@ -22,6 +22,7 @@ use crate::{
     daemon::{
         core::Daemon,
         keepers::Keepers,
+        overrides::OverrideError,
         view::{self, Facts},
         wills::{Verb, VerbError, with_causes},
     },
@@ -59,6 +60,16 @@ impl From<VerbError> for Failure {
             VerbError::State { .. } | VerbError::Ask(_) | VerbError::Signal { .. } => ErrorKind::Failed,
         };
         Self::new(kind, with_causes(&error))
+    }
+}
+
+impl From<OverrideError> for Failure {
+    fn from(error: OverrideError) -> Self {
+        match error {
+            OverrideError::Invalid(message) => Self::new(ErrorKind::InvalidRequest, message),
+            OverrideError::Forbidden(message) => Self::new(ErrorKind::Forbidden, message),
+            OverrideError::Verb(error) => error.into(),
+        }
     }
 }
 
@@ -130,6 +141,12 @@ pub async fn call<K: Keepers + 'static>(
         }
         "register" => registered::register(daemon, peer, params(request)?)?,
         "unregister" => registered::unregister(daemon, peer, params(request)?)?,
+        "override" => {
+            let OverrideParams { name, clear, overrides } = params(request)?;
+            known(daemon, peer, vec![name.clone()])?;
+            let changed = daemon.override_run(&name, clear, overrides, peer.viewer, peer.actor).await?;
+            outcome(daemon, peer, &name, changed)?
+        }
         "uploads" => {
             let NameParams { name } = params(request)?;
             known(daemon, peer, vec![name.clone()])?;
