@@ -11,6 +11,8 @@
 mod down;
 #[path = "verbs/files.rs"]
 mod files;
+#[path = "spec_files/fuse.rs"]
+mod fuse;
 #[path = "verbs/git.rs"]
 mod git;
 mod harness;

@@ -6,7 +6,10 @@ use std::{
     path::Path,
 };
 
-use super::harness::{Atm, assert_harmless, is_root};
+use super::{
+    fuse::Mount,
+    harness::{Atm, assert_harmless, is_alive, is_root, now},
+};
 
 /// A person without privileges.
 const SOMEBODY: u32 = 65534;
@@ -98,6 +101,49 @@ fn what_git_itself_makes_is_understood() {
     assert_eq!(shown["status"]["git"]["repo"], "site");
     assert!(shown["status"]["git"]["root"].as_str().unwrap().ends_with("/tree"));
     atm.wait("a", "its branch", |s| s["status"]["git"]["branch"] == "trunk");
+}
+
+/// A repository on a file system that does not answer.
+#[test]
+fn a_repository_that_hangs_holds_up_nothing_but_its_own_branch() {
+    if !is_root() {
+        return;
+    }
+    let mut atm = Atm::new();
+    let (remote, work, fine) = (atm.path("remote"), atm.path("work"), atm.path("fine"));
+    for path in [&remote, &work] {
+        fs::create_dir(path).unwrap();
+    }
+    let Some(mount) = Mount::over(&remote) else { return };
+    mount.put("HEAD", "ref: refs/heads/remote\n");
+    fs::write(work.join(".git"), format!("gitdir: {}\n", remote.display())).unwrap();
+    repository(&fine, "main");
+    atm.up();
+    // Both show life all the time.
+    let lively = |directory: &Path| {
+        let script = "while :; do echo alive; sleep 0.5; done";
+        format!(
+            "command: [sh, -c, {script:?}]\nworkingDir: {}\nterminationGracePeriod: 2s\n",
+            directory.display()
+        )
+    };
+    atm.drop_spec("hangs", &lively(&work));
+    atm.drop_spec("fine", &lively(&fine));
+    atm.wait("hangs", "its branch", |s| s["status"]["git"]["branch"] == "remote");
+    atm.wait("fine", "its branch", |s| s["status"]["git"]["branch"] == "main");
+    mount.put("HEAD", "ref: refs/heads/later\n");
+    mount.hang(true);
+    for branch in ["one", "two", "three"] {
+        repository(&fine, branch);
+        atm.wait("fine", "its next branch", |s| s["status"]["git"]["branch"] == branch);
+    }
+    assert_eq!(atm.get("hangs")["status"]["git"]["branch"], "remote", "as it was seen last");
+    let (pid, begun) = (atm.wait_pid("hangs"), now());
+    atm.ok(&["stop", "hangs"]);
+    assert!(!is_alive(pid) && begun.elapsed().as_secs() < 20, "a stop waits for no repository");
+    atm.ok(&["start", "hangs"]);
+    mount.hang(false);
+    atm.wait("hangs", "its branch", |s| s["status"]["git"]["branch"] == "later");
 }
 
 /// The daemon is root; what is shown is what the session's user may read.
