@@ -216,20 +216,28 @@ impl Overrides {
         spec.max_processes = self.max_processes.unwrap_or(spec.max_processes);
     }
 
-    /// The first limit that is beyond that of `spec`.
-    pub fn raises(&self, spec: &SessionSpec) -> Option<&'static str> {
-        fn beyond<T: PartialOrd>(limit: Option<Limit<T>>, spec: Limit<T>) -> bool {
-            match (limit, spec) {
-                (Some(Limit::Never), Limit::At(_)) => true,
-                (Some(Limit::At(new)), Limit::At(old)) => new > old,
-                (None, _) | (Some(_), Limit::Never) => false,
+    /// The first limit that is beyond that of `spec`, and beyond what was in force before.
+    pub fn raises(&self, spec: &SessionSpec, before: &Self) -> Option<&'static str> {
+        fn beyond<T: PartialOrd>(new: Limit<T>, old: Limit<T>) -> bool {
+            match (new, old) {
+                (Limit::Never, Limit::At(_)) => true,
+                (Limit::At(new), Limit::At(old)) => new > old,
+                (Limit::Never | Limit::At(_), Limit::Never) => false,
             }
         }
+        let (mut now, mut then) = (spec.clone(), spec.clone());
+        self.apply(&mut now);
+        before.apply(&mut then);
+        let of_time = |new, written, old| beyond::<Dur>(new, written) && beyond(new, old);
         let limits = [
-            ("maxIdle", beyond(self.max_idle, spec.max_idle)),
-            ("maxAge", beyond(self.max_age, spec.max_age)),
-            ("maxMemory", beyond(self.max_memory, spec.max_memory)),
-            ("maxProcesses", beyond(self.max_processes, spec.max_processes)),
+            ("maxIdle", of_time(now.max_idle, spec.max_idle, then.max_idle)),
+            ("maxAge", of_time(now.max_age, spec.max_age, then.max_age)),
+            ("maxMemory", beyond(now.max_memory, spec.max_memory) && beyond(now.max_memory, then.max_memory)),
+            (
+                "maxProcesses",
+                beyond(now.max_processes, spec.max_processes)
+                    && beyond(now.max_processes, then.max_processes),
+            ),
         ];
         limits.into_iter().find_map(|(name, beyond)| beyond.then_some(name))
     }
@@ -336,7 +344,14 @@ mod tests {
             (json!({"maxProcesses": "never"}), None),
             (json!({"model": "x"}), None),
         ] {
-            assert_eq!(with(keys.clone()).raises(&spec), raises, "{keys}");
+            assert_eq!(with(keys.clone()).raises(&spec, &Overrides::default()), raises, "{keys}");
+        }
+        // What somebody raised before may stay, and come back down.
+        let before = with(json!({"maxMemory": "4GiB", "maxIdle": "never"}));
+        for (memory, raises) in [("4GiB", None), ("3GiB", None), ("1MiB", None), ("5GiB", Some("maxMemory"))]
+        {
+            let now = with(json!({"maxMemory": memory, "maxIdle": "never", "model": "x"}));
+            assert_eq!(now.raises(&spec, &before), raises, "{memory}");
         }
         let mut changed = spec.clone();
         with(json!({"maxIdle": "30m", "maxProcesses": 5})).apply(&mut changed);

@@ -127,8 +127,10 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     if args.previous {
         let Some(previous) = kept.previous_run() else {
             let name = &args.name;
-            let run_id = place.run_id;
-            if let Some(run) = previous::output(place.client.as_mut(), &place.state, name, run_id) {
+            let run = place
+                .run_id
+                .and_then(|last| previous::output(place.client.as_mut(), &place.state, name, last));
+            if let Some(run) = run {
                 return print_kept(args, context, &run, plain);
             }
             return Err(CliError::failed(format!("no run of `{name}` before the last one is kept")).hint(

@@ -85,19 +85,14 @@ fn write(page: &mut Page, run: &KeptRun) {
     page.lines(if text.is_empty() { "none" } else { &text });
 }
 
-/// The output of the last run of `name` before `current` that is kept: as the daemon tells, else by its files.
-pub fn output(
-    client: Option<&mut Client>,
-    state: &Path,
-    name: &SessionName,
-    current: Option<RunId>,
-) -> Option<KeptRun> {
-    let params = PreviousParams { name: name.clone(), before: current };
+/// The last run of `name` before `last` that is kept: as the daemon tells, else by its files.
+pub fn output(client: Option<&mut Client>, state: &Path, name: &SessionName, last: RunId) -> Option<KeptRun> {
+    let params = PreviousParams { name: name.clone(), before: Some(last) };
     if let Some(client) = client {
         return client.call::<PreviousResult>("previous", &params).ok()?.run;
     }
     let runs = kept::read(&state.join("previous").join(name.as_str()));
-    runs.into_iter().rev().find(|run| current.is_none_or(|current| run.run_id < current))
+    runs.into_iter().rev().find(|run| run.run_id < last)
 }
 
 /// What is kept of its output, as text that is safe on a terminal.

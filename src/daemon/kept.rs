@@ -122,7 +122,8 @@ pub fn prune(paths: &Paths, max_age: Duration) -> io::Result<()> {
     };
     for directory in entries {
         let directory = directory?.path();
-        for file in kept::list(&directory)? {
+        // Something else that somebody put there is theirs.
+        for file in kept::list(&directory).unwrap_or_default() {
             // A date in the future is a clock that was set back: it is kept.
             let age = fs::metadata(&file)?.modified()?.elapsed().unwrap_or_default();
             if age > max_age {

@@ -70,9 +70,8 @@ impl<K: Keepers> Daemon<K> {
             let overrides = base.with(patch);
             let owns = entry.memory.spec.as_ref().is_some_and(|spec| spec.owner == viewer.uid);
             let meant = entry.written.as_ref().map(|written| written.resolve(name, &world.config));
-            if let Some(limit) =
-                meant.and_then(|spec| overrides.raises(&spec)).filter(|_| !owns && !viewer.privileged)
-            {
+            let raised = meant.and_then(|spec| overrides.raises(&spec, &before.overrides));
+            if let Some(limit) = raised.filter(|_| !owns && !viewer.privileged) {
                 return Err(OverrideError::Forbidden(format!(
                     "{limit} of {name} may be lowered here, and raised only by the owner of its spec file"
                 )));
@@ -90,7 +89,10 @@ impl<K: Keepers> Daemon<K> {
         self.set_overrides(name, now.clone());
         if let Err(source) = self.save_now(name).await {
             // What could not be remembered is not in force: the next daemon would not know of it.
-            self.set_overrides(name, before);
+            let in_force = self.store.look().sessions.get(name).and_then(|it| it.memory.overrides.clone());
+            if in_force.is_none_or(|in_force| in_force == now) {
+                self.set_overrides(name, before);
+            }
             return Err(VerbError::State { name: name.clone(), source }.into());
         }
         // What ended meanwhile has no directory to publish in, and the next run has no part in this.

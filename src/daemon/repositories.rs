@@ -149,20 +149,13 @@ fn hire(desk: &Arc<Desk>, inputs: &UnboundedSender<Input>) -> io::Result<()> {
     Err(error)
 }
 
-fn work(desk: &Arc<Desk>, inputs: &UnboundedSender<Input>) {
+fn work(desk: &Desk, inputs: &UnboundedSender<Input>) {
     while let Some(Job { name, run_id, process, uid }) = desk.next() {
-        let found = git::of_process(process, uid);
-        let failed = found.is_err();
-        let repository = found.unwrap_or_else(|error| {
+        let repository = git::of_process(process, uid).unwrap_or_else(|error| {
             tracing::debug!(%name, %error, "cannot look at the repository of a session");
             None
         });
         let _ = inputs.send(Input::Repository(Seen { name, run_id, repository })); // the loop has ended
-        if failed {
-            // It may have kept another's rights: a new one goes on.
-            let _ = hire(desk, inputs);
-            return;
-        }
     }
 }
 

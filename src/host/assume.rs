@@ -61,8 +61,11 @@ fn parse(status: &str) -> Option<Rights> {
 
 /// Does `act` with these rights. Where they are our own nothing is changed.
 ///
+/// Should ours not come back, the process ends at once: nothing may go on with rights that it does not know of. No session
+/// depends on it.
+///
 /// # Errors
-/// Where they cannot be taken on, and where ours do not come back: this thread is then of no more use.
+/// Where they cannot be taken on.
 pub fn with_rights<T>(rights: &Rights, act: impl FnOnce() -> T) -> io::Result<T> {
     let (uid, gid) = users::own();
     if rights.uid == uid {
@@ -75,9 +78,13 @@ pub fn with_rights<T>(rights: &Rights, act: impl FnOnce() -> T) -> io::Result<T>
         .and_then(|()| set_thread_res_gid(None, Gid::from_raw(rights.gid), None))
         .and_then(|()| set_thread_res_uid(None, Uid::from_raw(rights.uid), None));
     let done = taken.map(|()| act());
-    set_thread_res_uid(None, Uid::from_raw(uid), None)?;
-    set_thread_res_gid(None, Gid::from_raw(gid), None)?;
-    set_thread_groups(&raw(&own_groups))?;
+    let back = set_thread_res_uid(None, Uid::from_raw(uid), None)
+        .and_then(|()| set_thread_res_gid(None, Gid::from_raw(gid), None))
+        // Where they could not be changed they are as they were.
+        .and_then(|()| if done.is_ok() { set_thread_groups(&raw(&own_groups)) } else { Ok(()) });
+    if back.is_err() {
+        std::process::abort();
+    }
     Ok(done?)
 }
 

@@ -169,6 +169,8 @@ fn a_user_may_lower_what_roots_spec_says_and_raise_what_their_own_does() {
     assert_eq!(ask(&["override", "roots", "model=x"]).0, Some(3));
     atm.ok(&["override", "given", "maxMemory=2GiB"]);
     atm.ok(&["override", "roots", "model=canary"]);
+    let (code, _, err) = ask(&["override", "given", "model=y"]);
+    assert_eq!(code, Some(0), "what root raised stays: {err}");
     // The session's user reads its file, and nobody else's.
     let file = |name: &str| atm.runtime().join("sessions").join(name).join("overrides.json");
     let about = fs::metadata(file("given")).unwrap();
