@@ -121,14 +121,16 @@ impl LogFile {
         self.lost
     }
 
-    /// The last bytes that were written, `count` at most: of this file, and of the one before where that has the rest.
+    /// The last bytes that were written, `count` at most: of this file, and of the one before where that has the rest
+    /// and is the same user's. It may have been moved there because it is not.
     pub fn tail(&self, count: u64) -> io::Result<Vec<u8>> {
-        let here = end_of(&self.path, count)?;
+        let owner = self.file.metadata()?.uid();
+        let here = end_of(&self.path, count, owner)?;
         let missing = count.saturating_sub(here.len() as u64);
         if missing == 0 {
             return Ok(here);
         }
-        let mut bytes = end_of(&self.old(1), missing).unwrap_or_default();
+        let mut bytes = end_of(&self.old(1), missing, owner).unwrap_or_default();
         bytes.extend(here);
         Ok(bytes)
     }
@@ -304,13 +306,13 @@ impl LogFile {
     }
 }
 
-/// The last bytes of the file at `path`, `count` at most.
-fn end_of(path: &Path, count: u64) -> io::Result<Vec<u8>> {
+/// The last bytes of the file at `path`, `count` at most, if it is a regular file of the user `owner`.
+fn end_of(path: &Path, count: u64, owner: u32) -> io::Result<Vec<u8>> {
     let flags = libc::O_NOFOLLOW | libc::O_NOCTTY | libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let about = file.metadata()?;
-    if !about.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    if !about.is_file() || about.uid() != owner {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file of the session's user"));
     }
     let length = about.len().min(count);
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
@@ -361,6 +363,9 @@ mod tests {
             [(0, ""), (3, "def"), (6, "abcdef"), (8, "89abcdef"), (99, "0123456789abcdef")]
         {
             assert_eq!(log.tail(count).unwrap(), expected.as_bytes(), "{count}");
+        }
+        if std::os::unix::fs::chown(dir.path().join("a.log.1"), Some(54_321), None).is_ok() {
+            assert_eq!(log.tail(99).unwrap(), b"abcdef", "the one before is another user's");
         }
     }
 
