@@ -57,6 +57,12 @@ impl<K: Keepers> Daemon<K> {
         let (before, overrides) = {
             let world = self.store.look();
             let entry = world.sessions.get(name).ok_or_else(|| VerbError::NoSuchSession(name.clone()))?;
+            if entry.plan.is_registered() {
+                return Err(VerbError::Conflict(format!(
+                    "{name} was started outside atm: nothing of it is atm's to override"
+                ))
+                .into());
+            }
             let Observed::Running(run) = &entry.plan.observed else {
                 return Err(VerbError::Conflict(format!(
                     "{name} is not running, and only a run has overrides: `atm start {name}` starts it"
@@ -165,7 +171,11 @@ impl<K: Keepers> Daemon<K> {
                 wanted.spec = effective;
                 true
             }
-            Desired::Spec(_) | Desired::Gone | Desired::NeverGood | Desired::Unseen => false,
+            Desired::Spec(_)
+            | Desired::Registered(_)
+            | Desired::Gone
+            | Desired::NeverGood
+            | Desired::Unseen => false,
         });
         changed == Some(true)
     }

@@ -30,6 +30,11 @@ impl<K: Keepers> Daemon<K> {
     pub fn uploads(&self, name: &SessionName) -> Result<UploadsResult, VerbError> {
         let world = self.store.look();
         let entry = world.sessions.get(name).ok_or_else(|| VerbError::NoSuchSession(name.clone()))?;
+        if entry.plan.is_registered() {
+            return Err(VerbError::Conflict(format!(
+                "{name} was started outside atm: give its agent the path of the file itself"
+            )));
+        }
         let runs_as = entry.run.and_then(|run| run.uid);
         let ran_as = entry.memory.ran_as.filter(|ran_as| !ran_as.outdated).map(|ran_as| ran_as.uid);
         match (&entry.memory.working_dir, runs_as.or(ran_as)) {
