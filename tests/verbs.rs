@@ -11,11 +11,21 @@
 mod down;
 #[path = "verbs/files.rs"]
 mod files;
+#[path = "spec_files/fuse.rs"]
+mod fuse;
+#[path = "verbs/git.rs"]
+mod git;
 mod harness;
 #[path = "verbs/logs.rs"]
 mod logs;
 #[path = "verbs/output.rs"]
 mod output;
+#[path = "verbs/overrides.rs"]
+mod overrides;
+#[path = "verbs/previous.rs"]
+mod previous;
+#[path = "verbs/put.rs"]
+mod put;
 #[path = "verbs/reading.rs"]
 mod reading;
 #[path = "verbs/socket.rs"]

@@ -23,6 +23,7 @@ pub const ATTACH_PROTOCOL: u32 = 1;
 
 /// A terminal's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct WindowSize {
     /// In cells.
@@ -115,6 +116,7 @@ pub struct Ended {
 
 /// The screen as text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ScreenView {
     /// The session's size.
@@ -133,6 +135,7 @@ pub struct ScreenView {
 
 /// Where the cursor is, from the upper left, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CursorView {
     /// Line of the screen, history not counted.

@@ -10,16 +10,18 @@ mod methods;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     cause::Cause,
     config::Config,
     diagnose::Diagnostics,
     event::Event,
+    kept::KeptRun,
     name::{RunId, SessionName},
     status::{Activity, SessionView},
     time::Timestamp,
+    upload::Upload,
 };
 pub use health::{ClientsNow, Counters, Counts, HealthResult, Healthz, MetricsResult, Usage};
 pub use methods::{METHODS, Method};
@@ -354,6 +356,67 @@ pub struct TouchParams {
     /// What it is doing from now on; absent: what it was doing before.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub activity: Option<Activity>,
+}
+
+/// Result of `uploads`: where files for a session are put. They are put there by the client, with the rights of that user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct UploadsResult {
+    /// Its working directory.
+    pub directory: PathBuf,
+    /// Its user.
+    pub uid: u32,
+    /// What was put there before.
+    pub uploads: Vec<Upload>,
+}
+
+/// Parameters of `uploaded`: a file was put there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UploadedParams {
+    /// The session.
+    pub name: SessionName,
+    /// The file; when it was put there the daemon says.
+    pub upload: Upload,
+}
+
+/// Parameters of `override`: a change of what is overridden of a run while it lives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OverrideParams {
+    /// Which session; it has to run.
+    pub name: SessionName,
+    /// Take all back first.
+    #[serde(default)]
+    pub clear: bool,
+    /// A merge patch: a value sets a key, `null` takes it back. Keys: `model`, `modelProvider`, `temperature`, `maxIdle`,
+    /// `maxAge`, `maxMemory`, `maxProcesses`, with the values of a spec.
+    #[serde(default)]
+    pub overrides: Map<String, Value>,
+}
+
+/// Parameters of `previous`: the last run that was stopped, as it was when it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PreviousParams {
+    /// Which session; also one that was forgotten.
+    pub name: SessionName,
+    /// Only a run before this one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub before: Option<RunId>,
+}
+
+/// Result of `previous`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct PreviousResult {
+    /// What is kept of it; absent: nothing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub run: Option<KeptRun>,
 }
 
 /// Result of `list`, `get` and `watch` (its snapshot).

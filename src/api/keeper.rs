@@ -10,6 +10,8 @@
 //!
 //! Over the start pipe (standard output of `atm keeper`): one line of JSON, a [`StartReport`].
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -239,6 +241,9 @@ pub enum StartReport {
         child: ProcessId,
         /// Whom it runs as.
         uid: u32,
+        /// Where it was started; absent where that is no text.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        working_dir: Option<PathBuf>,
         /// When it was made.
         started: Moment,
     },

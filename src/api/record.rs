@@ -137,6 +137,9 @@ pub struct Record {
     pub child: ProcessId,
     /// Uid that the session runs as.
     pub uid: u32,
+    /// Where it was started: an absolute path without links; absent where that is no text.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub working_dir: Option<PathBuf>,
     /// When the main process was made.
     pub started_at: Timestamp,
     /// The same, on the monotonic clock.
@@ -174,6 +177,7 @@ pub struct Stopping {
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum Exit {
     /// By `exit`, with this code.
@@ -184,6 +188,7 @@ pub enum Exit {
 
 /// Why a command could not be executed. Each names what was tried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", tag = "kind")]
 pub enum StartError {
     /// The program does not exist.
@@ -269,6 +274,7 @@ fn searched(path: Option<&str>) -> String {
 
 /// A run that is over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ExitRecord {
     /// [`RECORD_VERSION`] of the writer.

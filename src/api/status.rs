@@ -1,6 +1,6 @@
 //! What is: the observed state of a session, as `atm get -o json` shows it.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,10 +9,12 @@ use super::{
     diagnose::Diagnostics,
     hook::{Condition, TurnView, Usage},
     name::{RunId, SessionName},
+    overrides::Overrides,
     record::Exit,
     registered::RegisteredView,
     spec::SessionSpec,
     time::Timestamp,
+    upload::Upload,
 };
 
 /// Where a session is in its life. Derived for display, never stored.
@@ -286,6 +288,15 @@ pub struct SessionStatus {
     /// Helpers of its agent that work.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub subagents: Option<u32>,
+    /// Where the current or last run was started.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub working_dir: Option<PathBuf>,
+    /// Files that people gave it, by `atm put`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub uploads: Vec<Upload>,
+    /// What is overridden of its run.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub overrides: Option<Overrides>,
     /// The repository that it works in.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub git: Option<GitView>,

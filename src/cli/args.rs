@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use super::{
     apply, attach, cancel, cleanup, completion, config, daemon, delete, describe, detach, dirs::Places, edit,
-    events, get, hook, install, kill, logs, metrics, peek, plan, restart, resume, run, schema, send, start,
-    status, stop, suspend, touch, uninstall, validate, wait,
+    events, get, hook, install, kill, logs, metrics, overrides, peek, plan, put, restart, resume, run,
+    schema, send, start, status, stop, suspend, touch, uninstall, validate, wait,
 };
 
 const AFTER: &str = "\
@@ -47,6 +47,10 @@ pub enum Command {
     Peek(peek::Args),
     /// Type text and keys into a session
     Send(send::Args),
+    /// Give a session files
+    Put(put::Args),
+    /// Change limits or the model of a session's run while it lives
+    Override(overrides::Args),
     /// Start sessions that are stopped, evicted or waiting
     Start(start::Args),
     /// Stop sessions until they are started again, also while the daemon is down

@@ -15,14 +15,17 @@ use super::{
     outcome,
     output::{PlainForm, Style},
     plain::plain,
+    previous,
     text::{self, escape, escape_lines},
     watch::back,
 };
 use crate::{
     api::{
+        cause::Cause,
         control::{EventsParams, EventsResult, ListResult, NamesParams},
         event::Event,
         name::SessionName,
+        spec::SessionSpec,
         status::{Origin, Phase, Reason, SessionStatus, SessionView},
         time::Timestamp,
         yaml,
@@ -33,6 +36,7 @@ use crate::{
 const AFTER: &str = "\
 Examples:
   atm describe fix-login
+  atm describe fix-login --previous
   atm describe fix-login -o json
   atm describe fix-login -w";
 
@@ -57,6 +61,9 @@ pub struct Args {
     /// Name of a session
     #[arg(value_name = "NAME", add = complete::sessions())]
     name: SessionName,
+    /// The last run that was stopped, by a budget or by a person: what it showed and printed last
+    #[arg(short, long)]
+    previous: bool,
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t = PlainForm::Table)]
     output: PlainForm,
@@ -74,6 +81,9 @@ struct Described<'a> {
 
 /// Ends well when the session exists, with `-w` also when it is removed.
 pub fn run(args: &Args, context: &mut Context) -> CliResult {
+    if args.previous {
+        return previous::describe(&args.name, args.output, context);
+    }
     let mut client = context.connect()?;
     let name = &args.name;
     // Followed before it is looked at: a change between the two is not missed.
@@ -156,11 +166,11 @@ fn tell(
         PlainForm::Yaml => return context.out.yaml(&whole),
         PlainForm::Table => {}
     }
-    let colour = context.out.colour();
-    let now = clock::wall();
-    let mut page = Page { text: String::new(), colour, now };
+    let mut page = Page::new(context);
     page.status(session);
-    page.spec(session);
+    if let Some(spec) = &session.spec {
+        page.effective(spec);
+    }
     page.events(events);
     if session.origin == Origin::Declared {
         let directory = &client.directories().log;
@@ -170,7 +180,7 @@ fn tell(
         };
         page.output(&logs);
     }
-    context.out.bytes(page.text.as_bytes())
+    page.print(context)
 }
 
 /// Why a session is not running, in one sentence; `None` where it runs.
@@ -228,14 +238,26 @@ fn general(reason: Reason) -> &'static str {
     }
 }
 
-struct Page {
+/// A page that is written from the top.
+pub struct Page {
     text: String,
     colour: bool,
     now: Timestamp,
 }
 
 impl Page {
-    fn field(&mut self, title: &str, value: impl AsRef<str>) {
+    /// An empty one.
+    pub fn new(context: &Context) -> Self {
+        Self { text: String::new(), colour: context.out.colour(), now: clock::wall() }
+    }
+
+    /// Prints it.
+    pub fn print(&self, context: &mut Context) -> CliResult {
+        context.out.bytes(self.text.as_bytes())
+    }
+
+    /// One line, where there is a value.
+    pub fn field(&mut self, title: &str, value: impl AsRef<str>) {
         let value = value.as_ref();
         if !value.is_empty() {
             let title = format!("{title}:");
@@ -243,19 +265,41 @@ impl Page {
         }
     }
 
-    fn time(&mut self, title: &str, at: Option<Timestamp>) {
+    /// A time, where it is known.
+    pub fn time(&mut self, title: &str, at: Option<Timestamp>) {
         if let Some(at) = at {
             self.field(title, format!("{} ({})", text::local(at), text::relative(self.now, at)));
         }
     }
 
-    fn heading(&mut self, title: &str) {
+    /// What follows.
+    pub fn heading(&mut self, title: &str) {
         _ = writeln!(self.text, "\n{}", Style::Bold.paint(title, self.colour));
     }
 
-    fn lines(&mut self, text: &str) {
+    /// Text from outside, set in.
+    pub fn lines(&mut self, text: &str) {
         for line in escape_lines(text).lines() {
             _ = writeln!(self.text, "  {line}");
+        }
+    }
+
+    /// Why something was stopped, where it was.
+    pub fn cause(&mut self, title: &str, cause: Option<&Cause>) {
+        if let Some(cause) = cause {
+            let by = cause.by.map(|by| format!(", by uid {} pid {}", by.uid, by.pid)).unwrap_or_default();
+            let message =
+                if cause.message.is_empty() { String::new() } else { format!(": {}", cause.message) };
+            self.field(title, format!("{}{by}{message}", cause.reason));
+        }
+    }
+
+    /// A spec as it is meant.
+    pub fn effective(&mut self, spec: &SessionSpec) {
+        self.heading("Spec (effective)");
+        match yaml::write(spec) {
+            Ok(yaml) => self.lines(&yaml),
+            Err(error) => self.lines(&format!("cannot be shown: {error}")),
         }
     }
 
@@ -284,18 +328,18 @@ impl Page {
         self.field("Restarts", status.restarts.to_string());
         self.time("Next start", status.next_start_at);
         self.field("Last exit", status.exit.and_then(outcome::exit).unwrap_or_default());
-        if let Some(cause) = &status.cause {
-            let by = cause.by.map(|by| format!(", by uid {} pid {}", by.uid, by.pid)).unwrap_or_default();
-            let message =
-                if cause.message.is_empty() { String::new() } else { format!(": {}", cause.message) };
-            self.field("Last stop", format!("{}{by}{message}", cause.reason));
-        }
+        self.cause("Last stop", status.cause.as_ref());
         self.field("Memory", status.memory_bytes.map(text::size).unwrap_or_default());
         self.field("CPU", status.cpu_percent.map(|cpu| format!("{cpu:.0} %")).unwrap_or_default());
         self.field("Processes", status.processes.map(|count| count.to_string()).unwrap_or_default());
         if let Some(git) = &status.git {
             let branch = git.branch.as_ref().map(|branch| format!(" on {branch}")).unwrap_or_default();
             self.field("Repository", format!("{}{branch} ({})", git.repo, git.root));
+        }
+        let overrides = status.overrides.as_ref().map(ToString::to_string);
+        self.field("Overrides", overrides.unwrap_or_default());
+        for upload in &status.uploads {
+            self.field("Upload", format!("{} ({})", upload.path().display(), text::size(upload.bytes)));
         }
         if let Some(told) = &status.registered {
             self.field("Agent", agent(told.agent));
@@ -339,15 +383,6 @@ impl Page {
             let until = limit.resets_at.map(|at| format!(", begins anew {}", text::relative(self.now, at)));
             let used = percent(limit.used_percent);
             self.field("Limit", format!("{} {used}{}", limit.name, until.unwrap_or_default()));
-        }
-    }
-
-    fn spec(&mut self, session: &SessionView) {
-        let Some(spec) = &session.spec else { return };
-        self.heading("Spec (effective)");
-        match yaml::write(spec) {
-            Ok(yaml) => self.lines(&yaml),
-            Err(error) => self.lines(&format!("cannot be shown: {error}")),
         }
     }
 

@@ -193,7 +193,7 @@ fn follow(
 }
 
 fn header(form: Form) -> &'static [&'static str] {
-    const ALL: [&str; 18] = [
+    const ALL: [&str; 19] = [
         "NAME",
         "PHASE",
         "REASON",
@@ -211,6 +211,7 @@ fn header(form: Form) -> &'static [&'static str] {
         "EXIT",
         "NEXT START",
         "DIR",
+        "BRANCH",
         "COMMAND",
     ];
     const FEW: [&str; 7] = ["NAME", "PHASE", "REASON", "AGE", "RESTARTS", "PID", "ACTIVITY"];
@@ -302,6 +303,7 @@ fn row(form: Form, session: &SessionView, now: Timestamp) -> Vec<Cell> {
             status.exit.and_then(outcome::exit).unwrap_or_default().into(),
             status.next_start_at.map(|at| text::relative(now, at)).unwrap_or_default().into(),
             directory.unwrap_or_default().into(),
+            status.git.as_ref().and_then(|git| git.branch.as_deref()).unwrap_or_default().into(),
             command.unwrap_or_default().into(),
         ]);
     }
@@ -326,6 +328,7 @@ mod tests {
                 "turn": {"number": 7, "inFlight": true},
                 "conditions": [{"kind": "RateLimited", "reason": "rate_limit"}],
                 "usage": {"model": "Opus 5", "costUsd": 8.343, "contextPercent": 12.4},
+                "git": {"root": "/src/web", "repo": "web", "branch": "main"},
                 "specError": [{"file": "x", "message": "broken"}]},
         });
         let registered = json!({
@@ -366,11 +369,11 @@ mod tests {
     #[test]
     fn the_wide_table_says_more() {
         insta::assert_snapshot!(rendered(Form::Wide), @r"
-        NAME              PHASE     REASON                AGE   RESTARTS   PID    ACTIVITY   ORIGIN       MEMORY    TURN   CONDITION     MODEL    CONTEXT   COST    EXIT          NEXT START   DIR        COMMAND
-        fix-login         Running   Started,InvalidSpec   2h    1          4242   Busy       Declared     1.5 GiB   7      RateLimited   Opus 5   12%       $8.34   -             -            -          -
-        b                 Pending   BackOff               1h    3          -      -          Declared     -         -      -             -        -         -       signal KILL   in 30s       -          -
-        claude-web-3f9a   Running   Stale                 1m    0          77     Waiting    Registered   -         -      -             -        -         -       -             -            /src/web   claude
-        b                 removed   -                     -     -          -      -          -            -         -      -             -        -         -       -             -            -          -
+        NAME              PHASE     REASON                AGE   RESTARTS   PID    ACTIVITY   ORIGIN       MEMORY    TURN   CONDITION     MODEL    CONTEXT   COST    EXIT          NEXT START   DIR        BRANCH   COMMAND
+        fix-login         Running   Started,InvalidSpec   2h    1          4242   Busy       Declared     1.5 GiB   7      RateLimited   Opus 5   12%       $8.34   -             -            -          main     -
+        b                 Pending   BackOff               1h    3          -      -          Declared     -         -      -             -        -         -       signal KILL   in 30s       -          -        -
+        claude-web-3f9a   Running   Stale                 1m    0          77     Waiting    Registered   -         -      -             -        -         -       -             -            /src/web   -        claude
+        b                 removed   -                     -     -          -      -          -            -         -      -             -        -         -       -             -            -          -        -
         ");
     }
 }

@@ -6,15 +6,25 @@ use jiff::{civil, tz::TimeZone};
 
 use super::{
     attach::reach::registered,
-    client, complete,
+    client::{self, Client},
+    complete,
     context::{Context, get_one},
     error::{CliError, CliResult, Kind},
     logfile::{End, Follower, Found, Item, LogFiles},
     offline::read_record,
     plain::Plain,
+    previous,
 };
 use crate::{
-    api::{log_index::Gap, name::SessionName, quantity::Dur, status::Origin, time::Timestamp},
+    api::{
+        control::Directories,
+        kept::KeptRun,
+        log_index::Gap,
+        name::{RunId, SessionName},
+        quantity::Dur,
+        status::Origin,
+        time::Timestamp,
+    },
     host::{client as host, clock, errors::words},
 };
 
@@ -50,7 +60,7 @@ pub struct Args {
     /// Only what came since then: a duration or a time
     #[arg(long, value_name = "WHEN")]
     since: Option<Since>,
-    /// Only the run before the current or last one
+    /// Only the run before the current or last one; of one that the log no longer has, the end that was kept
     #[arg(short, long, conflicts_with = "follow")]
     previous: bool,
     /// Every byte as it was written, also to a terminal
@@ -108,7 +118,8 @@ impl Since {
 
 /// Ends well when the output was read; with `-f` it ends by a signal, or when nobody reads it any more.
 pub fn run(args: &Args, context: &mut Context) -> CliResult {
-    let files = LogFiles::at(locate(&args.name, context)?);
+    let mut place = locate(&args.name, context)?;
+    let files = LogFiles::at(&place.file);
     let plain = args.plain || (context.out.is_terminal() && !args.raw);
     let mut printer = Printer { filter: plain.then(Plain::default), inside_line: false };
     let mut kept = files.kept()?;
@@ -116,6 +127,12 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     if args.previous {
         let Some(previous) = kept.previous_run() else {
             let name = &args.name;
+            let run = place
+                .run_id
+                .and_then(|last| previous::output(place.client.as_mut(), &place.state, name, last));
+            if let Some(run) = run {
+                return print_kept(args, context, &run, plain);
+            }
             return Err(CliError::failed(format!("no run of `{name}` before the last one is kept")).hint(
                 format!("`atm logs {name}` has all that is kept; `atm events {name}` tells of its runs"),
             ));
@@ -134,6 +151,23 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let end = if args.follow { End::Followed } else { End::Last };
     kept.print(&files, &range, end, |item| printer.print(context, item))?;
     if args.follow { follow(context, kept.follow(&files)?, &mut printer) } else { Ok(()) }
+}
+
+/// What is kept of a run whose output the log does not have.
+fn print_kept(args: &Args, context: &mut Context, run: &KeptRun, plain: bool) -> CliResult {
+    let whole = if run.output_is_cut { "the end of its output" } else { "its output" };
+    context
+        .out
+        .warn(&format!("the log has no run before the last one; {whole} was kept when it was stopped"))?;
+    let since = args.since.map(|since| since.at(clock::wall(), &TimeZone::system()));
+    if since.is_some_and(|since| run.exit.ended_at < since) {
+        return Ok(());
+    }
+    let text = if plain { previous::shown(run) } else { run.output.clone() };
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let wanted = args.lines.map_or(lines.len(), |lines| usize::try_from(lines).unwrap_or(usize::MAX));
+    let skipped = lines.len().saturating_sub(wanted);
+    lines.iter().skip(skipped).try_for_each(|line| context.out.bytes(line.as_bytes()))
 }
 
 fn tell(context: &mut Context, notes: &[String]) -> CliResult {
@@ -196,34 +230,50 @@ fn follow(context: &mut Context, mut follower: Follower, printer: &mut Printer) 
     }
 }
 
-/// The newest file of a session's output: as the daemon says, else as the keeper recorded, else by name.
-fn locate(name: &SessionName, context: &mut Context) -> CliResult<PathBuf> {
+/// Where what a session printed is.
+struct Located {
+    /// The newest file.
+    file: PathBuf,
+    /// The current run or the last one, where that is known.
+    run_id: Option<RunId>,
+    /// The daemon, where it answers.
+    client: Option<Client>,
+    /// Its state directory.
+    state: PathBuf,
+}
+
+/// As the daemon says, else as the keeper recorded, else by name.
+fn locate(name: &SessionName, context: &mut Context) -> CliResult<Located> {
     let file = |directory: &std::path::Path| directory.join(format!("{name}.log"));
     match client::connect_within(&context.places, &context.environment, ASIDE) {
         Ok(mut client) => {
             let by_name = file(&client.directories().log);
+            let state = client.directories().state.clone();
             let flag = context.places.log_dir.is_some();
-            match get_one(&mut client, name) {
-                Ok(Some(session)) if session.origin == Origin::Registered => Err(registered(name)),
+            let (file, run_id) = match get_one(&mut client, name) {
+                Ok(Some(session)) if session.origin == Origin::Registered => return Err(registered(name)),
                 Ok(Some(session)) => {
-                    Ok(session.status.log_file.map(PathBuf::from).filter(|_| !flag).unwrap_or(by_name))
+                    let told = session.status.log_file.map(PathBuf::from).filter(|_| !flag);
+                    (told.unwrap_or(by_name), session.run_id)
                 }
                 // The output of a session that is no more stays for a while.
-                Ok(None) if by_name.exists() => Ok(by_name),
-                Ok(None) => Err(context.no_such_session(&mut client, name)),
-                Err(_) => Ok(by_name),
-            }
+                Ok(None) if by_name.exists() => (by_name, None),
+                Ok(None) => return Err(context.no_such_session(&mut client, name)),
+                Err(_) => (by_name, None),
+            };
+            Ok(Located { file, run_id, client: Some(client), state })
         }
         Err(down) if down.kind == Kind::Unreachable => {
             for candidate in context.candidates()? {
-                let runtime = &candidate.directories.runtime;
-                let recorded = super::dirs::check_fallback(runtime, &context.environment)
+                let Directories { runtime, state, log, .. } = candidate.directories;
+                let record = super::dirs::check_fallback(&runtime, &context.environment)
                     .ok()
-                    .and_then(|()| read_record(&runtime.join("sessions").join(name.as_str())))
-                    .map(|record| record.intent.log_file);
-                let places = recorded.into_iter().chain([file(&candidate.directories.log)]);
+                    .and_then(|()| read_record(&runtime.join("sessions").join(name.as_str())));
+                let run_id = record.as_ref().map(|record| record.intent.run_id);
+                let recorded = record.map(|record| record.intent.log_file);
+                let places = recorded.into_iter().chain([file(&log)]);
                 if let Some(found) = places.into_iter().find(|path| path.exists()) {
-                    return Ok(found);
+                    return Ok(Located { file: found, run_id, client: None, state });
                 }
             }
             Err(CliError::new(

@@ -53,9 +53,12 @@ pub mod metrics;
 pub mod offline;
 pub mod outcome;
 pub mod output;
+pub mod overrides;
 pub mod peek;
 pub mod plain;
 pub mod plan;
+pub mod previous;
+pub mod put;
 pub mod restart;
 pub mod resume;
 pub mod run;
@@ -127,6 +130,8 @@ fn dispatch(command: &Command, context: &mut Context) -> CliResult<ExitCode> {
         Command::Detach(args) => detach::run(args, context),
         Command::Peek(args) => peek::run(args, context),
         Command::Send(args) => send::run(args, context),
+        Command::Put(args) => put::run(args, context),
+        Command::Override(args) => overrides::run(args, context),
         Command::Start(args) => start::run(args, context),
         Command::Stop(args) => stop::run(args, context),
         Command::Restart(args) => restart::run(args, context),

@@ -268,7 +268,7 @@ impl<K: Keepers> Daemon<K> {
             known.filter_map(|(name, entry)| Some((name.clone(), entry.written.clone()?))).collect()
         };
         for (name, written) in written {
-            let effective = Arc::new(written.resolve(&name, &config));
+            let effective = self.resolve(&name, &written);
             let changed = self.store.edit(&name, |entry| match &mut entry.plan.desired {
                 Desired::Spec(wanted) if wanted.spec != effective => {
                     wanted.spec = effective;
@@ -308,7 +308,7 @@ impl<K: Keepers> Daemon<K> {
                 if let StartReport::Failed { error } = &outcome {
                     self.store.edit(&name, |entry| entry.start_error = Some(error.clone()));
                 }
-                if let StartReport::Running { keeper, child, uid, started } = outcome {
+                if let StartReport::Running { keeper, child, uid, working_dir, started } = outcome {
                     let _ = failpoint::hit(Place::Running);
                     let this_run = self.store.edit(&name, |entry| {
                         if entry.plan.observed.run_id() != Some(run_id) {
@@ -325,6 +325,7 @@ impl<K: Keepers> Daemon<K> {
                         }
                         let generation = entry.memory.begun.as_ref().map_or(0, |begun| begun.generation);
                         entry.memory.learn_user(run_id, generation, uid);
+                        entry.memory.working_dir = working_dir;
                         entry.memory.has_run(run_id);
                         true
                     });

@@ -103,6 +103,8 @@ impl<K: Keepers> Daemon<K> {
         if let Some((run_id, over)) = over {
             self.turn_is_over(name, run_id, over);
         }
+        self.look_now(name);
+        self.look_at_repository(name);
         self.store.touch(name);
         self.acted(name);
         Ok(())

@@ -4,7 +4,7 @@
 //! Reconciling a key reads the store, asks the plan and does what it says. Both run on one thread, so between
 //! two awaits nothing changes.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{cell::RefCell, rc::Rc};
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -18,6 +18,7 @@ use super::{
     metrics::Metrics,
     paths::Paths,
     registered::Registry,
+    repositories::{Repositories, Seen},
     server::LastList,
     specs,
     store::{Entry, Store},
@@ -31,7 +32,6 @@ use crate::{
         event::EventKind,
         name::{RunId, SessionName},
         record::ProcessId,
-        spec::WrittenSpec,
     },
     controller::{Reason, Trigger},
     host::specfile::DirId,
@@ -62,6 +62,8 @@ pub enum Input {
     Looks(Looks),
     /// The process of a registered session has ended.
     Departed(ProcessId),
+    /// The repository that a session works in was looked at.
+    Repository(Seen),
     /// Look at this again, for a reason of our own or of a person's.
     Look(Key, Reason),
     /// Look at everything again.
@@ -80,6 +82,8 @@ pub struct Daemon<K> {
     pub interrupts: Interrupts,
     /// The port to what sessions do, and when they are looked at.
     pub looking: Looking,
+    /// Where the repositories that sessions work in are looked at.
+    pub repositories: Repositories,
     /// What happened.
     pub events: Rc<Events>,
     /// Where state is written.
@@ -249,6 +253,10 @@ impl<K: Keepers> Daemon<K> {
             Input::Keeper(report) => self.absorb_report(report),
             Input::Looks(looks) => self.absorb_looks(looks),
             Input::Departed(process) => self.absorb_departed(process),
+            Input::Repository(seen) => {
+                self.absorb_repository(seen);
+                Vec::new()
+            }
             Input::Look(key, reason) => vec![trigger(key, reason)],
             Input::Resync => {
                 self.resync_specs();
@@ -285,10 +293,5 @@ impl<K: Keepers> Daemon<K> {
             None => drop(self.store.edit_world(|world| world.warnings.remove("specs-io"))),
         }
         specs.resync();
-    }
-
-    /// What a written spec means under the config in force.
-    pub fn resolve(&self, name: &SessionName, written: &WrittenSpec) -> Arc<crate::api::spec::SessionSpec> {
-        Arc::new(written.resolve(name, &self.store.look().config))
     }
 }

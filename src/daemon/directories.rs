@@ -27,9 +27,13 @@ pub fn make(paths: &Paths, system: bool) -> Result<(), StartupError> {
         open_again(&directory, mode).map_err(host("open to users", &directory))?;
     }
     // What lives can be held without these; what is to start and needs one says so.
-    for (directory, mode) in
-        [(paths.memories(), 0o700), (paths.retired_memories(), 0o700), (directories.log.clone(), open)]
-    {
+    for (directory, mode) in [
+        (paths.memories(), 0o700),
+        (paths.retired_memories(), 0o700),
+        (paths.previous(), 0o700),
+        (paths.leaving(), 0o700),
+        (directories.log.clone(), open),
+    ] {
         if let Err(error) = files::make_directory(&directory, mode) {
             tracing::error!(path = %directory.display(), %error, "cannot make a directory");
         }

@@ -31,6 +31,8 @@ use crate::{
 impl<K: Keepers> Daemon<K> {
     /// Counts an exit that a keeper recorded; one that was counted before only frees the name.
     pub(super) fn count_exit(&self, name: &SessionName, record: Option<&Record>, exit: ExitRecord) {
+        // Also of one that was counted: the daemon that did may have been killed before.
+        self.keep_run(name, &exit);
         if self.was_counted(name, exit.run_id) {
             return;
         }
@@ -199,8 +201,11 @@ impl<K: Keepers> Daemon<K> {
             entry.start_error = None;
             entry.launched = None;
             entry.logs = None;
+            entry.limits = None;
             entry.plan.identity = None;
+            entry.repository.forget();
         });
+        self.refresh_spec(name); // what was overridden was so for the run that is over
         self.tell_live(name, false);
         self.look_at(Key::Fleet, Reason::Observed);
         self.look_at(Key::Session(name.clone()), Reason::Observed);
@@ -221,6 +226,7 @@ impl<K: Keepers> Daemon<K> {
         let run_id = ended.run_id;
         let over = self.store.edit(name, |entry| {
             entry.memory.begun = None;
+            entry.memory.overrides = None;
             let over = match &mut entry.plan.observed {
                 Observed::Running(run) | Observed::Stopping { run, .. } if run.run_id == ended.run_id => {
                     ended.memory = run.seen.map(|seen| seen.look.memory.bytes);

@@ -2,7 +2,7 @@
 //!
 //! One file per session below the state directory, written whole (see [`super::writer`]).
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,9 +12,11 @@ use crate::{
         cause::{Actor, Cause},
         config::Config,
         name::{InstanceId, RunId},
+        overrides::RunOverrides,
         record::{Exit, GoodSpec, StartError},
         spec::{Digest, WrittenSpec},
         time::{BootId, Moment, Timestamp},
+        upload::Upload,
     },
     host::specfile::DirId,
     plan::{Ended, History, RunRequest, Will},
@@ -49,6 +51,15 @@ pub struct Memory {
     /// As whom the last run ran that came to a process.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ran_as: Option<RanAs>,
+    /// Where that run was started.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub working_dir: Option<PathBuf>,
+    /// What is overridden of a run while it lives.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub overrides: Option<RunOverrides>,
+    /// What people gave it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub uploads: Vec<Upload>,
     /// Failures in a row.
     #[serde(default)]
     pub failures: u32,
@@ -245,6 +256,9 @@ impl Memory {
             counted: None,
             stop_asked: None,
             ran_as: None,
+            working_dir: None,
+            overrides: None,
+            uploads: Vec::new(),
             failures: 0,
             ends: 0,
             host_errors: 0,

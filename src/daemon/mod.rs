@@ -13,10 +13,10 @@
 //! is made of, [`absorb`](core::Daemon::absorb) takes news in, [`reconcile`] acts. [`adopt`] classifies what is
 //! found of a name and `takeover` acts on that; [`ends`] counts how runs ended, `loss` those whose keeper died.
 //! `recovery` takes in what an earlier daemon left, before the loop turns. [`wills`] records what people ask for.
-//! `cleanup` has evicted what is over its budget now, [`looks`] sees what sessions do, [`registered`] keeps those that
-//! people started outside atm. `hooks` hears what agents say, [`turns`] interrupts what they are in. `server` answers
-//! clients, each [`watcher`] collects what one of them is still to be told; [`metrics`] counts, `http` shows that to
-//! others.
+//! `cleanup` has evicted what is over its budget now, [`looks`] sees what sessions do, [`repositories`] where,
+//! [`registered`] keeps those that people started outside atm. [`kept`] keeps what runs that were stopped showed last.
+//! `hooks` hears what agents say, [`turns`] interrupts what they are in. `server` answers clients, each [`watcher`]
+//! collects what one of them is still to be told; [`metrics`] counts, `http` shows that to others.
 
 mod absorb;
 pub mod adopt;
@@ -34,6 +34,7 @@ mod hooks;
 mod http;
 mod journal;
 pub mod keepers;
+pub mod kept;
 mod leftovers;
 mod logging;
 pub mod looks;
@@ -41,11 +42,13 @@ mod loss;
 mod manager;
 pub mod memory;
 pub mod metrics;
+mod overrides;
 pub mod paths;
 mod prune;
 pub mod reconcile;
 mod recovery;
 pub mod registered;
+pub mod repositories;
 mod server;
 mod shutdown;
 pub mod specs;
@@ -57,6 +60,7 @@ mod takeover;
 #[cfg(test)]
 mod tests;
 pub mod turns;
+mod uploads;
 pub mod view;
 pub mod watcher;
 pub mod wills;

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::api::{
     control::Directories,
+    kept::KEPT_FILE,
     name::SessionName,
+    overrides::OVERRIDES_FILE,
     record::{ACTIVITY_FILE, EXIT_FILE, INTENT_FILE, RECORD_FILE},
 };
 
@@ -74,6 +76,21 @@ impl Paths {
         self.retired_memories().join(format!("{name}.json"))
     }
 
+    /// Runs that were stopped, on their way from their sessions' directories to the state directory.
+    pub fn leaving(&self) -> PathBuf {
+        self.directories.runtime.join("leaving")
+    }
+
+    /// What is kept of runs that were stopped: a directory for each session.
+    pub fn previous(&self) -> PathBuf {
+        self.directories.state.join("previous")
+    }
+
+    /// What is kept of the runs of one session: a file for each.
+    pub fn previous_of(&self, name: &SessionName) -> PathBuf {
+        self.previous().join(name.as_str())
+    }
+
     /// The config that was in force last.
     pub fn last_config(&self) -> PathBuf {
         self.directories.state.join("config.json")
@@ -113,6 +130,16 @@ impl RunFiles {
     /// See [`crate::api::record`].
     pub fn exit(&self) -> PathBuf {
         self.0.join(EXIT_FILE)
+    }
+
+    /// See [`crate::api::overrides`].
+    pub fn overrides(&self) -> PathBuf {
+        self.0.join(OVERRIDES_FILE)
+    }
+
+    /// See [`crate::api::kept`].
+    pub fn kept(&self) -> PathBuf {
+        self.0.join(KEPT_FILE)
     }
 
     /// See [`crate::api::record`].

@@ -1,14 +1,32 @@
 //! What is left of sessions that are forgotten: kept for `logs.maxAge`, then removed.
 
-use std::{collections::BTreeSet, fs, io, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use super::paths::Paths;
-use crate::api::name::SessionName;
+use super::{kept, memory::Memory, paths::Paths, state_files::MAX_STATE, uploads::Removal};
+use crate::{
+    api::{name::SessionName, upload::Upload},
+    host::files,
+};
 
-/// Removes the memory and the output of every session that was forgotten longer than `max_age` ago and is not
-/// `known` again. Blocks. The answer is how many were removed.
-pub fn prune(paths: &Paths, known: &BTreeSet<SessionName>, max_age: Duration) -> io::Result<u32> {
-    let mut pruned = 0;
+/// Names that are known, and the files that people gave those sessions.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Sessions.
+    pub names: BTreeSet<SessionName>,
+    /// Paths of uploads: sessions may share a working directory, and what is in it.
+    pub uploads: BTreeSet<PathBuf>,
+}
+
+/// Removes the memory, the output and the uploads of every session that was forgotten longer than `max_age` ago and is
+/// not `known` again. Blocks, but for the uploads. The answer is how many were removed.
+pub fn prune(paths: &Paths, mut known: Known, max_age: Duration) -> io::Result<u32> {
+    kept::prune(paths, max_age)?;
+    let mut old = Vec::new();
     for entry in fs::read_dir(paths.retired_memories())? {
         let entry = entry?;
         let name = entry.file_name();
@@ -16,15 +34,28 @@ pub fn prune(paths: &Paths, known: &BTreeSet<SessionName>, max_age: Duration) ->
         let Ok(name) = SessionName::new(name) else { continue };
         // A date in the future is a clock that was set back: it is kept.
         let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
-        if age <= max_age {
-            continue;
+        let bytes = files::read_limited(&entry.path(), MAX_STATE).unwrap_or_default();
+        let memory: Option<Memory> = serde_json::from_slice(&bytes).ok();
+        if age > max_age {
+            old.push((name, entry.path(), memory));
+        } else {
+            known.uploads.extend(memory.iter().flat_map(|memory| &memory.uploads).map(Upload::path));
         }
-        if !known.contains(&name) {
+    }
+    let mut removal = Removal::default();
+    let mut pruned = 0;
+    for (name, path, memory) in old {
+        if !known.names.contains(&name) {
             remove_output(&paths.log(&name))?;
+            let _ = fs::remove_dir_all(paths.previous_of(&name)); // as old, unless a clock was changed
         }
-        fs::remove_file(entry.path())?;
+        if let Some(memory) = memory {
+            removal.add(&memory, &known.uploads);
+        }
+        fs::remove_file(path)?;
         pruned += 1;
     }
+    removal.begin();
     Ok(pruned)
 }
 
@@ -84,8 +115,9 @@ mod tests {
         ] {
             fs::write(at("l").join(log), "").unwrap();
         }
-        let known = BTreeSet::from([SessionName::new("again").unwrap()]);
-        assert_eq!(prune(&paths, &known, Duration::from_secs(3600)).unwrap(), 0, "not yet");
+        let known =
+            || Known { names: BTreeSet::from([SessionName::new("again").unwrap()]), ..Known::default() };
+        assert_eq!(prune(&paths, known(), Duration::from_secs(3600)).unwrap(), 0, "not yet");
         for name in ["a", "again"] {
             let file = fs::File::options()
                 .write(true)
@@ -93,7 +125,7 @@ mod tests {
                 .unwrap();
             file.set_modified(std::time::UNIX_EPOCH).unwrap();
         }
-        assert_eq!(prune(&paths, &known, Duration::from_secs(3600)).unwrap(), 2);
+        assert_eq!(prune(&paths, known(), Duration::from_secs(3600)).unwrap(), 2);
         let mut left: Vec<String> = fs::read_dir(at("l"))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().to_str().unwrap().to_owned())

@@ -6,7 +6,7 @@ use super::{
     core::{Daemon, Key},
     keepers::{AskError, Keepers, LaunchError},
     memory::Begun,
-    store::RunFacts,
+    store::{Limits, RunFacts},
 };
 use crate::{
     api::{
@@ -167,7 +167,9 @@ impl<K: Keepers> Daemon<K> {
             Step::Start => self.launch(name).await,
             Step::Terminate { cause, now: at_once } => self.terminate(name, cause, at_once).await,
             Step::Update => self.update(name).await,
-            Step::Rest { .. } if self.logs_changed(name) => self.update(name).await,
+            Step::Rest { .. } if self.logs_changed(name) || self.limits_changed(name) => {
+                self.update(name).await
+            }
             Step::Rest { until: at } => {
                 let settling = self.settling(name, now);
                 Ok(until(earliest(at, settling), now))
@@ -233,7 +235,10 @@ impl<K: Keepers> Daemon<K> {
             return Ok(Action::await_change());
         }
         let intent = self.intent(name, run_id, &wanted);
-        self.store.edit(name, |entry| entry.logs = Some(intent.logs));
+        self.store.edit(name, |entry| {
+            entry.logs = Some(intent.logs);
+            entry.limits = Some(Limits::of(&intent.spec));
+        });
         match self.keepers.start(&intent) {
             Ok(()) => self.tell_live(name, true),
             Err(error @ LaunchError::NameTaken { .. }) => {
@@ -442,6 +447,7 @@ impl<K: Keepers> Daemon<K> {
         }
         self.store.edit(name, |entry| {
             entry.logs = Some(logs);
+            entry.limits = Some(Limits::of(&wanted.spec));
             if let Observed::Running(run) = &mut entry.plan.observed {
                 run.generation = wanted.generation;
             }

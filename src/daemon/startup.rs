@@ -28,14 +28,15 @@ use super::{
     fdstore::{self, Control},
     http,
     keepers::{LinuxKeepers, Report},
-    logging,
+    kept, logging,
     looks::{self, Looking, port::LinuxLooker},
     manager,
     memory::Instance,
     metrics::{self, Metrics},
     paths::Paths,
-    prune::prune,
+    prune::{Known, prune},
     recovery, registered,
+    repositories::Repositories,
     server::{self, places::Places},
     shutdown,
     shutdown::Signals,
@@ -46,7 +47,7 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    api::{config::Config, event::EventKind, record::ENV_SOCKET},
+    api::{config::Config, event::EventKind, record::ENV_SOCKET, upload::Upload},
     controller::{self, Heartbeat},
     host::{
         clock, delegation, descriptors,
@@ -249,6 +250,7 @@ fn make_daemon(
         keepers: LinuxKeepers::new(Rc::clone(paths), program, reports),
         looking: Looking::new(Box::new(looker)),
         interrupts: Interrupts::default(),
+        repositories: Repositories::new(inputs.clone()),
         events: Rc::new(Events::load(&paths.events())),
         writer,
         clock,
@@ -342,10 +344,15 @@ async fn prune_hourly(daemon: Rc<Daemon<LinuxKeepers>>) {
     loop {
         let (known, max_age) = {
             let world = daemon.store.look();
-            (world.sessions.keys().cloned().collect(), world.config.logs.max_age.0)
+            let uploads = world.sessions.values().flat_map(|entry| &entry.memory.uploads);
+            let uploads = uploads.map(Upload::path).collect();
+            (Known { names: world.sessions.keys().cloned().collect(), uploads }, world.config.logs.max_age.0)
         };
         let paths = Paths::clone(&daemon.paths);
-        let pruned = tokio::task::spawn_blocking(move || prune(&paths, &known, max_age)).await;
+        let left = tokio::task::spawn_blocking(move || kept::leaving(&paths)).await;
+        daemon.keep_what_is_leaving(left.unwrap_or_default());
+        let paths = Paths::clone(&daemon.paths);
+        let pruned = tokio::task::spawn_blocking(move || prune(&paths, known, max_age)).await;
         if let Ok(Err(error)) = pruned {
             tracing::warn!(%error, "cannot remove what is left of forgotten sessions");
         }

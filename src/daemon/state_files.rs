@@ -8,7 +8,7 @@ use super::memory::{Memory, STATE_VERSION};
 use crate::{api::name::SessionName, host::files};
 
 /// A state file longer than this is damaged: a spec has at most 64 KiB.
-const MAX_STATE: u64 = 1 << 20;
+pub const MAX_STATE: u64 = 1 << 20;
 
 /// One file that could not be read and was set aside.
 #[derive(Debug, Clone)]

@@ -14,15 +14,18 @@ use std::{
 
 use tokio::sync::{Notify, futures::Notified};
 
-use super::{agent_facts::AgentFacts, clock::Clock, memory::Memory, watcher::Watcher};
+use super::{
+    agent_facts::AgentFacts, clock::Clock, memory::Memory, repositories::Repository, watcher::Watcher,
+};
 use crate::{
     api::{
         config::{Config, Logs},
         control::{Counters, Counts},
         diagnose::Diagnostics,
         name::{RunId, SessionName},
+        quantity::{Limit, Size},
         record::{ProcessId, StartError},
-        spec::{Digest, WrittenSpec},
+        spec::{Digest, SessionSpec, WrittenSpec},
         status::{Activity, Phase, Reason},
         time::{Moment, Timestamp},
     },
@@ -122,6 +125,8 @@ pub struct Entry {
     pub launched: Option<Digest>,
     /// The limits of output files that its keeper knows.
     pub logs: Option<Logs>,
+    /// The limits of its processes that its keeper knows.
+    pub limits: Option<Limits>,
     /// The process of it that was last found outside its cgroup.
     pub escaped: Option<ProcessId>,
     /// A keeper that has the name without its files being where they belong.
@@ -130,8 +135,25 @@ pub struct Entry {
     pub start_error: Option<StartError>,
     /// What the agent of the last run said of itself, beside what it does.
     pub agent: AgentFacts,
+    /// The repository that the run works in.
+    pub repository: Repository,
     /// What people see.
     pub shown: Shown,
+}
+
+/// The limits of a session's processes that the kernel keeps, where it can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    memory: Limit<Size>,
+    processes: Limit<u32>,
+    cpu_weight: u16,
+}
+
+impl Limits {
+    /// As a spec has them.
+    pub fn of(spec: &SessionSpec) -> Self {
+        Self { memory: spec.max_memory, processes: spec.max_processes, cpu_weight: spec.cpu_weight }
+    }
 }
 
 /// What is wrong with a spec file.
@@ -219,10 +241,12 @@ impl Entry {
             losing: false,
             launched: None,
             logs: None,
+            limits: None,
             escaped: None,
             stray: None,
             start_error: None,
             agent: AgentFacts::default(),
+            repository: Repository::default(),
             shown: Shown {
                 phase: Phase::Pending,
                 reason: Reason::Starting,

@@ -9,7 +9,7 @@ use super::{
     loss::Loss,
     reconcile::ReconcileError,
     state_files,
-    store::RunFacts,
+    store::{Limits, RunFacts},
 };
 use crate::{
     api::{
@@ -240,6 +240,7 @@ impl<K: Keepers> Daemon<K> {
                 entry.adopted = true;
                 entry.launched = Some(launch);
                 entry.logs = Some(record.intent.logs);
+                entry.limits = Some(Limits::of(&record.intent.spec));
                 entry.plan.identity = Some(identity);
                 if !matches!(observed, Observed::Stopping { .. }) {
                     // What was asked for is met by this run; a start asked for during a stop is not yet.
@@ -253,10 +254,12 @@ impl<K: Keepers> Daemon<K> {
                     started_at: record.started_at,
                 });
                 entry.memory.learn_user(run_id, record.intent.generation, record.uid);
+                entry.memory.working_dir = record.working_dir;
                 entry.memory.has_run(run_id);
                 first
             })
             .unwrap_or(false);
+        self.take_up_overrides(name);
         if first {
             if let Err(error) = self.keepers.adopt(name.clone(), run_id, keeper) {
                 tracing::error!(%name, %error, "cannot watch a keeper");

@@ -128,6 +128,8 @@ pub fn session(
     let spec_error = spec_error(entry, viewer);
     let registered = registered_view(entry);
     let seen = entry.seen();
+    let overrides = entry.memory.overrides.as_ref();
+    let overrides = overrides.filter(|of_run| entry.plan.observed.run_id() == Some(of_run.run_id));
     SessionView {
         name: name.clone(),
         run_id: run_id(entry),
@@ -166,7 +168,10 @@ pub fn session(
             subagents: agent
                 .and_then(|agent| u32::try_from(agent.subagents.len()).ok())
                 .filter(|count| *count > 0),
-            git: None,
+            working_dir: entry.memory.working_dir.clone(),
+            overrides: overrides.map(|of_run| of_run.overrides.clone()),
+            uploads: entry.memory.uploads.clone(),
+            git: entry.repository.view().cloned(),
             registered,
         },
     }

@@ -13,6 +13,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
+use super::kept;
 use crate::host::{
     failpoint::{self, Place},
     files::{self, Durability},
@@ -21,6 +22,8 @@ use crate::host::{
 enum Job {
     Write { path: PathBuf, bytes: Vec<u8>, when: When, done: Option<Done> },
     Retire { path: PathBuf, aside: PathBuf },
+    Publish { path: PathBuf, bytes: Vec<u8>, uid: u32, done: Done },
+    Keep { from: PathBuf, directory: PathBuf },
     Append { path: PathBuf, line: Vec<u8> },
     Flush { done: Done },
 }
@@ -91,6 +94,23 @@ impl Writer {
         self.send(Job::Retire { path, aside });
     }
 
+    /// Writes `bytes` to `path` after all earlier jobs, for the user `uid` to read; the answer need not be waited for.
+    pub fn publish(
+        &self,
+        path: PathBuf,
+        bytes: Vec<u8>,
+        uid: u32,
+    ) -> impl Future<Output = io::Result<()>> + 'static {
+        let (done, answer) = oneshot::channel();
+        self.send(Job::Publish { path, bytes, uid, done });
+        async { answer.await.unwrap_or_else(|_| Err(ended())) }
+    }
+
+    /// Moves what is kept of a run from the file `from` into `directory`.
+    pub fn keep(&self, from: PathBuf, directory: PathBuf) {
+        self.send(Job::Keep { from, directory });
+    }
+
     /// Appends a line to `path` some time soon.
     pub fn append(&self, path: PathBuf, line: Vec<u8>) {
         self.send(Job::Append { path, line });
@@ -104,7 +124,7 @@ impl Writer {
     async fn ask(&self, job: impl FnOnce(Done) -> Job) -> io::Result<()> {
         let (done, answer) = oneshot::channel();
         self.send(job(done));
-        answer.await.unwrap_or_else(|_| Err(io::Error::other("the state thread has ended")))
+        answer.await.unwrap_or_else(|_| Err(ended()))
     }
 
     fn send(&self, job: Job) {
@@ -112,6 +132,10 @@ impl Writer {
         // flush says so.
         let _ = self.jobs.send(job);
     }
+}
+
+fn ended() -> io::Error {
+    io::Error::other("the state thread has ended")
 }
 
 /// The event log is begun anew beyond this; one older file is kept.
@@ -191,6 +215,15 @@ impl Desk<'_> {
                     },
                 };
                 self.report(outcome.as_ref().err(), &path);
+            }
+            // Whoever asked tells of a failure: nothing is remembered there.
+            Job::Publish { path, bytes, uid, done } => {
+                let _ = done.send(files::replace_for(&path, &bytes, uid)); // whoever asked may have gone
+            }
+            Job::Keep { from, directory } => {
+                // What fails stays where it is, and is tried again within the hour.
+                let outcome = kept::store(&from, &directory);
+                self.report(outcome.as_ref().err(), &directory);
             }
             Job::Append { path, line } => self.lines.entry(path).or_default().extend(line),
             Job::Flush { done } => drop(done.send(self.clear())),

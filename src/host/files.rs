@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::Path,
 };
 
@@ -25,6 +25,15 @@ pub enum Durability {
 /// The sibling's name is fixed (`.NAME.new`), so a writer that was killed leaves at most one, and the next
 /// one replaces it. Each path must have one writer.
 pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
+    replace_with(path, bytes, durability, None)
+}
+
+/// The same, the file being the user `uid`'s own.
+pub fn replace_for(path: &Path, bytes: &[u8], uid: u32) -> io::Result<()> {
+    replace_with(path, bytes, Durability::Atomic, Some(uid))
+}
+
+fn replace_with(path: &Path, bytes: &[u8], durability: Durability, owner: Option<u32>) -> io::Result<()> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let mut sibling = std::ffi::OsString::from(".");
     sibling.push(name);
@@ -37,7 +46,11 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(&temporary)?;
-    let written = file.write_all(bytes).and_then(|()| match durability {
+    let given = match owner {
+        Some(uid) if file.metadata()?.uid() != uid => fchown(&file, Some(uid), None),
+        Some(_) | None => Ok(()),
+    };
+    let written = given.and_then(|()| file.write_all(bytes)).and_then(|()| match durability {
         Durability::Atomic => Ok(()),
         Durability::Synced => file.sync_all(),
     });

@@ -4,7 +4,7 @@
 //! whatever ends it: then the child ends too, having executed nothing. The child's end closes at exec: that
 //! is how the keeper knows.
 
-use std::{io, os::fd::OwnedFd, time::Duration};
+use std::{io, os::fd::OwnedFd, path::PathBuf, time::Duration};
 
 use rustix::{
     buffer::spare_capacity,
@@ -29,7 +29,10 @@ pub enum Word {
         gid: u32,
     },
     /// All is prepared: only the exec is left.
-    Ready,
+    Ready {
+        /// The working directory, as the kernel names it; absent where that is no text.
+        directory: Option<PathBuf>,
+    },
     /// It ends.
     Failed(StartError),
 }
@@ -124,10 +127,10 @@ mod tests {
     fn words_arrive_apart_and_the_end_is_seen() {
         let (ours, theirs) = Line::pair().unwrap();
         theirs.say(&Word::Resolved { uid: 1, gid: 2 });
-        theirs.say(&Word::Ready);
+        theirs.say(&Word::Ready { directory: None });
         let soon = Duration::from_secs(5);
         assert!(matches!(ours.hear(soon).unwrap(), Answer::Said(Word::Resolved { uid: 1, gid: 2 })));
-        assert!(matches!(ours.hear(soon).unwrap(), Answer::Said(Word::Ready)));
+        assert!(matches!(ours.hear(soon).unwrap(), Answer::Said(Word::Ready { .. })));
         assert!(matches!(ours.hear(Duration::ZERO).unwrap(), Answer::Silence));
         ours.open_gate().unwrap();
         assert!(theirs.wait());

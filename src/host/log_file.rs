@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -119,6 +119,20 @@ impl LogFile {
     pub fn end(&mut self) -> u64 {
         self.index.end(&self.file, self.size);
         self.lost
+    }
+
+    /// The last bytes that were written, `count` at most: of this file, and of the one before where that has the rest
+    /// and is the same user's. It may have been moved there because it is not.
+    pub fn tail(&self, count: u64) -> io::Result<Vec<u8>> {
+        let owner = self.file.metadata()?.uid();
+        let here = end_of(&self.path, count, owner)?;
+        let missing = count.saturating_sub(here.len() as u64);
+        if missing == 0 {
+            return Ok(here);
+        }
+        let mut bytes = end_of(&self.old(1), missing, owner).unwrap_or_default();
+        bytes.extend(here);
+        Ok(bytes)
     }
 
     /// Appends what came by `stream`, where a session has two, and rotates first where the file would grow beyond
@@ -292,6 +306,20 @@ impl LogFile {
     }
 }
 
+/// The last bytes of the file at `path`, `count` at most, if it is a regular file of the user `owner`.
+fn end_of(path: &Path, count: u64, owner: u32) -> io::Result<Vec<u8>> {
+    let flags = libc::O_NOFOLLOW | libc::O_NOCTTY | libc::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() || about.uid() != owner {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file of the session's user"));
+    }
+    let length = about.len().min(count);
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+    file.read_exact_at(&mut bytes, about.len() - length)?;
+    Ok(bytes)
+}
+
 /// Writes until all is written or an error; says how far it came.
 fn write_some(file: &mut File, bytes: &[u8]) -> (usize, Option<io::Error>) {
     let mut written = 0;
@@ -323,6 +351,22 @@ mod tests {
 
     fn read(dir: &Path, name: &str) -> String {
         fs::read_to_string(dir.join(name)).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_tail_goes_back_over_one_rotation() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = LogFile::open(&dir.path().join("a.log"), limits(10, 9)).unwrap();
+        assert_eq!(log.tail(5).unwrap(), b"");
+        log.write(b"0123456789abcdef", None, NOW);
+        for (count, expected) in
+            [(0, ""), (3, "def"), (6, "abcdef"), (8, "89abcdef"), (99, "0123456789abcdef")]
+        {
+            assert_eq!(log.tail(count).unwrap(), expected.as_bytes(), "{count}");
+        }
+        if std::os::unix::fs::chown(dir.path().join("a.log.1"), Some(54_321), None).is_ok() {
+            assert_eq!(log.tail(99).unwrap(), b"abcdef", "the one before is another user's");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The only room with `unsafe`, nix and procfs. It acts and observes, and holds no rule.
 
 pub mod ancestors;
+pub mod assume;
 pub mod cgroup;
 pub mod children;
 pub mod client;
@@ -17,8 +18,10 @@ pub mod errors;
 pub mod exit;
 pub mod failpoint;
 pub mod files;
+pub mod git;
 #[allow(unsafe_code)] // malloc_trim
 pub mod heap;
+pub mod kept;
 pub mod line;
 pub mod lineage;
 pub mod lock;
@@ -44,4 +47,5 @@ pub mod spawn;
 pub mod specfile;
 pub mod tree;
 pub mod tty;
+pub mod uploads;
 pub mod users;

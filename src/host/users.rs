@@ -2,7 +2,9 @@
 
 use std::{ffi::CString, io};
 
-use nix::unistd::{Gid, Uid, User, getgroups, getresgid, getresuid, initgroups, setresgid, setresuid};
+use nix::unistd::{
+    Gid, Uid, User, getgrouplist, getgroups, getresgid, getresuid, initgroups, setresgid, setresuid,
+};
 
 /// A user of the system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +67,12 @@ pub fn become_user(account: &Account) -> io::Result<()> {
         return Err(io::Error::other("the system kept privileges that were given up"));
     }
     Ok(())
+}
+
+/// The numbers of all groups of `account`. Asks the name service, which may take for ever.
+pub fn groups_of(account: &Account) -> io::Result<Vec<u32>> {
+    let groups = getgrouplist(&CString::new(account.name.as_str())?, Gid::from_raw(account.gid))?;
+    Ok(groups.into_iter().map(Gid::as_raw).collect())
 }
 
 /// Whether the group database itself puts the user into group 0.

@@ -65,7 +65,9 @@ pub fn run(job: &Job) -> u8 {
     let line = Line::from_fd(fd);
     match prepare(job, &line) {
         Ok(command) => {
-            line.say(&Word::Ready);
+            // Only text goes into a record.
+            let directory = std::env::current_dir().ok().filter(|path| path.to_str().is_some());
+            line.say(&Word::Ready { directory });
             if !line.wait() {
                 return 0;
             }

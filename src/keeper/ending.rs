@@ -6,6 +6,7 @@ use super::{session::Session, stop::Stop};
 use crate::{
     api::{
         cause::{Cause, StopReason},
+        kept::{KEPT_HISTORY, KEPT_OUTPUT, KeptRun},
         record::{Exit, ExitRecord, ProcessId, RECORD_VERSION, Stopping},
     },
     host::{
@@ -88,6 +89,8 @@ impl Session {
         let named = self.course.cause.is_none() && cause.is_some();
         if named {
             self.course.cause = cause;
+            // Before the first signal: a program that is asked to end clears its screen.
+            self.course.last_screen = self.terminal.as_ref().and_then(|terminal| terminal.seen(KEPT_HISTORY));
         }
         if let Some(stopping) = &mut self.record.stopping {
             stopping.kill_at = kill_at;
@@ -175,6 +178,7 @@ impl Session {
             ended_at: wall(),
             ran_millis: millis(ended.unwrap_or_else(monotonic).since(self.record.started)),
         };
+        self.keep(&exit);
         self.tell(&exit);
         let _ = failpoint::hit(Place::ExitTold);
         self.farewell(&exit);
@@ -194,6 +198,35 @@ impl Session {
         let over =
             limit.map_or_else(String::new, |limit| format!(" over its maxMemory of {}", limit.human()));
         Some(Cause::rule(StopReason::SessionMemory, format!("ended by the kernel for want of memory{over}")))
+    }
+
+    /// Keeps what a run that was stopped showed last. Where there is no room for that it is not: the exit matters.
+    fn keep(&mut self, exit: &ExitRecord) {
+        if exit.cause.is_none() {
+            return;
+        }
+        let screen = self.course.last_screen.take();
+        let printed = self.course.output_bytes.saturating_sub(exit.lost_output);
+        let mut output = self.log.tail(printed.min(KEPT_OUTPUT)).unwrap_or_default();
+        // The rest is more than is kept, or was rotated away.
+        if printed > output.len() as u64 {
+            // From a line on, where there is one.
+            let line = output.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            output.drain(..line);
+        }
+        let kept = KeptRun {
+            version: RECORD_VERSION,
+            name: self.record.intent.name.clone(),
+            run_id: self.record.intent.run_id,
+            uid: self.record.uid,
+            generation: self.record.intent.generation,
+            spec: self.record.intent.spec.clone(),
+            exit: exit.clone(),
+            screen: screen.or_else(|| self.terminal.as_ref()?.seen(KEPT_HISTORY)),
+            output: String::from_utf8_lossy(&output).into_owned(),
+            output_is_cut: printed > output.len() as u64,
+        };
+        let _ = self.files.write_kept(&kept);
     }
 
     /// Writes the exit record; where that fails, as on a full disk, for a while again: without it the daemon tells

@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::{
     api::{
         activity::{self, word},
+        kept::{KEPT_FILE, KeptRun},
         name::{RunId, SessionName},
         record::{
             ACTIVITY_FILE, EXIT_FILE, ExitRecord, INTENT_FILE, Intent, RECORD_FILE, Record, SOCKET_FILE,
@@ -114,10 +115,16 @@ impl Files {
         self.put(RECORD_FILE, record)
     }
 
+    /// Writes what is kept of the run.
+    pub fn write_kept(&self, kept: &KeptRun) -> io::Result<()> {
+        self.put(KEPT_FILE, kept)
+    }
+
     /// Writes the exit record: the last word of a run. What it no longer needs makes room for it.
     pub fn write_exit(&self, exit: &ExitRecord) -> io::Result<()> {
         self.put(EXIT_FILE, exit).or_else(|_| {
             let _ = fs::remove_file(self.path(ACTIVITY_FILE));
+            let _ = fs::remove_file(self.path(KEPT_FILE));
             self.put(EXIT_FILE, exit)
         })
     }

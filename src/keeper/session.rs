@@ -15,6 +15,7 @@ use super::{
 use crate::{
     api::{
         activity::word,
+        attach::ScreenView,
         cause::{Actor, Cause, StopReason},
         keeper::{Reply, Request},
         log_index::Stream,
@@ -104,11 +105,14 @@ pub struct Course {
     pub stop: Option<Stop>,
     /// Its cause; none where the command ended by itself.
     pub cause: Option<Cause>,
+    /// What the terminal showed when that was told.
+    pub last_screen: Option<ScreenView>,
     /// What the command left running.
     pub leftovers: Vec<i32>,
     /// Processes that were found outside the session's group.
     pub escaped: Vec<i32>,
-    output_bytes: u64,
+    /// Bytes that it printed.
+    pub output_bytes: u64,
     /// As the activity page has it.
     pub attached: usize,
     tidy_at: Option<Moment>,

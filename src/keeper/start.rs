@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io::{self, Write},
     os::fd::OwnedFd,
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -140,7 +140,8 @@ impl Begun {
             course: Course::default(),
         };
         session.save();
-        say(self.report, &StartReport::Running { keeper, child, uid, started });
+        let working_dir = session.record.working_dir.clone();
+        say(self.report, &StartReport::Running { keeper, child, uid, working_dir, started });
         let _ = failpoint::hit(Place::Reported);
         let _ = descriptors::leave_stderr(); // it only ever carries a panic
         Some(session)
@@ -182,12 +183,13 @@ impl Starting<'_> {
                 Ok((own.map_err(|error| host("identify ourselves", &error))?, child))
             });
         let up = identified.and_then(|(keeper, child)| {
-            let prepared = self.prepare(&line)?;
+            let mut prepared = self.prepare(&line)?;
             let record = Record {
                 intent: self.intent.clone(),
                 keeper,
                 child,
                 uid: prepared.uid,
+                working_dir: prepared.directory.take(),
                 started_at,
                 started,
                 executed: false,
@@ -231,7 +233,7 @@ impl Starting<'_> {
         log.give_to(uid, gid).map_err(|error| host(&at("give its user the log"), &error))?;
         self.files.admit(uid);
         match hear(line, PATIENCE, "read the environment files and enter the working directory")? {
-            Some(Word::Ready) => Ok(Prepared { uid, log, listener, page }),
+            Some(Word::Ready { directory }) => Ok(Prepared { uid, directory, log, listener, page }),
             other => Err(unexpected(other.as_ref())),
         }
     }
@@ -283,6 +285,7 @@ impl Starting<'_> {
 /// What stands beside the child when it is ready.
 struct Prepared {
     uid: u32,
+    directory: Option<PathBuf>,
     log: LogFile,
     listener: Option<OwnedFd>,
     page: Option<Page>,

@@ -1,6 +1,12 @@
 //! A session's terminal: what is printed goes to the screen and to attached clients, what is typed to the program.
 
-use std::{collections::VecDeque, io, os::fd::AsFd, time::Duration};
+use std::{
+    collections::VecDeque,
+    io,
+    os::fd::AsFd,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use super::{
     questions::{Piece, Question, Questions},
@@ -153,6 +159,14 @@ impl Terminal {
             self.viewers.refresh(screen, between, true, last);
             self.viewers.end(ended, now);
         }
+    }
+
+    /// The screen as text, if anything was ever printed.
+    pub fn seen(&self, history: u32) -> Option<ScreenView> {
+        let screen = self.screen.as_ref()?;
+        let view = || screen.view(history.try_into().unwrap_or(usize::MAX), false);
+        // Asked for on the way to a stop: a fault of the emulator costs the picture, not the stop.
+        catch_unwind(AssertUnwindSafe(view)).ok()
     }
 
     /// The screen as text.

@@ -11,7 +11,7 @@ use std::{
     io::{Read, Write},
     os::fd::AsRawFd,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, mpsc},
 };
 
 use nix::{
@@ -51,13 +51,18 @@ impl Mount {
         let options = format!("fd={},rootmode=40755,user_id=0,group_id=0", device.as_raw_fd());
         // Begun before the thread below leaves for a namespace of its own, so that it is not held by this one.
         let (served, kernel) = (Arc::clone(&shared), device.try_clone().unwrap());
-        std::thread::spawn(move || serve(kernel, &served));
+        let (mounted, is_mounted) = mpsc::channel();
+        // Before it is mounted, to read from it is an error.
+        std::thread::spawn(move || is_mounted.recv().map(|()| serve(kernel, &served)));
         let none = None::<&str>;
-        let mounted = unshare(CloneFlags::CLONE_NEWNS)
+        let done = unshare(CloneFlags::CLONE_NEWNS)
             .and_then(|()| mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none))
             .and_then(|()| mount(Some("atm-test"), at, Some("fuse"), MsFlags::MS_NODEV, Some(&*options)));
-        match mounted {
-            Ok(()) => Some(Self { at: at.to_owned(), shared }),
+        match done {
+            Ok(()) => {
+                mounted.send(()).unwrap();
+                Some(Self { at: at.to_owned(), shared })
+            }
             Err(error) => {
                 eprintln!("skipped: cannot mount: {error}");
                 None

@@ -68,8 +68,11 @@ fn the_run_before_the_last_one() {
     atm.kill_daemon();
     let (_, out, err) = told(&atm.atm_with_flags(&["logs", "a", "--previous"]));
     assert_eq!(out, format!("run {}\n", runs[1]), "{err}");
-    // What is told without an index is that there is none.
+    // Without an index there is what was kept of that run when it was stopped; and without that, none.
     fs::remove_file(atm.path("log/a.log.idx")).unwrap();
+    let (_, out, err) = told(&atm.atm_with_flags(&["logs", "a", "--previous"]));
+    assert_eq!(out, format!("run {}\n", runs[1]), "{err}");
+    fs::remove_dir_all(atm.path("state/previous")).unwrap();
     assert_eq!(atm.atm_with_flags(&["logs", "a", "--previous"]).status.code(), Some(1));
     assert_eq!(told(&atm.atm_with_flags(&["logs", "a"])).1.lines().count(), 3);
 }

@@ -171,6 +171,10 @@ fn no_such_session_is_3_for_every_verb() {
         &["delete", "nobody"],
         &["edit", "nobody"],
         &["wait", "nobody", "--for", "Running"],
+        &["describe", "nobody", "--previous"],
+        &["put", "nobody", "/proc/version"],
+        &["override", "nobody"],
+        &["override", "nobody", "model=x"],
     ] {
         let (code, out, err) = told(&atm.atm(verb));
         assert_eq!(code, Some(3), "{verb:?}: {out}{err}");

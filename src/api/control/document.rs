@@ -54,10 +54,10 @@ fn types() -> BTreeMap<String, Value> {
         ($generator:ident: $($type:ty),*) => { $($generator.subschema_for::<$type>();)* };
     }
     all!(
-        given: HookParams, CancelParams, RegisterParams, UnregisterParams, InitializeParams, NamesParams, NameParams, KillParams, EventsParams, CleanupParams, TouchParams
+        given: OverrideParams, UploadedParams, PreviousParams, HookParams, CancelParams, RegisterParams, UnregisterParams, InitializeParams, NamesParams, NameParams, KillParams, EventsParams, CleanupParams, TouchParams
     );
     all!(
-        answered: HookResult, CancelResult, RegisterResult, UnregisterResult, InitializeResult, CleanupResult, ListResult, EventsResult, VerbResult, PlanResult, ConfigResult,
+        answered: UploadsResult, PreviousResult, HookResult, CancelResult, RegisterResult, UnregisterResult, InitializeResult, CleanupResult, ListResult, EventsResult, VerbResult, PlanResult, ConfigResult,
         HealthResult, MetricsResult, Healthz, Removed, Snapshot, Missed, RpcError
     );
     let mut types: BTreeMap<String, Value> = given.take_definitions(true).into_iter().collect();

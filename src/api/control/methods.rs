@@ -23,7 +23,7 @@ const fn method(
 }
 
 /// All methods.
-pub const METHODS: [Method; 21] = [
+pub const METHODS: [Method; 25] = [
     method(
         "initialize",
         "InitializeParams",
@@ -90,6 +90,25 @@ pub const METHODS: [Method; 21] = [
         "UnregisterParams",
         "UnregisterResult",
         "Takes such a session off the list, and does nothing else to it.",
+    ),
+    method(
+        "override",
+        "OverrideParams",
+        "VerbResult",
+        "Changes limits, and what its agent may read, of a run while it lives.",
+    ),
+    method("uploads", "NameParams", "UploadsResult", "Where a client that may puts files for a session."),
+    method(
+        "uploaded",
+        "UploadedParams",
+        "VerbResult",
+        "A file was put there: it is remembered, and removed with the session.",
+    ),
+    method(
+        "previous",
+        "PreviousParams",
+        "PreviousResult",
+        "What is kept of the last run that was stopped: its screen, the end of its output and how it ended.",
     ),
     method(
         "cleanup",

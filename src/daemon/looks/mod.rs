@@ -319,6 +319,7 @@ impl<K: Keepers> Daemon<K> {
             };
             if let Some(folded) = folded {
                 left.push((self.paths.run(&name).activity(), folded));
+                self.look_at_repository(&name);
                 if self.store.look().sessions.get(&name).is_some_and(waits) {
                     triggers.push(Trigger::new(Key::Session(name), Reason::Observed));
                 }

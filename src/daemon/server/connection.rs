@@ -212,11 +212,7 @@ impl<K: Keepers + 'static> Client<'_, K> {
             }
         };
         let id = request.id.clone();
-        let outcome = if request.method == "hook" {
-            methods::hook(&self.daemon, self.peer, self.write.as_ref(), &request).await
-        } else {
-            methods::call(&self.daemon, self.peer, &request).await
-        };
+        let outcome = methods::call(&self.daemon, self.peer, self.write.as_ref(), &request).await;
         self.silent_until = Instant::now() + SILENCE;
         let result = match outcome {
             Ok(Outcome::Value(value)) => Ok(Rc::new(serde_json::to_vec(&value)?)),

@@ -16,17 +16,19 @@ use crate::{
         control::{
             CleanupParams, CleanupResult, ConfigResult, ErrorKind, EventsParams, EventsResult,
             InitializeParams, InitializeResult, KillParams, ListResult, MetricsResult, NameParams,
-            NamesParams, PlanResult, PlanStep, Supported, TouchParams, VerbResult,
+            NamesParams, OverrideParams, PlanResult, PlanStep, PreviousParams, PreviousResult, Supported,
+            TouchParams, UploadedParams, VerbResult,
         },
         diagnose::Diagnostics,
         event::Event,
-        hook::{CancelParams, CancelResult, HookResult},
+        hook::{CancelParams, CancelResult, HookParams, HookResult},
         name::{RunId, SessionName},
         status::SessionView,
     },
     daemon::{
         core::Daemon,
         keepers::Keepers,
+        overrides::OverrideError,
         view::{self, Facts, Viewer},
         wills::{Verb, VerbError, with_causes},
     },
@@ -68,6 +70,16 @@ impl From<VerbError> for Failure {
     }
 }
 
+impl From<OverrideError> for Failure {
+    fn from(error: OverrideError) -> Self {
+        match error {
+            OverrideError::Invalid(message) => Self::new(ErrorKind::InvalidRequest, message),
+            OverrideError::Forbidden(message) => Self::new(ErrorKind::Forbidden, message),
+            OverrideError::Verb(error) => error.into(),
+        }
+    }
+}
+
 /// What a method came to.
 #[derive(Debug)]
 pub enum Outcome {
@@ -92,6 +104,7 @@ pub enum Outcome {
 pub async fn call<K: Keepers + 'static>(
     daemon: &Rc<Daemon<K>>,
     peer: Peer,
+    connection: &UnixStream,
     request: &Request<'_>,
 ) -> Result<Outcome, Failure> {
     let value = match &*request.method {
@@ -122,6 +135,7 @@ pub async fn call<K: Keepers + 'static>(
         }
         "register" => registered::register(daemon, peer, params(request)?)?,
         "unregister" => registered::unregister(daemon, peer, params(request)?)?,
+        "hook" => hook(daemon, peer, connection, params(request)?).await?,
         "cancel" => {
             let params: CancelParams = params(request)?;
             known(daemon, peer, vec![params.name.clone()])?;
@@ -129,6 +143,24 @@ pub async fn call<K: Keepers + 'static>(
             let session = result(daemon, peer, &params.name)?;
             to_value(&CancelResult { outcome, session })?
         }
+        "override" => {
+            let OverrideParams { name, clear, overrides } = params(request)?;
+            known(daemon, peer, vec![name.clone()])?;
+            let changed = daemon.override_run(&name, clear, overrides, peer.viewer, peer.actor).await?;
+            outcome(daemon, peer, &name, changed)?
+        }
+        "uploads" => {
+            let NameParams { name, .. } = params(request)?;
+            known(daemon, peer, vec![name.clone()])?;
+            to_value(&daemon.uploads(&name)?)?
+        }
+        "uploaded" => {
+            let UploadedParams { name, upload } = params(request)?;
+            known(daemon, peer, vec![name.clone()])?;
+            let changed = daemon.uploaded(&name, upload, peer.actor).await?;
+            outcome(daemon, peer, &name, changed)?
+        }
+        "previous" => previous(daemon, peer, params(request)?).await?,
         "cleanup" => cleanup(daemon, peer, &params(request)?)?,
         "config" => config(daemon, peer)?,
         "health" => {
@@ -338,13 +370,12 @@ pub fn result<K: Keepers>(
 
 /// The method `hook`, of which the connection says whose it is. Who tells about a process that is gone is answered as
 /// anybody.
-pub async fn hook<K: Keepers + 'static>(
+async fn hook<K: Keepers + 'static>(
     daemon: &Rc<Daemon<K>>,
     peer: Peer,
     connection: &UnixStream,
-    request: &Request<'_>,
-) -> Result<Outcome, Failure> {
-    let params = request.params()?;
+    params: HookParams,
+) -> Result<Value, Failure> {
     let result = match lineage::peer(connection) {
         Ok(process) => daemon.hook(&process, peer.viewer, params).await,
         Err(error) => {
@@ -352,7 +383,20 @@ pub async fn hook<K: Keepers + 'static>(
             HookResult::default()
         }
     };
-    Ok(Outcome::Value(to_value(&result)?))
+    to_value(&result)
+}
+
+async fn previous<K: Keepers>(
+    daemon: &Daemon<K>,
+    peer: Peer,
+    params: PreviousParams,
+) -> Result<Value, Failure> {
+    let PreviousParams { name, before } = params;
+    let run = daemon.previous(&name, before, peer.viewer).await;
+    if run.is_none() {
+        known(daemon, peer, vec![name])?;
+    }
+    to_value(&PreviousResult { run })
 }
 
 fn cleanup<K: Keepers>(daemon: &Daemon<K>, peer: Peer, params: &CleanupParams) -> Result<Value, Failure> {

@@ -231,7 +231,8 @@ impl FakeKeepers {
         held.record.executed = true;
         write(&self.0.paths.run(name).record(), &held.record);
         let Record { keeper, child, uid, started, .. } = held.record;
-        let outcome = StartReport::Running { keeper, child, uid, started };
+        let working_dir = held.record.working_dir.clone();
+        let outcome = StartReport::Running { keeper, child, uid, working_dir, started };
         self.say(Report::Started { name: name.clone(), run_id, outcome });
     }
 }
@@ -254,6 +255,7 @@ impl Keepers for FakeKeepers {
         files::make_empty_directory(run.directory(), 0o700).unwrap();
         write(&run.intent(), intent);
         let record = Record {
+            working_dir: None,
             intent: intent.clone(),
             keeper: myself(),
             child: myself(),

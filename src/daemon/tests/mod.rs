@@ -21,6 +21,7 @@ use super::{
     memory::{Instance, STATE_VERSION},
     metrics::Metrics,
     paths::Paths,
+    repositories::Repositories,
     server::{self, places::Places},
     shutdown, specs,
     store::{Entry, Store, World},
@@ -107,6 +108,7 @@ impl Field {
         let daemon = Rc::new(Daemon {
             looking: Looking::new(Box::new(looker.clone())),
             interrupts: Interrupts::default(),
+            repositories: Repositories::none(),
             store: Store::new(Config::defaults(MACHINE), clock.clone()),
             keepers: FakeKeepers::new(Rc::clone(&paths), clock.clone(), inputs.clone()),
             events: Rc::new(Events::load(&paths.events())),
