@@ -185,3 +185,29 @@ fn every_keeper_killed_while_the_daemon_was_down_is_a_loss_that_is_cleaned_up() 
         assert_eq!(atm.runs(name), if number % 3 == 0 { 1 } else { 2 }, "{name}");
     }
 }
+
+/// Its reason is recorded before the first signal, so that the next daemon tells it, once, and starts nothing.
+#[test]
+fn an_eviction_in_progress_is_taken_over_and_told_once() {
+    let mut atm = Atm::start();
+    let deaf = "trap \"\" TERM HUP; while :; do sleep 5; done";
+    let command = atm.counting("a", deaf);
+    atm.drop_spec("a", &format!("{command}restartPolicy: Always\nmaxIdle: 2s\nterminationGracePeriod: 3s\n"));
+    let pid = atm.wait_pid("a");
+    atm.wait("a", "about to go", |s| s["status"]["reason"] == "IdleTimeout");
+    let record = atm.run_file("a", "record.json");
+    assert!(wait_until(|| fs::read_to_string(&record).is_ok_and(|text| text.contains("IdleTimeout"))));
+    // Once while it ends, and once when it has.
+    atm.kill_daemon();
+    assert!(is_alive(pid), "it was not deaf");
+    atm.up();
+    let session = atm.wait_phase("a", "Evicted");
+    assert_eq!(session["status"]["reason"], "IdleTimeout", "{session:#}");
+    assert!(!is_alive(pid));
+    atm.restart_daemon();
+    atm.settle();
+    let session = atm.wait_phase("a", "Evicted");
+    assert_eq!(session["status"]["cause"]["reason"], "IdleTimeout", "{session:#}");
+    let stopped = atm.count_events("a", "Stopped");
+    assert_eq!((atm.count_events("a", "Evicted"), stopped, atm.runs("a")), (1, 1, 1));
+}
