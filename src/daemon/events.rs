@@ -135,6 +135,13 @@ impl Events {
         }
     }
 
+    /// Whether it was told why this run is ended, by this daemon or by one before it.
+    pub fn has_told_cause(&self, run_id: RunId) -> bool {
+        let recent = self.recent.borrow();
+        let mut of_run = recent.iter().rev().filter(|event| event.run_id == Some(run_id));
+        of_run.any(|event| matches!(event.kind, EventKind::Evicted | EventKind::Stopping))
+    }
+
     /// Events after `id`, oldest first.
     pub fn after(&self, id: u64) -> Vec<Rc<Event>> {
         let recent = self.recent.borrow();
