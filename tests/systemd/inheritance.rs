@@ -13,10 +13,10 @@ fn a_session_has_nothing_of_the_unit() {
     machine.wait_running("keeps");
     machine.systemctl(&["restart", "atm"]);
     assert_eq!(machine.property("NFileDescriptorStore"), "1");
-    let show = "ls -m /proc/$$/fd; grep -hE '^Sig(Blk|Ign):' /proc/$$/status; umask; nice; cat /proc/$$/oom_score_adj; \
+    let show = "ls -m /proc/$$/fd; grep -hE '^Sig(Blk|Ign):' /proc/self/status; umask; nice; cat /proc/$$/oom_score_adj; \
                 ulimit -Hn; env | cut -d= -f1 | sort | tr '\\n' ' '; echo .; \
-                NOTIFY_SOCKET=/run/systemd/notify systemd-notify --stopping --status=forged; \
-                NOTIFY_SOCKET=/run/systemd/notify systemd-notify READY=0; echo told; exec sleep 1000";
+                NOTIFY_SOCKET=/run/systemd/notify systemd-notify --status=forged STOPPING=1; \
+                echo told; exec sleep 1000";
     machine.write("/root/show.sh", show);
     // A shell that reads a script from a file has one more.
     machine.spec("shows", "command: [sh, -c, 'eval \"$(cat /root/show.sh)\"']\nterminal: false\n");
