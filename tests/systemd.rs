@@ -13,6 +13,8 @@ mod budgets;
 #[path = "systemd/config.rs"]
 mod config;
 mod harness;
+#[path = "systemd/inheritance.rs"]
+mod inheritance;
 #[path = "systemd/install.rs"]
 mod install;
 #[path = "systemd/journal.rs"]

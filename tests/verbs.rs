@@ -9,6 +9,8 @@
 
 #[path = "verbs/down.rs"]
 mod down;
+#[path = "verbs/fallback.rs"]
+mod fallback;
 #[path = "verbs/files.rs"]
 mod files;
 #[path = "spec_files/fuse.rs"]

@@ -305,13 +305,10 @@ impl<K: Keepers> Daemon<K> {
         self.events.tell(News { exit: ended.exit, ..news }, &self.clock, &self.writer);
     }
 
-    /// Tells a cause that comes with the end itself: the kernel ended the session for want of memory, or a stop was
-    /// asked of its keeper while no daemon ran. One that the daemon asked for was told then.
-    fn tell_unheard(&self, name: &SessionName, run_id: RunId, cause: &Cause) {
-        let heard = self.store.look().sessions.get(name).is_some_and(
-            |entry| matches!(&entry.plan.observed, Observed::Stopping { run, .. } if run.run_id == run_id),
-        );
-        if !heard {
+    /// Tells a cause that is found with a stop or with the end itself: the kernel ended the session for want of memory,
+    /// a stop was asked of its keeper while no daemon ran, or the daemon that asked was killed before it could tell.
+    pub(super) fn tell_unheard(&self, name: &SessionName, run_id: RunId, cause: &Cause) {
+        if !self.events.has_told_cause(run_id) {
             self.tell_cause(name, Some(run_id), cause);
         }
     }

@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 
 use super::{
     clock::Clock,
+    floods::{self, Entry, Floods},
     writer::{Writer, older},
 };
 use crate::api::{
@@ -37,6 +38,7 @@ pub struct Events {
     recent: RefCell<VecDeque<Rc<Event>>>,
     next_id: Cell<u64>,
     listeners: broadcast::Sender<u64>,
+    floods: RefCell<Floods>,
     path: std::path::PathBuf,
 }
 
@@ -80,6 +82,7 @@ impl Events {
             recent: RefCell::new(recent),
             next_id: Cell::new(next),
             listeners: broadcast::channel(64).0,
+            floods: RefCell::default(),
             path: path.to_owned(),
         }
     }
@@ -98,7 +101,9 @@ impl Events {
             reason: news.reason,
             message: escape(&news.message),
         });
-        log(&event, news.pid, news.generation, news.exit);
+        if self.is_to_be_logged(&event, clock) {
+            log(&event, news.pid, news.generation, news.exit);
+        }
         if let Ok(mut line) = serde_json::to_vec(&*event) {
             line.push(b'\n');
             writer.append(self.path.clone(), line);
@@ -109,6 +114,32 @@ impl Events {
         }
         recent.push_back(event);
         let _ = self.listeners.send(id); // nobody listening is no failure
+    }
+
+    /// Whether the log is told, and not flooded.
+    fn is_to_be_logged(&self, event: &Event, clock: &Clock) -> bool {
+        let Some(session) = &event.session else { return true };
+        let entry = self.floods.borrow_mut().one_more(session, clock.now());
+        let told = session.as_str();
+        match entry {
+            Entry::Told { missed: 0 } => true,
+            Entry::Told { missed } => {
+                warn!(atm_session = told, "{}", floods::has_missed(session, missed));
+                true
+            }
+            Entry::FirstUntold => {
+                warn!(atm_session = told, "{}", floods::falls_silent(session));
+                false
+            }
+            Entry::Untold => false,
+        }
+    }
+
+    /// Whether it was told why this run is ended, by this daemon or by one before it.
+    pub fn has_told_cause(&self, run_id: RunId) -> bool {
+        let recent = self.recent.borrow();
+        let mut of_run = recent.iter().rev().filter(|event| event.run_id == Some(run_id));
+        of_run.any(|event| matches!(event.kind, EventKind::Evicted | EventKind::Stopping))
     }
 
     /// Events after `id`, oldest first.

@@ -30,6 +30,7 @@ mod ends;
 pub mod event_loop;
 pub mod events;
 mod fdstore;
+mod floods;
 mod hooks;
 mod http;
 mod journal;

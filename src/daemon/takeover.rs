@@ -220,6 +220,7 @@ impl<K: Keepers> Daemon<K> {
         };
         let launch = record.intent.launch.clone();
         let identity: std::sync::Arc<str> = record.intent.spec.identity.as_str().into();
+        let cause = record.stopping.as_ref().map(|stopping| stopping.cause.clone());
         let observed = match record.stopping {
             Some(stopping) => Observed::Stopping {
                 run,
@@ -269,6 +270,9 @@ impl<K: Keepers> Daemon<K> {
             self.tell_live(name, true);
             let message = format!("found running, pid {}", record.child.pid);
             self.tell(EventKind::Adopted, name, Some(run_id), None, message);
+            if let Some(cause) = cause {
+                self.tell_unheard(name, run_id, &cause);
+            }
             self.look_at(Key::Fleet, Reason::Observed);
             self.look_at(Key::Session(name.clone()), Reason::Observed);
         }

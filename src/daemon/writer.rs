@@ -45,6 +45,18 @@ pub struct Writer {
     jobs: UnboundedSender<Job>,
 }
 
+/// Ends the process where the thread that holds this panics. Without it the daemon would go on and remember nothing;
+/// the next one is up in a moment, and no session notices.
+struct Indispensable;
+
+impl Drop for Indispensable {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
 /// Told when writing begins or ceases to fail.
 pub type OnTrouble = Box<dyn Fn(Option<String>) + Send>;
 
@@ -53,9 +65,10 @@ impl Writer {
     pub fn start(trouble: OnTrouble) -> io::Result<(Self, thread::JoinHandle<()>)> {
         let (jobs, inbox) = unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let handle = thread::Builder::new()
-            .name("state".into())
-            .spawn(move || runtime.block_on(write_all(inbox, trouble)))?;
+        let handle = thread::Builder::new().name("state".into()).spawn(move || {
+            let _guard = Indispensable;
+            runtime.block_on(write_all(inbox, trouble));
+        })?;
         Ok((Self { jobs }, handle))
     }
 

@@ -1,7 +1,7 @@
 //! Named places where a test makes a program die, fail or wait. Debug builds only.
 //!
 //! A test names a directory in the environment and puts a file into it for each place that is to misbehave: its name is
-//! the place's ([`Place::file`]), what it says is what happens there: `kill` (SIGKILL to ourselves), `err`, `delay` (a
+//! the place's ([`Place::file`]), what it says is what happens there: `kill` (SIGKILL to ourselves), `panic`, `err`, `delay` (a
 //! pause of 200 ms), `hang` or `spin` (no return at all, asleep or at full speed). Whoever comes there first
 //! takes the file away, so it happens once, and a test sees that it has: the file is in `fired/` then.
 
@@ -169,6 +169,7 @@ fn misbehave(directory: &Path, place: Place) -> io::Result<()> {
     fs::write(&fired, session)?;
     match action.as_str() {
         "kill" => rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)?,
+        "panic" => std::panic::resume_unwind(Box::new("a failpoint")),
         // What a machine that is short of something says.
         "err" => return Err(io::Error::from_raw_os_error(nix::libc::ENOMEM)),
         "delay" => {

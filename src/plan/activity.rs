@@ -331,6 +331,12 @@ mod tests {
     }
 
     #[test]
+    fn what_a_late_look_shows_is_of_all_the_time_that_passed() {
+        let late = seen(102).then(Look { cpu: secs(10), ..look(seconds(120)) });
+        assert!((late.cpu_percent - 50.0).abs() < 0.01, "{} % of 20 s", late.cpu_percent);
+    }
+
+    #[test]
     fn processor_time_of_what_ended_unseen_does_not_run_backwards() {
         let before = seen(102).then(Look { cpu: secs(5), ..look(seconds(102)) });
         let after = before.then(Look { cpu: secs(1), ..look(seconds(104)) });

@@ -104,3 +104,21 @@ fn a_replaced_program_is_what_new_keepers_execute() {
     atm.ok(&["stop", "old"]);
     assert!(!is_alive(old));
 }
+
+/// Whom it should tell is not there, is of a kind that it does not speak, or is nobody: it works all the same.
+#[test]
+fn a_service_manager_that_cannot_be_told_is_no_reason_not_to_work() {
+    for socket in ["/nowhere/at/all", "@nobody-listens-here", "vsock:2:1", "", "relative"] {
+        let mut atm = Atm::new();
+        atm.env.push(("NOTIFY_SOCKET".into(), socket.into()));
+        atm.launch();
+        assert!(wait_until(|| atm.atm(&["get"]).status.success()), "{socket:?}: {}", atm.daemon_log());
+        atm.drop_spec("a", SLEEPER);
+        let pid = atm.wait_pid("a");
+        assert!(is_alive(pid));
+        atm.drop_spec("b", SLEEPER);
+        atm.wait_pid("b");
+        let told = atm.daemon_log().to_lowercase().matches("notify").count();
+        assert!(told <= 1, "{socket:?} is told {told} times: {}", atm.daemon_log());
+    }
+}

@@ -185,3 +185,41 @@ fn every_keeper_killed_while_the_daemon_was_down_is_a_loss_that_is_cleaned_up() 
         assert_eq!(atm.runs(name), if number % 3 == 0 { 1 } else { 2 }, "{name}");
     }
 }
+
+/// Its reason is recorded before the first signal, so that the next daemon tells it, once, and starts nothing: whether
+/// it finds the session on its way out, or gone.
+#[test]
+fn an_eviction_in_progress_is_taken_over_and_told_once() {
+    let mut atm = Atm::start();
+    let deaf = "trap \"\" TERM HUP; while :; do sleep 5; done";
+    for (name, ends_first) in [("a", false), ("b", true)] {
+        let command = atm.counting(name, deaf);
+        let spec = "restartPolicy: Always\nmaxIdle: 2s\nterminationGracePeriod: 3s\n";
+        atm.drop_spec(name, &format!("{command}{spec}"));
+        let pid = atm.wait_pid(name);
+        // As early as can be: the daemon that asked for it may not have told yet.
+        let record = atm.run_file(name, "record.json");
+        assert!(wait_until(|| fs::read_to_string(&record).is_ok_and(|text| text.contains("IdleTimeout"))));
+        atm.kill_daemon();
+        assert!(is_alive(pid), "it was not deaf");
+        assert!(!ends_first || wait_until(|| !is_alive(pid) && atm.marked().is_empty()));
+        atm.up();
+        let session = atm.wait_phase(name, "Evicted");
+        assert_eq!(session["status"]["reason"], "IdleTimeout", "{session:#}");
+        assert!(!is_alive(pid));
+        // History is written a moment later than what follows from it.
+        let ended = || {
+            let lines = fs::read_to_string(atm.path("state/events.jsonl")).unwrap_or_default();
+            lines.lines().any(|line| line.contains(&format!("\"{name}\"")) && line.contains("\"Stopped\""))
+        };
+        assert!(wait_until(ended));
+        atm.restart_daemon();
+        atm.settle();
+        let session = atm.wait_phase(name, "Evicted");
+        assert_eq!(session["status"]["cause"]["reason"], "IdleTimeout", "{session:#}");
+        let told = ["Evicted", "Stopped"].map(|kind| atm.count_events(name, kind));
+        assert_eq!((told, atm.runs(name)), ([1, 1], 1), "{:#?}", atm.events(&[name]));
+        atm.remove_spec(name);
+        atm.wait_gone(name);
+    }
+}

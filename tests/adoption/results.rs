@@ -171,9 +171,39 @@ fn what_the_machine_went_down_under_is_interrupted() {
     assert_eq!(atm.runs("bare"), 1);
 }
 
-/// Pids are used again: those of a boot before, or of another pid namespace, are nobody's that we know.
+/// Pids are used again: those of a boot before are nobody's that we know.
 #[test]
 fn no_process_is_signalled_for_a_record_of_another_boot() {
+    no_stranger_is_signalled(|atm, _| atm.fake_reboot("a"));
+}
+
+/// Nor are those of another pid namespace: a container that was started again on the same boot.
+#[test]
+fn no_process_is_signalled_for_a_record_of_another_pid_namespace() {
+    no_stranger_is_signalled(|atm, _| {
+        for (file, pointer) in [("record.json", "/pidNamespace"), ("intent.json", "/pidNamespace")] {
+            edit_json(&atm.run_file("a", file), |value| {
+                *value.pointer_mut(pointer).expect("it says where it is from") = 4.into();
+            });
+        }
+    });
+}
+
+/// And those of this boot that another process has by now.
+#[test]
+fn no_process_is_signalled_for_its_pid_alone() {
+    no_stranger_is_signalled(|atm, born| {
+        edit_json(&atm.run_file("a", "record.json"), |value| {
+            for id in ["/child", "/keeper", "/members/0"] {
+                *value.pointer_mut(id).and_then(|id| id.get_mut("startTime")).unwrap() = (born - 1).into();
+            }
+        });
+    });
+}
+
+/// A keeper and its tree die without a word, and their record names a process that is none of ours, with its start
+/// time; then `change` makes it another's.
+fn no_stranger_is_signalled(change: impl FnOnce(&Atm, u64)) {
     let mut atm = Atm::start();
     atm.drop_spec("a", SLEEPER);
     atm.wait_pid("a");
@@ -189,11 +219,11 @@ fn no_process_is_signalled_for_a_record_of_another_boot() {
         value["members"] = serde_json::json!([id]);
     };
     edit_json(&atm.run_file("a", "record.json"), as_decoy);
-    atm.fake_reboot("a");
+    change(&atm, born);
     atm.up();
     atm.wait_pid("a");
     let alive = is_alive(pid);
     decoy.kill().unwrap();
-    decoy.wait().unwrap();
-    assert!(alive, "a stranger was ended");
+    let ended = decoy.wait().unwrap();
+    assert!(alive, "a stranger was ended: {ended}");
 }

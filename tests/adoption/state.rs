@@ -80,3 +80,120 @@ fn a_full_state_keeps_sessions_and_starts_others_when_there_is_room() {
     assert_eq!(atm.stop_daemon(), 0);
     assert!(!is_alive(pid) && atm.keepers().is_empty());
 }
+
+/// The runtime directory is full: whatever is to begin needs its record there.
+#[test]
+fn a_full_runtime_directory_keeps_sessions_and_starts_others_when_there_is_room() {
+    use nix::{
+        mount::{MsFlags, mount},
+        sched::{CloneFlags, unshare},
+    };
+    if !is_root() {
+        return;
+    }
+    let mut atm = Atm::new();
+    let run = atm.path("run");
+    fs::create_dir(&run).unwrap();
+    // For this thread and what it starts: the clients have to find the socket too.
+    let none = None::<&str>;
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    mount(Some("none"), &run, Some("tmpfs"), MsFlags::empty(), Some("size=256k,mode=0755")).unwrap();
+    atm.up();
+    atm.drop_spec("a", SLEEPER);
+    let pid = atm.wait_pid("a");
+    let mut filler = fs::File::create(run.join("filler")).unwrap();
+    while filler.write_all(&[b'x'; 512]).is_ok() {}
+    drop(filler);
+
+    atm.drop_spec("b", SLEEPER);
+    let session = atm.wait("b", "refused", |s| s["status"]["message"].to_string().contains("No space"));
+    assert_eq!(
+        (&session["status"]["phase"], &session["status"]["reason"]),
+        (&"Pending".into(), &"HostError".into()),
+        "{session:#}"
+    );
+    assert_eq!(atm.get("a")["status"]["pid"], pid);
+    // Nor is anything lost by a daemon that starts now.
+    atm.restart_daemon();
+    assert_eq!(atm.wait_pid("a"), pid);
+    assert_eq!(atm.keepers().len(), 1);
+
+    fs::remove_file(run.join("filler")).unwrap();
+    atm.wait_pid("b");
+    assert_eq!(atm.wait_pid("a"), pid);
+    assert_eq!(atm.get("b")["status"]["restarts"], 0);
+}
+
+/// Arms a failpoint of the daemon's, which has to be started with [`failpoints`].
+fn arm(atm: &Atm, place: &str, what: &str) {
+    let beside = atm.path("failpoint.new");
+    fs::write(&beside, what).unwrap();
+    fs::rename(beside, atm.path("failpoints").join(format!("daemon.{place}"))).unwrap();
+}
+
+/// Has a daemon look for failpoints.
+fn failpoints(atm: &mut Atm) {
+    fs::create_dir_all(atm.path("failpoints/fired")).unwrap();
+    atm.env.push(("ATM_FAILPOINTS".into(), atm.path("failpoints").display().to_string()));
+}
+
+/// The disk does not answer any more. What is to start waits for its word of it; nobody else does.
+#[test]
+fn a_disk_that_does_not_answer_delays_starts_and_nothing_else() {
+    let mut atm = Atm::new();
+    failpoints(&mut atm);
+    atm.env.push(("WATCHDOG_USEC".into(), "2000000".into()));
+    atm.up();
+    let deaf = "command: [sh, -c, 'trap \"\" TERM HUP; echo deaf; while :; do sleep 5; done']\nterminationGracePeriod: 1s\n";
+    atm.drop_spec("a", SLEEPER);
+    atm.drop_spec("deaf", deaf);
+    let (a, deaf) = (atm.wait_pid("a"), atm.wait_pid("deaf"));
+    atm.wait_output("deaf", "deaf");
+
+    arm(&atm, "append", "hang");
+    atm.drop_spec("b", SLEEPER);
+    assert!(super::wait_until(|| atm.path("failpoints/fired/daemon.append").exists()));
+    atm.drop_spec("c", SLEEPER);
+    let waiting = atm.wait("c", "about to start", |s| s["status"]["reason"] == "Starting");
+    assert!(waiting["status"]["pid"].is_null(), "{waiting:#}");
+    // One that is removed meanwhile ends in its own time, who asks is answered, and the loop turns.
+    atm.remove_spec("deaf");
+    assert!(super::wait_until(|| !is_alive(deaf)));
+    atm.drop_spec("a", &format!("{SLEEPER}priority: 4\n"));
+    atm.wait("a", "at priority 4", |s| s["spec"]["priority"] == 4);
+    atm.drain_notices();
+    atm.wait_notified("WATCHDOG=1");
+    let asked = std::time::Instant::now();
+    assert!(atm.get("c")["status"]["pid"].is_null(), "begun without being remembered");
+    assert!(asked.elapsed().as_secs() < 3, "answered after {:?}", asked.elapsed());
+
+    // Nothing of it was written, and nothing is lost.
+    atm.restart_daemon();
+    assert_eq!(atm.wait_pid("a"), a);
+    assert_eq!(atm.get("a")["spec"]["priority"], 4);
+    for name in ["b", "c"] {
+        atm.wait_pid(name);
+    }
+    atm.wait_gone("deaf");
+    assert_eq!(atm.keepers().len(), 3);
+}
+
+/// A daemon that can remember nothing any more is none: it ends, its sessions do not, and the next one has them.
+#[test]
+fn a_daemon_whose_state_thread_panics_ends_and_its_sessions_do_not() {
+    let mut atm = Atm::new();
+    failpoints(&mut atm);
+    atm.up();
+    atm.drop_spec("a", SLEEPER);
+    let pid = atm.wait_pid("a");
+    let daemon = atm.daemon_pid();
+    arm(&atm, "append", "panic");
+    atm.drop_spec("b", SLEEPER);
+    assert!(super::wait_until(|| !is_alive(daemon)), "it goes on without its state: {}", atm.daemon_log());
+    assert!(is_alive(pid));
+    atm.restart_daemon();
+    assert_eq!(atm.wait_pid("a"), pid);
+    atm.wait_pid("b");
+    assert_eq!(atm.keepers().len(), 2);
+}

@@ -112,14 +112,17 @@ fn what_forks_when_asked_to_end_ends_too() {
 
 #[test]
 fn a_chain_that_forks_and_exits_is_outrun() {
-    let bench = Bench::new();
-    let hop = bench.root.path().join("hop");
-    fs::write(&hop, "sh \"$0\" &\n").unwrap();
-    let script = format!("echo ready; sh {}; sleep 1000", hop.display());
-    let (mut keeper, _) = start(&bench, &script, |_| {});
-    keeper.stop(Some(0));
-    keeper.exit();
-    all_gone(&keeper, &[]);
+    for group in [None, Group::new("chain")] {
+        let bench = Bench::new();
+        let hop = bench.root.path().join("hop");
+        fs::write(&hop, "sh \"$0\" &\n").unwrap();
+        let script = format!("echo ready; sh {}; sleep 1000", hop.display());
+        let cgroup = group.as_ref().map(|group| group.path.clone());
+        let (mut keeper, _) = start(&bench, &script, |intent| intent.cgroup = cgroup);
+        keeper.stop(Some(0));
+        keeper.exit();
+        all_gone(&keeper, &[]);
+    }
 }
 
 #[test]
@@ -372,4 +375,34 @@ fn commands_that_end_at_once_tell_their_exit() {
         assert!(matches!(keeper.report(), Some(StartReport::Running { .. })));
         assert_eq!(keeper.exit().exit, Some(Exit::Code(code)));
     }
+}
+
+/// A session could undo its limits, or move out of them, if its group were its own.
+#[test]
+fn a_sessions_group_is_not_its_users() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let Some(group) = Group::new("owner") else { return };
+    if !crate::support::is_root("switching users") {
+        return;
+    }
+    let bench = Bench::new();
+    fs::set_permissions(bench.root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let own = group.path.join("s-a").display().to_string();
+    let script = format!(
+        "for file in cgroup.procs ../cgroup.procs memory.max pids.max cgroup.freeze; do \
+         (echo 0 > {own}/$file) 2>/dev/null && echo wrote $file; done; mkdir {own}/below 2>/dev/null && echo made; \
+         echo ready; sleep 1000"
+    );
+    let (mut keeper, _) = start(&bench, &script, |intent| {
+        intent.cgroup = Some(group.path.clone());
+        intent.user = atm::api::record::RunAs::Uid(65534);
+        intent.spec.working_dir = "/".to_owned();
+    });
+    assert_eq!(keeper.log(), "ready\n");
+    for file in ["", "cgroup.procs", "cgroup.kill"] {
+        let about = fs::metadata(group.path.join("s-a").join(file)).unwrap();
+        assert_eq!((about.uid(), about.permissions().mode() & 0o022), (0, 0), "{file:?}");
+    }
+    keeper.stop(Some(0));
+    keeper.exit();
 }

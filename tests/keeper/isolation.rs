@@ -1,6 +1,6 @@
 //! What a session inherits, and what it does not.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt};
 
 use atm::api::spec::Terminal;
 
@@ -83,4 +83,101 @@ fn a_keeper_holds_on_to_nothing_of_the_daemon() {
         assert!(sent.unwrap().success());
     }
     assert_eq!(keeper.ask(&atm::api::keeper::Request::Ping), atm::api::keeper::Reply::Ok);
+}
+
+/// A library that writes down whose process it was loaded into.
+const LOADED: &str = r#"
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+__attribute__((constructor)) static void loaded(void)
+{
+    char text[32];
+    int length = snprintf(text, sizeof text, "%d %d\n", (int)getuid(), (int)geteuid());
+    int file = open("LOADED", O_WRONLY | O_APPEND);
+    if (file >= 0 && write(file, text, length) == length)
+        close(file);
+}
+"#;
+
+/// What a spec sets is for its command alone: not for its keeper, and not for what sets its user up.
+#[test]
+fn what_a_spec_puts_into_the_environment_acts_only_as_its_user() {
+    if !crate::support::is_root("switching users") {
+        return;
+    }
+    let bench = Bench::new();
+    let at = |name: &str| bench.root.path().join(name);
+    fs::set_permissions(bench.root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let told = at("told");
+    fs::write(&told, "").unwrap();
+    fs::set_permissions(&told, fs::Permissions::from_mode(0o666)).unwrap();
+    fs::write(at("loaded.c"), LOADED.replace("LOADED", told.to_str().unwrap())).unwrap();
+    let compile = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([at("loaded.so"), at("loaded.c")])
+        .status();
+    if !compile.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: needs a C compiler");
+        return;
+    }
+    let mut intent = bench.intent("a", &["sh", "-c", "id -u; BASH_ENV= true; exec sleep 1000"]);
+    intent.user = atm::api::record::RunAs::Uid(65534);
+    intent.spec.working_dir = "/".to_owned();
+    let library = at("loaded.so").display().to_string();
+    let nasty = [
+        ("LD_PRELOAD", library.as_str()),
+        ("LD_LIBRARY_PATH", "/nowhere"),
+        ("LD_AUDIT", "/nowhere"),
+        ("IFS", "/"),
+        ("BASH_ENV", "/nowhere"),
+        ("GCONV_PATH", "/nowhere"),
+        ("LOCALDOMAIN", "/nowhere"),
+    ];
+    for (name, value) in nasty {
+        intent.spec.env.insert(name.to_owned(), value.to_owned());
+    }
+    let mut keeper = bench.start(intent);
+    keeper.running();
+    keeper.logged("65534\n");
+    let said = fs::read_to_string(&told).unwrap();
+    assert!(!said.is_empty() && said.lines().all(|line| line == "65534 65534"), "{said}");
+    let environ = fs::read(format!("/proc/{}/environ", keeper.process.id())).unwrap();
+    let environ = String::from_utf8_lossy(&environ).into_owned();
+    for (name, _) in nasty {
+        assert!(!environ.contains(&format!("{name}=")), "{name} is the keeper's: {environ}");
+    }
+    keeper.stop(Some(0));
+    keeper.exit();
+}
+
+/// Output and keys pass through a keeper: no core file has them, and no session gets at its keeper.
+#[test]
+fn a_keeper_leaves_no_core_and_is_out_of_its_sessions_reach() {
+    if !crate::support::is_root("switching users") {
+        return;
+    }
+    let bench = Bench::new();
+    fs::set_permissions(bench.root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let tries = "exec 2>/dev/null; for file in environ mem maps stack; do head -c 1 /proc/$PPID/$file && echo read $file; done; \
+                 ls /proc/$PPID/fd && echo listed; for s in KILL STOP USR2; do kill -$s $PPID && echo sent $s; done; \
+                 echo tried; exec sleep 1000";
+    let mut intent = bench.intent("a", &["sh", "-c", tries]);
+    intent.user = atm::api::record::RunAs::Uid(65534);
+    intent.spec.working_dir = "/".to_owned();
+    let mut keeper = bench.start(intent);
+    let child = keeper.running();
+    keeper.logged("tried\n");
+    assert_eq!(keeper.log(), "tried\n");
+    let core = |pid: u32| {
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        line.split_whitespace().nth(4).unwrap().to_owned()
+    };
+    assert_eq!(core(keeper.process.id()), "0");
+    // The session has what it would have without us.
+    assert_eq!(core(child.cast_unsigned()), core(std::process::id()));
+    keeper.stop(Some(0));
+    keeper.exit();
 }

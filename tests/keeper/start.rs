@@ -224,8 +224,9 @@ fn a_session_runs_as_its_user_and_owns_its_terminal_and_log() {
     }
     let bench = Bench::new();
     fs::set_permissions(bench.root.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let show = "grep -E '^(Uid|Gid|Groups):' /proc/self/status; stat -c %u $(tty); echo hi > $(tty); \
-                cat /proc/self/oom_score_adj; pwd";
+    let show = "grep -E '^(Uid|Gid|Groups):' /proc/self/status; stat -c '%u %a' $(tty); echo hi > $(tty); \
+                cat /proc/self/oom_score_adj; pwd; \
+                grep -hE '^Cap(Inh|Prm|Eff|Amb):.*[1-9a-f]' /proc/self/status; setpriv --reuid 0 id 2>/dev/null || echo stays";
     let mut intent = bench.intent("a", &["sh", "-c", show]);
     intent.user = RunAs::Name("nobody".to_owned());
     intent.spec.working_dir = "/".to_owned();
@@ -238,7 +239,7 @@ fn a_session_runs_as_its_user_and_owns_its_terminal_and_log() {
     let ids = "65534\t65534\t65534\t65534";
     assert_eq!(lines[..2], [format!("Uid:\t{ids}"), format!("Gid:\t{ids}")]);
     assert!(["Groups:", "Groups:\t65534"].contains(&lines[2]), "{}", lines[2]);
-    assert_eq!(lines[3..], ["65534", "hi", "0", "/"]);
+    assert_eq!(lines[3..], ["65534 620", "hi", "0", "/", "stays"], "and no capability: {log}");
     let meta = fs::metadata(&keeper.intent.log_file).unwrap();
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&meta), 65534);
     assert_eq!(meta.permissions().mode() & 0o777, 0o600);

@@ -2,7 +2,7 @@
 
 use super::{
     SLEEPER,
-    harness::{Atm, is_alive},
+    harness::{Atm, is_alive, now, processes},
 };
 
 fn reason(atm: &Atm, name: &str, reason: &str) {
@@ -104,4 +104,44 @@ fn suspend_in_the_file_keeps_it_from_running_and_keeps_the_file() {
     atm.drop_spec("a", SLEEPER);
     atm.wait_pid("a");
     assert_eq!(atm.get("a")["status"]["restarts"], 0);
+}
+
+/// Fifty that want five places, that end by themselves and take their time to be ended: as often as `/proc` can be read,
+/// there are five at most, those that are ending among them.
+#[test]
+fn at_no_moment_are_there_more_than_the_limit() {
+    let atm = Atm::start_with("maxSessions: 5\n");
+    let token = format!("admission-{}", std::process::id());
+    let script = "trap 'sleep 0.2; exit 0' TERM HUP; for i in 1 2 3 4; do sleep 0.05; done";
+    for number in 0..50 {
+        atm.drop_spec(
+            &format!("s{number}"),
+            &format!(
+                "command: [sh, -c, {script:?}, {token}]\nterminal: false\nrestartPolicy: Always\nbackoff: {{initial: 0s}}\n"
+            ),
+        );
+    }
+    // The main processes: what a shell forks has its arguments until it executes another program.
+    let count = || {
+        let all = processes();
+        let ours: Vec<_> = all.iter().filter(|one| one.argv.contains(&token)).collect();
+        ours.iter().filter(|one| !ours.iter().any(|other| other.pid == one.parent)).count()
+    };
+    let (began, mut most) = (now(), 0);
+    while began.elapsed().as_secs() < 8 {
+        most = most.max(count());
+        if most > 5 {
+            break;
+        }
+    }
+    // A look takes a while, in which one may end and the next begin.
+    assert!(most <= 5 || (most == 6 && count() <= 5 && count() <= 5), "{most} at once");
+    assert!(most >= 4, "{most} at once: the limit is not used");
+    for number in 0..25 {
+        atm.remove_spec(&format!("s{number}"));
+    }
+    let began = now();
+    while began.elapsed().as_secs() < 3 {
+        assert!(count() <= 6, "more than the limit while some are ended");
+    }
 }

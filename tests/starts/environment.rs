@@ -109,16 +109,20 @@ fn words_of_a_command_expand_without_a_shell() {
 #[test]
 fn values_of_env_are_in_no_log_and_no_event() {
     let atm = Atm::start();
-    atm.drop_spec("a", "command: [sleep, '1000']\nenv: {TOKEN: canary-of-env}\n");
+    // Nor are arguments, which anybody can read while it runs and nobody afterwards.
+    let command = "command: [sh, -c, 'exec sleep 1000', canary-of-argv]\nenv: {TOKEN: canary-of-env}\n";
+    atm.drop_spec("a", command);
     atm.wait_pid("a");
     atm.ok(&["restart", "a"]);
-    atm.drop_spec(
-        "a",
-        "command: [sleep, '1000']\nenv: {TOKEN: canary-of-env}\nonChange: Restart\npriority: 1\n",
-    );
+    atm.drop_spec("a", &format!("{command}onChange: Restart\npriority: 1\n"));
     atm.wait("a", "at generation 2", |s| s["generation"] == 2);
-    assert!(!atm.daemon_log().contains("canary-of-env"));
-    assert!(!atm.ok(&["events", "-o", "json"]).contains("canary-of-env"));
-    assert!(!atm.ok(&["status"]).contains("canary-of-env"));
+    atm.drop_spec("b", &command.replace("sh, ", "/nowhere, "));
+    atm.wait("b", "refused", |s| s["status"]["reason"] == "BackOff");
+    for canary in ["canary-of-env", "canary-of-argv"] {
+        assert!(!atm.daemon_log().contains(canary), "{canary}: {}", atm.daemon_log());
+        for verb in [&["events", "-o", "json"][..], &["status"], &["plan"], &["get"]] {
+            assert!(!atm.ok(verb).contains(canary), "{canary}: {verb:?}");
+        }
+    }
     assert!(!atm.ok(&["get", "-o", "wide"]).contains("canary-of-env"));
 }

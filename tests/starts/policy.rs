@@ -150,3 +150,21 @@ fn exits_during_the_start_are_counted_once_each() {
         assert_eq!(atm.count_events(&name, "Exited"), 1, "{name}");
     }
 }
+
+/// A session that fails without a pause fills no journal: what is told of it is cut short, and of others it is not.
+#[test]
+fn a_session_that_fails_without_a_pause_does_not_flood_the_log() {
+    let atm = Atm::start();
+    atm.drop_spec("loud", "command: ['false']\nterminal: false\nbackoff: {initial: 0s}\n");
+    atm.wait("loud", "at its five hundredth run", |s| s["status"]["restarts"].as_u64() >= Some(500));
+    atm.drop_spec("other", "command: [sleep, '1000']\n");
+    atm.wait_pid("other");
+    let log = atm.daemon_log();
+    let of_loud = log.lines().filter(|line| line.contains("atm_session=\"loud\"")).count();
+    let windows = log.matches("events were not told here").count() + 1;
+    assert!(of_loud <= windows * 202, "{of_loud} lines in {windows} windows");
+    assert!(log.contains("the next ones are not told here; `atm events loud` has them"), "{log}");
+    assert!(log.contains("other: started"), "{log}");
+    // What happened is known all the same.
+    assert!(atm.count_events("loud", "Exited") > 300);
+}

@@ -99,7 +99,7 @@ fn with_on_shutdown_keep_sessions_outlive_the_daemon() {
 /// SIGHUP looks at the config and at every spec, also where no event told of a change.
 #[test]
 fn sighup_reloads_config_and_specs() {
-    let atm = Atm::start_with("maxSessions: 7\nresyncInterval: 1h\n");
+    let mut atm = Atm::start_with("maxSessions: 7\nresyncInterval: 1h\n");
     atm.drop_spec("a", SLEEPER);
     let pid = atm.wait_pid("a");
     // Written through another name: nothing tells.
@@ -110,6 +110,9 @@ fn sighup_reloads_config_and_specs() {
     fs::write(atm.path("elsewhere/config"), "maxSessions: 9\nresyncInterval: 1h\n").unwrap();
     fs::write(atm.path("elsewhere/a"), format!("{SLEEPER}priority: 3\n")).unwrap();
     signal(atm.daemon_pid(), 1);
+    let said = atm.wait_notified("RELOADING=1");
+    assert!(said.contains("MONOTONIC_USEC="), "{said}");
+    atm.wait_notified("READY=1");
     atm.wait_health("reloaded", |h| h["maxSessions"] == 9);
     atm.wait("a", "at priority 3", |s| s["spec"]["priority"] == 3);
     assert_eq!(atm.wait_pid("a"), pid);

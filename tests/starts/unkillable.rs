@@ -100,3 +100,51 @@ fn what_outlives_sigkill_keeps_its_name_and_slot_and_others_go_on_until_it_ends(
     atm.wait_pid("third");
     assert!(!is_alive(foreign));
 }
+
+/// Where procfs shows a user its own processes alone, what is not seen is not taken for dead.
+#[test]
+fn what_procfs_hides_is_not_taken_for_dead() {
+    let Some(mut atm) = daemon_of_somebody() else { return };
+    atm.kill_daemon();
+    let hide = "mount -t proc -o hidepid=2 proc /proc && exec \"$@\"";
+    let mut through: Vec<String> = ["unshare", "-m", "sh", "-c", hide, "sh"].map(str::to_owned).into();
+    through.append(&mut atm.through);
+    atm.through = through;
+    atm.up();
+    let text = format!(
+        "command: [sh, -c, '{} --reuid={OTHER} --regid={OTHER} --clear-groups sleep 1000 & \
+         ls /proc/1/stat 2>&1; echo made $!.; wait']\nterminal: false\nterminationGracePeriod: 1s\nworkingDir: /\n",
+        atm.path("become").display()
+    );
+    atm.drop_spec("a", &text);
+    chown(atm.spec_path("a"), Some(OWNER), Some(OWNER)).unwrap();
+    let main = atm.wait_pid("a");
+    let said = atm.wait_output("a", ".");
+    assert!(said.contains("No such file"), "nothing is hidden: {said}");
+    let foreign = said.split("made ").nth(1).and_then(|rest| rest.split('.').next());
+    let foreign: i32 = foreign.unwrap().parse().unwrap();
+    let keepers = |atm: &Atm| atm.keepers().iter().map(|keeper| keeper.pid).collect::<Vec<_>>();
+    let before = keepers(&atm);
+    atm.restart_daemon();
+    atm.settle_as(OWNER);
+    assert_eq!(atm.wait_pid("a"), main);
+    assert_eq!(keepers(&atm), before);
+
+    // What it may neither see nor signal is still there: it waits for it to end.
+    atm.ok(&["stop", "a", "--no-wait"]);
+    let session = atm.wait("a", "told as unkillable", |s| s["status"]["reason"] == "Unkillable");
+    assert!(is_alive(foreign) && !is_alive(main), "{session:#}");
+    signal(foreign, 9);
+    atm.wait_phase("a", "Suspended");
+}
+
+impl Atm {
+    /// As [`Atm::settle`], with files of this user.
+    fn settle_as(&self, uid: u32) {
+        self.drop_spec("zz-settled", &format!("{SLEEPER}workingDir: /\n"));
+        chown(self.spec_path("zz-settled"), Some(uid), Some(uid)).unwrap();
+        self.wait_pid("zz-settled");
+        self.remove_spec("zz-settled");
+        self.wait_gone("zz-settled");
+    }
+}

@@ -103,6 +103,13 @@ fn no_unit_makes_a_mount_namespace_or_takes_from_sessions() {
         for needed in ["KillMode=process", "Delegate=yes", "Restart=always", "StartLimitIntervalSec=0"] {
             assert!(text.lines().any(|line| line == needed), "{kind}: {needed}");
         }
+        // Patient with a starved machine, and spared where memory is short.
+        for needed in ["WatchdogSec=60", "OOMPolicy=continue", "LimitCORE=0:infinity", "NotifyAccess=main"] {
+            assert!(text.lines().any(|line| line == needed), "{kind}: {needed}");
+        }
+        for needed in ["OOMScoreAdjust=-900", "ManagedOOMPreference=avoid"] {
+            assert!(kind == "user" || text.lines().any(|line| line == needed), "{kind}: {needed}");
+        }
     }
 }
 

@@ -269,3 +269,31 @@ fn a_session_that_somebody_is_at_is_never_idle() {
     assert_eq!(client.ends(), 0);
     atm.wait("held", "evicted", over);
 }
+
+/// Who attaches to a keeper that was stopped is told soon, and nobody else is kept waiting.
+#[test]
+fn a_keeper_that_does_not_answer_is_told_soon() {
+    let atm = with("hung", ECHO);
+    atm.wait_output("hung", "ready");
+    atm.drop_spec("well", ECHO);
+    atm.wait_output("well", "ready");
+    let keeper = i32::try_from(atm.get("hung")["status"]["keeperPid"].as_i64().unwrap()).unwrap();
+    signal(keeper, 19);
+    let asked = std::time::Instant::now();
+    let mut client = Client::attach(&atm, 80, 24, &["hung"]);
+    let mut other = Client::attach(&atm, 80, 24, &["well"]);
+    other.shows("ready");
+    assert_eq!(client.ends(), 1, "{}", client.text());
+    let took = asked.elapsed();
+    assert!(took.as_secs() < 15, "{took:?}");
+    client.shows("hung");
+    client.is_restored();
+    other.types("still\r");
+    other.shows("got still");
+    assert_eq!(atm.get("hung")["status"]["phase"], "Running");
+    signal(keeper, 18);
+    let mut client = Client::attach(&atm, 80, 24, &["hung"]);
+    client.shows("ready");
+    client.types("\x1d");
+    assert_eq!(client.ends(), 0);
+}

@@ -53,3 +53,20 @@ fn a_socket_that_is_removed_or_replaced_is_bound_anew() {
     watching.end();
     assert!(!socket.exists());
 }
+
+/// An address has room for 107 bytes; a path has more.
+#[test]
+fn a_socket_in_a_deep_directory_is_reached() {
+    let base = tempfile::tempdir().unwrap();
+    let deep = base.path().join("d".repeat(120)).join("e".repeat(60));
+    fs::create_dir_all(&deep).unwrap();
+    let mut atm = Atm::with_runtime_in(&deep);
+    atm.up();
+    assert!(atm.runtime().join("atm.sock").as_os_str().len() > 180);
+    atm.drop_spec("a", "command: [sh, -c, 'echo shown; exec sleep 1000']\n");
+    let pid = atm.wait_pid("a");
+    assert!(wait_until(|| atm.ok(&["peek", "a"]).contains("shown")), "its own socket is reached");
+    atm.restart_daemon();
+    assert_eq!(atm.wait_pid("a"), pid);
+    atm.ok(&["stop", "a"]);
+}

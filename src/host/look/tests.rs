@@ -51,7 +51,7 @@ fn looker() -> Looker {
 }
 
 /// Looks until it is so: what a shell does is not done when it says so.
-fn look_until(looker: &mut Looker, target: &Target, is_so: impl Fn(&Facts) -> bool) -> Facts {
+fn look_until(looker: &mut Looker, target: &Target, mut is_so: impl FnMut(&Facts) -> bool) -> Facts {
     let begun = clock::monotonic();
     loop {
         let facts = looker.look(target).unwrap();
@@ -163,4 +163,21 @@ fn a_keeper_that_is_gone_is_an_error_and_no_empty_tree() {
     assert_eq!(looker().look(&target).unwrap_err().kind(), io::ErrorKind::NotFound);
     target.keeper.pid = i32::MAX;
     assert_eq!(looker().look(&target).unwrap_err().kind(), io::ErrorKind::NotFound);
+}
+
+/// A process may end between any two files that are read of it, and its pid be another's in the next moment.
+#[test]
+fn processes_that_come_and_go_while_it_looks_are_no_error() {
+    let churn = "while :; do (:); (: | :) & wait; done";
+    let tree = Tree::grow(&format!("sleep 1000 & ({churn}) & ({churn}) & echo ready; wait"));
+    let mut looker = looker();
+    let before = look_until(&mut looker, &tree.target(), |facts| facts.processes >= 3);
+    let (mut looks, mut fewest, mut most) = (0, u32::MAX, 0);
+    let facts = look_until(&mut looker, &tree.target(), |facts| {
+        (fewest, most) = (fewest.min(facts.processes), most.max(facts.processes));
+        looks += 1;
+        looks > 1500
+    });
+    assert!(fewest >= 3 && most > 3, "from {fewest} to {most} processes");
+    assert!(facts.faults_of_ended > before.faults_of_ended + 1000, "{before:?} {facts:?}");
 }
