@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     cause::Cause,
     config::Logs,
+    conversation::ConversationId,
     name::{InstanceId, RunId, SessionName},
-    spec::{Digest, SessionSpec},
+    spec::{Agent, Digest, SessionSpec},
     time::{BootId, Moment, Timestamp},
 };
 
@@ -104,6 +105,34 @@ pub struct Intent {
     /// The cgroup directory below which the session's own group is made; absent: containment by procfs.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cgroup: Option<PathBuf>,
+    /// What it is started with as an agent's; absent where it is none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub agent: Option<AgentStart>,
+}
+
+/// How an agent was started. An update of the spec does not change it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentStart {
+    /// Which.
+    pub agent: Agent,
+    /// Its working directory, as written in the spec.
+    pub working_dir: String,
+    /// The conversation that it continues; absent: it begins a new one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub continues: Option<ConversationId>,
+    /// Flags of the agent's own, beside those of the spec.
+    #[serde(default)]
+    pub flags: Flags,
+}
+
+/// Words that are put into a command, as they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flags {
+    /// Before which word of the command.
+    pub at: usize,
+    /// The words.
+    pub words: Vec<String>,
 }
 
 /// Whom a session runs as.
