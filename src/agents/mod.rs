@@ -8,10 +8,13 @@
 //! And what they understand:
 //! - [`launch`]: the flags by which a run continues a conversation and reports what it does
 //! - [`settings`]: which of its events an agent reports, and how it is told to
+//! - [`install`]: the same in a person's own settings, which [`json_text`] edits as they are written
 
 pub mod ancestry;
 pub mod claude;
 pub mod codex;
+pub mod install;
+pub mod json_text;
 pub mod launch;
 mod payload;
 pub mod settings;
