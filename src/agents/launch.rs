@@ -27,9 +27,6 @@ enum Known {
     Codex,
 }
 
-/// Set to `off` in a session's environment or the config's, no hooks are passed to its agent.
-pub const ENV_HOOKS: &str = "ATM_HOOKS";
-
 /// What a wrapper takes for itself.
 type Own = fn(&str) -> bool;
 

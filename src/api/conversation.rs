@@ -72,6 +72,9 @@ pub struct Conversation {
     pub run_id: RunId,
     /// Since when that run was in it.
     pub since: Timestamp,
+    /// Something was said in it. Agents keep no record of one in which nothing was.
+    #[serde(default)]
+    pub begun: bool,
     /// The agent ended at once when it was to continue it.
     #[serde(default)]
     pub refused: bool,

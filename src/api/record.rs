@@ -42,6 +42,8 @@ pub const ENV_RUN_ID: &str = "ATM_RUN_ID";
 pub const ENV_SESSION: &str = "ATM_SESSION";
 /// Environment variable with the path of the daemon's socket.
 pub const ENV_SOCKET: &str = "ATM_SOCKET";
+/// Environment variable of a spec or the config: set to `off`, agents are passed no hooks.
+pub const ENV_HOOKS: &str = "ATM_HOOKS";
 
 /// A process, told apart from a later one with the same pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

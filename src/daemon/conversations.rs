@@ -2,22 +2,23 @@
 
 use super::{core::Daemon, keepers::Keepers, store::Entry};
 use crate::{
-    agents::launch::{Call, ENV_HOOKS},
+    agents::launch::Call,
     api::{
         config::Config,
         conversation::{Conversation, ConversationId},
         event::EventKind,
         name::{RunId, SessionName},
-        record::AgentStart,
+        record::{AgentStart, ENV_HOOKS},
         spec::SessionSpec,
     },
     plan::{Ended, conversation},
 };
 
 impl<K: Keepers> Daemon<K> {
-    /// Learns that the agent of this run is in the conversation `id`: it says so at its start, and whenever it goes
-    /// over to another one. What it said before, or what no agent says, changes nothing.
-    pub fn learn_conversation(&self, name: &SessionName, run_id: RunId, id: &str) {
+    /// Learns that the agent of this run is in the conversation `id`, and whether anything was said in that yet: it says
+    /// so at its start, whenever it goes over to another one, and with what happens in it. What it said before, or what
+    /// no agent says, changes nothing.
+    pub fn learn_conversation(&self, name: &SessionName, run_id: RunId, id: &str, begun: bool) {
         let id = match ConversationId::new(id) {
             Ok(id) => id,
             Err(error) => {
@@ -26,10 +27,10 @@ impl<K: Keepers> Daemon<K> {
             }
         };
         {
-            // Each of an agent's events names it, and nearly none brings news.
+            // An edit would show it to those who watch.
             let world = self.store.look();
             let last = world.sessions.get(name).and_then(|entry| entry.memory.conversations.last());
-            if last.is_some_and(|last| last.id == id && last.run_id == run_id) {
+            if last.is_some_and(|last| conversation::tells_nothing(last, &id, run_id, begun)) {
                 return;
             }
         }
@@ -43,6 +44,7 @@ impl<K: Keepers> Daemon<K> {
                 working_dir: agent.working_dir.clone(),
                 run_id,
                 since,
+                begun,
                 refused: false,
             };
             conversation::learn(&mut entry.memory.conversations, named)

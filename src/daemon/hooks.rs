@@ -16,7 +16,7 @@ use crate::{
     agents::{self, Told},
     api::{
         event::EventKind,
-        hook::{Conversation, HookParams, HookResult, Interruption},
+        hook::{Conversation, ConversationOrigin, HookParams, HookResult, Interruption},
         name::{RunId, SessionName},
         record::ProcessId,
         spec::Agent,
@@ -127,7 +127,14 @@ impl<K: Keepers> Daemon<K> {
         });
         let Some(Heard { run_id, over, news, shown, learned }) = heard.flatten() else { return };
         if let Some(conversation) = learned {
-            self.learn_conversation(name, run_id, &conversation.id);
+            let begun = match conversation.origin {
+                ConversationOrigin::Startup | ConversationOrigin::Clear => false,
+                ConversationOrigin::Resume
+                | ConversationOrigin::Compact
+                | ConversationOrigin::Fork
+                | ConversationOrigin::Current => true,
+            };
+            self.learn_conversation(name, run_id, &conversation.id, begun);
         }
         if news || shown {
             self.store.touch(name);

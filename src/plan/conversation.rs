@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::{Ended, restart::End};
 use crate::api::{
     conversation::{Conversation, ConversationId},
+    name::RunId,
     record::Exit,
     spec::{Resume, SessionSpec},
 };
@@ -19,13 +20,16 @@ pub const KEPT: usize = 8;
 /// A run that ends later than this was no refusal. A real one takes half a second, and some on a machine that is busy.
 pub const REFUSED_WITHIN: Duration = Duration::from_secs(15);
 
-/// The conversation that a run with `spec` continues: the last one, if it is this agent's and of this directory.
+/// The conversation that a run with `spec` continues: the last one, if it is this agent's and of this directory, and
+/// anything was said in it.
 ///
 /// Never an earlier one: what a person has left behind is not for atm to bring back.
 pub fn to_continue<'a>(known: &'a [Conversation], spec: &SessionSpec) -> Option<&'a ConversationId> {
     let last = known.last()?;
     let fits = match spec.resume {
-        Resume::Auto => !last.refused && last.agent == spec.agent && last.working_dir == spec.working_dir,
+        Resume::Auto => {
+            last.begun && !last.refused && last.agent == spec.agent && last.working_dir == spec.working_dir
+        }
         Resume::Never => false,
     };
     fits.then_some(&last.id)
@@ -33,13 +37,19 @@ pub fn to_continue<'a>(known: &'a [Conversation], spec: &SessionSpec) -> Option<
 
 /// Learns which conversation a run is in. `false`: nothing that was not known.
 pub fn learn(known: &mut Vec<Conversation>, named: Conversation) -> bool {
-    if known.last().is_some_and(|last| last.id == named.id && last.run_id == named.run_id && !last.refused) {
+    if known.last().is_some_and(|last| tells_nothing(last, &named.id, named.run_id, named.begun)) {
         return false;
     }
+    let begun = named.begun || known.iter().any(|one| one.id == named.id && one.begun);
     known.retain(|one| one.id != named.id);
-    known.push(named);
+    known.push(Conversation { begun, ..named });
     known.drain(..known.len().saturating_sub(KEPT));
     true
+}
+
+/// Whether it is known that this run is in this conversation. Each of an agent's events says so, and nearly none is news.
+pub fn tells_nothing(last: &Conversation, id: &ConversationId, run_id: RunId, begun: bool) -> bool {
+    last.id == *id && last.run_id == run_id && (last.begun || !begun) && !last.refused
 }
 
 /// Holds the end of a run against the conversation that it was to continue, or no longer, and says whether the run was

@@ -11,7 +11,7 @@ const CLAUDE: &str = "command: [claude, --verbose]\nrestartPolicy: Always\nbacko
 /// The agent of the run that lives names its conversation.
 fn name_conversation(field: &Field, name: &SessionName, id: &str) {
     let run_id = field.entry(name, |entry| entry.plan.observed.run_id()).unwrap();
-    field.daemon.learn_conversation(name, run_id, id);
+    field.daemon.learn_conversation(name, run_id, id, true);
 }
 
 /// What the run that lives was started to continue.
@@ -133,7 +133,7 @@ async fn only_the_run_that_lives_names_conversations_and_only_an_agents() {
             field.until_phase(name, Phase::Running).await;
             name_conversation(field, name, "one");
             let earlier = crate::api::name::RunId::generate();
-            field.daemon.learn_conversation(name, earlier, "two");
+            field.daemon.learn_conversation(name, earlier, "two", true);
         }
         let known = |name| field.entry(name, |entry| entry.memory.conversations.len());
         assert_eq!((known(&agent), known(&shell)), (1, 0));

@@ -21,6 +21,7 @@ fn named(text: &str, run: u32) -> Conversation {
         working_dir: "~".to_owned(),
         run_id: run_id(run.into()),
         since: timestamp(run.into()),
+        begun: true,
         refused: false,
     }
 }
@@ -74,6 +75,22 @@ fn judged(end: Ended, continued: Option<&str>) -> (bool, bool) {
     let ended = Ended { run_id: run_id(2), continued: continued.map(id), ..end };
     let refused = judge(&mut known, &ended);
     (refused, known[0].refused)
+}
+
+#[test]
+fn nothing_is_continued_in_which_nothing_was_said() {
+    let silent = |run| Conversation { begun: false, ..named("a", run) };
+    let mut known = Vec::new();
+    assert!(learn(&mut known, silent(1)));
+    assert_eq!(to_continue(&known, &claude()), None);
+    assert!(!learn(&mut known, silent(1)));
+    assert!(learn(&mut known, named("a", 1)), "a prompt");
+    assert_eq!(to_continue(&known, &claude()), Some(&id("a")));
+    assert!(!learn(&mut known, silent(1)));
+    assert!(learn(&mut known, silent(2)), "another run, that says nothing of what was said");
+    assert_eq!(to_continue(&known, &claude()), Some(&id("a")));
+    learn(&mut known, Conversation { begun: false, ..named("b", 2) });
+    assert_eq!(to_continue(&known, &claude()), None, "it was cleared, and what was before is over");
 }
 
 #[test]
