@@ -168,7 +168,7 @@ impl<'a> Call<'a> {
 
     /// Whether it can be given hooks beside those that it brings: of two settings Claude Code takes the last, and Codex
     /// would ask about the hooks of a person's that took the place of ours.
-    fn takes_hooks(&self) -> bool {
+    pub fn takes_hooks(&self) -> bool {
         match self.agent {
             Known::Claude => !self.arguments.iter().any(|word| name(word) == "--settings"),
             Known::Codex => !self.arguments.iter().any(|word| {
@@ -181,7 +181,7 @@ impl<'a> Call<'a> {
     /// What is put into the command: `program` is what the agent reports by, if it is to.
     pub fn flags(&self, continues: Option<&ConversationId>, program: Option<&str>) -> Flags {
         let mut words = Vec::new();
-        if let Some(program) = program.filter(|_| self.takes_hooks()) {
+        if let Some(program) = program {
             words.extend(match self.agent {
                 Known::Claude => ["--settings".to_owned(), settings::claude(program)],
                 Known::Codex => ["-c".to_owned(), settings::codex(program)],

@@ -46,14 +46,20 @@ pub const CODEX_EVENTS: &[&str] = &[
     "Stop",
 ];
 
-/// The command of a hook, for a shell: this program, by its whole path.
+/// The command of a hook in a person's settings, for a shell: this program, by its whole path.
 pub fn command(program: &str) -> String {
     format!("{} hook", shell_words::quote(program))
 }
 
+/// The command of a hook that is passed to the agent of a session. Another agent in that session, which this one may
+/// start, is not passed it, and is not taken for this one by it.
+fn passed(program: &str) -> String {
+    format!("{} --passed", command(program))
+}
+
 /// Settings of Claude Code that have it report by `program`, as one line. Claude Code adds them to a person's own.
 pub fn claude(program: &str) -> String {
-    let command = json(&command(program));
+    let command = json(&passed(program));
     let events = CLAUDE_EVENTS.iter().map(|(event, _)| {
         format!(
             r#"{}:[{{"hooks":[{{"type":"command","command":{command},"timeout":{TIMEOUT}}}]}}]"#,
@@ -67,7 +73,7 @@ pub fn claude(program: &str) -> String {
 /// looked at: until somebody has, its terminal shows nothing but that question. Whoever writes a session's command may
 /// answer it there, for these hooks alone, by the digest that Codex knows them by.
 pub fn codex(program: &str) -> String {
-    let command = json(&command(program));
+    let command = json(&passed(program));
     let mut value = "hooks={".to_owned();
     for event in CODEX_EVENTS {
         // What TOML calls a basic string is one of JSON's.
@@ -85,7 +91,7 @@ pub fn codex(program: &str) -> String {
 }
 
 /// A text as JSON.
-pub fn json(text: &str) -> String {
+fn json(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
@@ -117,7 +123,7 @@ mod tests {
         let settings: serde_json::Value = serde_json::from_str(&claude("/opt/a b/atm")).unwrap();
         let hooks = settings["hooks"].as_object().unwrap();
         assert_eq!(hooks.len(), CLAUDE_EVENTS.len());
-        let expected = serde_json::json!([{"hooks": [{"type": "command", "command": "'/opt/a b/atm' hook", "timeout": 3}]}]);
+        let expected = serde_json::json!([{"hooks": [{"type": "command", "command": "'/opt/a b/atm' hook --passed", "timeout": 3}]}]);
         assert!(hooks.values().all(|groups| *groups == expected), "{settings}");
     }
 
@@ -125,10 +131,10 @@ mod tests {
     fn codex_is_told_the_digest_that_it_knows_a_hook_by() {
         let value = codex("/usr/bin/atm");
         assert!(value.starts_with(
-            r#"hooks={SessionStart=[{hooks=[{type="command",command="/usr/bin/atm hook",timeout=3}]}],"#
+            r#"hooks={SessionStart=[{hooks=[{type="command",command="/usr/bin/atm hook --passed",timeout=3}]}],"#
         ));
         // As Codex 0.169 reckons it.
-        let known = "sha256:76b32cb38212d30cea90462547c1b56982becd410099f40b57364c913f50e21a";
+        let known = "sha256:26583ddfdf16d0bfd45d4119e6a04f92b3b719043c50efe8986eeb712069bef1";
         let state =
             format!(r#""/<session-flags>/config.toml:user_prompt_submit:0:0"={{trusted_hash="{known}"}}"#);
         assert!(value.contains(&state), "{value}");

@@ -42,8 +42,11 @@ pub const ENV_RUN_ID: &str = "ATM_RUN_ID";
 pub const ENV_SESSION: &str = "ATM_SESSION";
 /// Environment variable with the path of the daemon's socket.
 pub const ENV_SOCKET: &str = "ATM_SOCKET";
-/// Environment variable of a spec or the config: set to `off`, agents are passed no hooks.
+/// Environment variable of a spec or the config: set to `off`, agents are passed no hooks. In a session whose agent is
+/// passed some it is [`HOOKS_PASSED`].
 pub const ENV_HOOKS: &str = "ATM_HOOKS";
+/// Value of [`ENV_HOOKS`] where the session's agent reports by hooks that it was passed: others speak for themselves.
+pub const HOOKS_PASSED: &str = "passed";
 
 /// A process, told apart from a later one with the same pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -123,6 +126,9 @@ pub struct AgentStart {
     /// The conversation that it continues; absent: it begins a new one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub continues: Option<ConversationId>,
+    /// Whether it is passed hooks.
+    #[serde(default)]
+    pub reports: bool,
     /// Flags of the agent's own, beside those of the spec.
     #[serde(default)]
     pub flags: Flags,

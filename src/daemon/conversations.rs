@@ -66,9 +66,11 @@ impl<K: Keepers> Daemon<K> {
         let known = conversation::to_continue(&entry.memory.conversations, spec);
         let continues = known.filter(|_| call.takes_conversation()).cloned();
         let hooks = spec.env.get(ENV_HOOKS).or_else(|| config.env.get(ENV_HOOKS));
-        let program = self.program.as_deref().filter(|_| hooks.is_none_or(|hooks| hooks != "off"));
+        let wanted = call.takes_hooks() && hooks.is_none_or(|hooks| hooks != "off");
+        let program = self.program.as_deref().filter(|_| wanted);
         let flags = call.flags(continues.as_ref(), program);
-        Some(AgentStart { agent: spec.agent, working_dir: spec.working_dir.clone(), continues, flags })
+        let working_dir = spec.working_dir.clone();
+        Some(AgentStart { agent: spec.agent, working_dir, continues, reports: program.is_some(), flags })
     }
 
     /// Finds out whether the run that ended was refused the conversation that it was to continue.

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::harness::{Atm, script, wait_until};
 
-/// Typed into it: `clear` begins another conversation, `wipe` one in which nothing is said, `exit N` ends it.
+/// Typed into it: `clear` begins another conversation, `wipe` one in which nothing is said, `other` has another
+/// agent speak by hooks that a person installed, `exit N` ends it.
 const AGENT: &str = r#"#!/bin/sh
 runs=${0%/bin/*}/runs
 for word do printf '%s\n' "$word"; done > "$runs/$ATM_SESSION.$(ls "$runs" | grep -c "^$ATM_SESSION\.")"
@@ -47,6 +48,9 @@ while read -r word number; do
             say SessionEnd clear
             id=$(cat /proc/sys/kernel/random/uuid)
             if [ $word = clear ]; then talk clear; else say SessionStart clear; echo "in $id"; fi ;;
+        other)
+            printf '{"session_id":"another","hook_event_name":"UserPromptSubmit"}' | sh -c "${hook% --passed}"
+            echo "another spoke" ;;
         exit) exit "$number" ;;
     esac
 done

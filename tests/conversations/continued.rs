@@ -104,6 +104,19 @@ fn a_conversation_goes_on_after_a_reboot() {
 }
 
 #[test]
+fn another_agent_in_the_session_does_not_speak_for_it() {
+    let atm = Atm::start();
+    atm.drop_spec("a", &atm.agent_spec("claude", ""));
+    let id = atm.wait_talk("a", 1);
+    atm.ok(&["send", "a", "other"]);
+    atm.wait_output("a", "another spoke");
+    assert_eq!(atm.wait_talk("a", 1), id);
+    assert_ne!(atm.get("a")["status"]["activity"], "Busy");
+    atm.ok(&["restart", "a"]);
+    assert_eq!(atm.wait_talk("a", 2), id);
+}
+
+#[test]
 fn codex_continues_too() {
     let atm = Atm::start();
     atm.drop_spec("a", &atm.agent_spec("codex", ", -m, gpt-6"));
@@ -164,7 +177,11 @@ fn hooks_are_passed_to_agents_alone_and_can_be_switched_off() {
     let settings: serde_json::Value = serde_json::from_str(&words("claude")[1]).unwrap();
     for event in ["SessionStart", "UserPromptSubmit", "PreToolUse", "PermissionRequest", "Stop", "SessionEnd"]
     {
-        assert_eq!(settings["hooks"][event][0]["hooks"][0]["command"], format!("{program} hook"), "{event}");
+        assert_eq!(
+            settings["hooks"][event][0]["hooks"][0]["command"],
+            format!("{program} hook --passed"),
+            "{event}"
+        );
     }
     assert_eq!(words("codex")[0], "-c");
     assert!(words("codex")[1].starts_with("hooks={SessionStart="), "{:?}", words("codex"));

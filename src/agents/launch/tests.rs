@@ -102,9 +102,9 @@ fn what_says_itself_or_is_not_understood_is_left_alone() {
 /// The command with hooks in it, the text of the hooks left out; `None` where it has none.
 fn hooked(command: &str, agent: Agent) -> Option<String> {
     let command = words(command);
-    let flags = Call::of(&command, agent)?.flags(None, Some("/usr/bin/atm"));
+    let flags = Call::of(&command, agent).filter(Call::takes_hooks)?.flags(None, Some("/usr/bin/atm"));
     let [flag, text] = flags.words.as_slice() else { return None };
-    assert!(text.contains("/usr/bin/atm hook"), "{text}");
+    assert!(text.contains("/usr/bin/atm hook --passed"), "{text}");
     let mut command = command.clone();
     command.splice(flags.at..flags.at, [flag.clone(), "HOOKS".to_owned()]);
     Some(command.join(" "))
