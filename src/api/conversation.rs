@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{name::RunId, spec::Agent, time::Timestamp};
 
 /// An agent's own name for one conversation. It becomes an argument of the agent, so it is never anything else there:
-/// letters, digits, `.`, `_`, `:` and `-`, a letter or a digit first, at most [`ConversationId::LONGEST`] of them.
+/// letters, digits, `.`, `_`, `:` and `-`, a letter or a digit first, at most 128 of them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct ConversationId(String);
 
@@ -82,6 +83,7 @@ pub struct Conversation {
 
 /// The conversation of a session, for people and programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ConversationView {
     /// The one that the agent named last.
