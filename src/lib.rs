@@ -9,9 +9,8 @@
 //! ├── plan/        what to do, from values alone. No clock, no file, no async
 //! ├── controller/  triggers in, reconciles out: work queue, run loop. Knows nothing of sessions
 //! ├── host/        Linux: processes, pidfds, cgroups, terminals, files. The only unsafe, nix and procfs
-//! ├── agents/      what Claude Code and Codex are known by. Pure
 //! ├── keeper/      the small program that holds one session
-//! ├── agents/      Claude Code, Codex: what their hooks, status lines and notifications tell. Pure
+//! ├── agents/      Claude Code, Codex: what they understand and what they say. Values only
 //! ├── daemon/      the wiring: sources of triggers, the store, reconcilers, server, systemd
 //! └── cli/         one file a verb; client, output, errors
 //!

@@ -4,11 +4,20 @@
 //! matters of a payload's text, whatever its size or depth (the command line does it), and [`read`] says what that
 //! means (the daemon does it). Neither fails: field names and shapes vary between versions of an agent, so what is
 //! missing, misspelt or of another type tells nothing, and an event that nobody knows is a sign of life.
+//!
+//! And what they understand:
+//! - [`launch`]: the flags by which a run continues a conversation and reports what it does
+//! - [`settings`]: which of its events an agent reports, and how it is told to
+//! - [`install`]: the same in a person's own settings, which [`json_text`] edits as they are written
 
 pub mod ancestry;
 pub mod claude;
 pub mod codex;
+pub mod install;
+pub mod json_text;
+pub mod launch;
 mod payload;
+pub mod settings;
 
 use serde_json::{Map, Value};
 

@@ -59,6 +59,8 @@ pub enum EventKind {
     Requested,
     /// A turn ended before its agent was done with it, because somebody asked for that.
     TurnCancelled,
+    /// An agent did not continue the conversation that it was started with.
+    ConversationRefused,
     /// A file of the daemon's own was damaged and set aside.
     RecordDamaged,
     /// A session that a person started outside atm told of itself.
@@ -71,7 +73,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Started,
         Self::StartFailed,
         Self::Exited,
@@ -96,6 +98,7 @@ impl EventKind {
         Self::InvalidConfig,
         Self::Requested,
         Self::TurnCancelled,
+        Self::ConversationRefused,
         Self::RecordDamaged,
         Self::Registered,
         Self::Unregistered,
@@ -129,6 +132,7 @@ impl EventKind {
             Self::InvalidConfig => "6fa93d8e7b314217b1f996c23dc52acb",
             Self::Requested => "7a7878fa772544cab102ce89ed766e54",
             Self::TurnCancelled => "9d1f6f0e1f0c4f0a8f1d9b7f3c2a5e64",
+            Self::ConversationRefused => "5616c5838a7c4762ac58b24fed34b86f",
             Self::RecordDamaged => "4767a3e3a10c4ec4bb6f4f69ecb5c102",
             Self::Registered => "9a1c5f0e6d3b4b0f8e57c2d4a6b81307",
             Self::Unregistered => "c3d80b7e51f24c6aa92e4f10b7d56e28",

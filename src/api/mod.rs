@@ -6,13 +6,14 @@
 //!   daemon's socket)
 //! - between daemon and keeper: [`record`] and [`kept`] (files), [`keeper`] (socket), [`activity`] (shared page)
 //! - between keeper and readers of output: [`log_index`]; and attached terminals: [`attach`], [`keys`]
-//! - shared words: [`name`], [`quantity`], [`time`], [`cause`]
+//! - shared words: [`name`], [`quantity`], [`time`], [`cause`], [`conversation`]
 
 pub mod activity;
 pub mod attach;
 pub mod cause;
 pub mod config;
 pub mod control;
+pub mod conversation;
 pub mod defaults;
 pub mod diagnose;
 pub mod event;

@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     cause::Cause,
     config::Logs,
+    conversation::ConversationId,
     name::{InstanceId, RunId, SessionName},
-    spec::{Digest, SessionSpec},
+    spec::{Agent, Digest, SessionSpec},
     time::{BootId, Moment, Timestamp},
 };
 
@@ -41,6 +42,11 @@ pub const ENV_RUN_ID: &str = "ATM_RUN_ID";
 pub const ENV_SESSION: &str = "ATM_SESSION";
 /// Environment variable with the path of the daemon's socket.
 pub const ENV_SOCKET: &str = "ATM_SOCKET";
+/// Environment variable of a spec or the config: set to `off`, agents are passed no hooks. In a session whose agent is
+/// passed some it is [`HOOKS_PASSED`].
+pub const ENV_HOOKS: &str = "ATM_HOOKS";
+/// Value of [`ENV_HOOKS`] where the session's agent reports by hooks that it was passed: others speak for themselves.
+pub const HOOKS_PASSED: &str = "passed";
 
 /// A process, told apart from a later one with the same pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -104,6 +110,37 @@ pub struct Intent {
     /// The cgroup directory below which the session's own group is made; absent: containment by procfs.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cgroup: Option<PathBuf>,
+    /// What it is started with as an agent's; absent where it is none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub agent: Option<AgentStart>,
+}
+
+/// How an agent was started. An update of the spec does not change it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentStart {
+    /// Which.
+    pub agent: Agent,
+    /// Its working directory, as written in the spec.
+    pub working_dir: String,
+    /// The conversation that it continues; absent: it begins a new one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub continues: Option<ConversationId>,
+    /// Whether it is passed hooks.
+    #[serde(default)]
+    pub reports: bool,
+    /// Flags of the agent's own, beside those of the spec.
+    #[serde(default)]
+    pub flags: Flags,
+}
+
+/// Words that are put into a command, as they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flags {
+    /// Before which word of the command.
+    pub at: usize,
+    /// The words.
+    pub words: Vec<String>,
 }
 
 /// Whom a session runs as.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cause::{Cause, StopReason},
+    conversation::ConversationView,
     diagnose::Diagnostics,
     hook::{Condition, TurnView, Usage},
     name::{RunId, SessionName},
@@ -297,6 +298,9 @@ pub struct SessionStatus {
     /// What is overridden of its run.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub overrides: Option<Overrides>,
+    /// The conversation of its agent; absent where the agent named none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub conversation: Option<ConversationView>,
     /// The repository that it works in.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub git: Option<GitView>,

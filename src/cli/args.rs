@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use super::{
     apply, attach, cancel, cleanup, completion, config, daemon, delete, describe, detach, dirs::Places, edit,
-    events, get, hook, install, kill, logs, metrics, overrides, peek, plan, put, restart, resume, run,
+    events, get, hook, hooks, install, kill, logs, metrics, overrides, peek, plan, put, restart, resume, run,
     schema, send, start, status, stop, suspend, touch, uninstall, validate, wait,
 };
 
@@ -95,6 +95,8 @@ pub enum Command {
     Hook(hook::Args),
     /// Evict now what is over its budget
     Cleanup(cleanup::Args),
+    /// Have agents that you start by hand report to atm
+    Hooks(hooks::Args),
     /// Print the completions for a shell
     Completion(completion::Args),
     /// Put the program, its units, config and manual into place, and start it

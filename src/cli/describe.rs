@@ -332,6 +332,16 @@ impl Page {
         self.field("Memory", status.memory_bytes.map(text::size).unwrap_or_default());
         self.field("CPU", status.cpu_percent.map(|cpu| format!("{cpu:.0} %")).unwrap_or_default());
         self.field("Processes", status.processes.map(|count| count.to_string()).unwrap_or_default());
+        if let Some(conversation) = &status.conversation {
+            let id = &conversation.id;
+            let how = match &conversation.continued {
+                _ if conversation.refused => ", which the agent did not continue".to_owned(),
+                Some(continued) if continued == id => ", continued by this run".to_owned(),
+                Some(continued) => format!(", in a run that continued {continued}"),
+                None => String::new(),
+            };
+            self.field("Conversation", format!("{id}{how}"));
+        }
         if let Some(git) = &status.git {
             let branch = git.branch.as_ref().map(|branch| format!(" on {branch}")).unwrap_or_default();
             self.field("Repository", format!("{}{branch} ({})", git.repo, git.root));

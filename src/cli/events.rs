@@ -139,7 +139,8 @@ fn row(event: &Event) -> Vec<Cell> {
         | EventKind::ZombieCleaned
         | EventKind::OutputLost
         | EventKind::Escaped
-        | EventKind::DaemonMemory => Style::Warn,
+        | EventKind::DaemonMemory
+        | EventKind::ConversationRefused => Style::Warn,
         EventKind::Started | EventKind::Adopted => Style::Good,
         EventKind::Exited
         | EventKind::Stopping

@@ -24,6 +24,7 @@ use crate::{
     api::{
         control::{CONTROL_PROTOCOL, RpcRequest},
         hook::HookParams,
+        record::{ENV_HOOKS, HOOKS_PASSED},
         spec::Agent,
         time::Moment,
     },
@@ -47,6 +48,9 @@ pub struct Args {
     /// Whose payload it is [default: the session's agent]
     #[arg(long, value_name = "AGENT", value_parser = ["claude", "codex"])]
     agent: Option<String>,
+    /// It was passed to the session's own agent by atm
+    #[arg(long, hide = true)]
+    passed: bool,
     /// Print standard input as it is
     #[arg(long)]
     pass: bool,
@@ -72,6 +76,7 @@ const LONGEST: usize = 512 << 10;
 struct Asked {
     places: Places,
     agent: Option<Agent>,
+    passed: bool,
     pass: bool,
     payload: Option<OsString>,
 }
@@ -86,8 +91,13 @@ pub fn main(arguments: &[OsString]) -> Option<ExitCode> {
 /// Runs the verb.
 pub fn run(args: &Args, context: &Context) -> ExitCode {
     let agent = args.agent.as_deref().and_then(agent_named);
-    let asked =
-        Asked { places: context.places.clone(), agent, pass: args.pass, payload: args.payload.clone() };
+    let asked = Asked {
+        places: context.places.clone(),
+        agent,
+        passed: args.passed,
+        pass: args.pass,
+        payload: args.payload.clone(),
+    };
     tell(&asked, &context.environment);
     ExitCode::SUCCESS
 }
@@ -130,6 +140,7 @@ fn read(arguments: &[OsString]) -> Option<Asked> {
             "--config" | "--sessions-dir" | "--state-dir" | "--log-dir" => drop(value()),
             "--agent" => asked.agent = value().and_then(|name| agent_named(&name.to_string_lossy())),
             "--pass" => asked.pass = true,
+            "--passed" => asked.passed = true,
             _ => {}
         }
     }
@@ -144,7 +155,7 @@ fn tell(asked: &Asked, environment: &Environment) {
         Some(payload) => agents::sift(payload.as_bytes(), true),
         None => from_input(begun.saturating_add(INPUT), asked.pass),
     };
-    if payload.is_empty() {
+    if payload.is_empty() || !speaks_for_session(asked, &payload) {
         return;
     }
     let params = HookParams { agent: asked.agent, at: Some(clock::monotonic()), payload };
@@ -164,6 +175,15 @@ fn tell(asked: &Asked, environment: &Environment) {
             Err(_) => {}
         }
     }
+}
+
+/// Whether this is for the session's agent to say. Where that was passed hooks of its own, those that a person has
+/// installed say it twice; or they are another agent's, which that one has started, and whose conversation is another.
+/// Only a status line is never passed.
+fn speaks_for_session(asked: &Asked, payload: &Map<String, Value>) -> bool {
+    let passed = std::env::var_os(ENV_HOOKS).is_some_and(|hooks| hooks == HOOKS_PASSED);
+    let is_status_line = asked.payload.is_none() && !payload.contains_key("hook_event_name");
+    asked.passed || !passed || is_status_line
 }
 
 fn request(params: HookParams) -> serde_json::Result<Vec<u8>> {

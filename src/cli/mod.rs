@@ -45,6 +45,7 @@ pub mod error;
 pub mod events;
 pub mod get;
 pub mod hook;
+pub mod hooks;
 pub mod install;
 pub mod kill;
 pub mod logfile;
@@ -155,6 +156,7 @@ fn dispatch(command: &Command, context: &mut Context) -> CliResult<ExitCode> {
         Command::Hook(args) => return Ok(hook::run(args, context)),
         Command::Cleanup(args) => cleanup::run(args, context),
         Command::Completion(args) => completion::run(args, context),
+        Command::Hooks(args) => hooks::run(args, context),
         Command::Install(args) => install::run(args, context),
         Command::Uninstall(args) => uninstall::run(args, context),
     };

@@ -312,7 +312,7 @@ impl<K: Keepers> Daemon<K> {
                     let _ = failpoint::hit(Place::Running);
                     let this_run = self.store.edit(&name, |entry| {
                         if entry.plan.observed.run_id() != Some(run_id) {
-                            return false; // an older run's word
+                            return None; // an older run's word
                         }
                         // A stop that was asked for meanwhile is not undone by its late news.
                         if matches!(entry.plan.observed, Observed::Starting { .. }) {
@@ -327,11 +327,12 @@ impl<K: Keepers> Daemon<K> {
                         entry.memory.learn_user(run_id, generation, uid);
                         entry.memory.working_dir = working_dir;
                         entry.memory.has_run(run_id);
-                        true
+                        Some(entry.agent_start.as_ref().and_then(|start| start.continues.clone()))
                     });
-                    if this_run == Some(true) {
+                    if let Some(continues) = this_run.flatten() {
                         self.store.edit_world(|world| world.counters.started += 1);
-                        let message = format!("started, pid {}", child.pid);
+                        let how = continues.map(|id| format!(", continues conversation {id}"));
+                        let message = format!("started, pid {}{}", child.pid, how.unwrap_or_default());
                         self.tell(EventKind::Started, &name, Some(run_id), None, message);
                         self.save(&name);
                         self.store.touch(&name);

@@ -27,8 +27,6 @@ pub struct AgentFacts {
     pub usage: Option<Usage>,
     /// What keeps it from working.
     pub condition: Option<Condition>,
-    /// The conversation that it is in, by its own id.
-    pub conversation: Option<String>,
     /// Where it works now.
     pub cwd: Option<String>,
     /// Its helpers that work.

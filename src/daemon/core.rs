@@ -106,6 +106,8 @@ pub struct Daemon<K> {
     pub cgroup: Option<std::path::PathBuf>,
     /// How sessions are held, for `atm status`.
     pub containment: String,
+    /// The file of this program, for the hooks of agents; absent where it has no name that could be written down.
+    pub program: Option<String>,
     /// Wakes the loop.
     pub inputs: UnboundedSender<Input>,
     /// Commands to the source of specs.
@@ -186,6 +188,13 @@ impl<K: Keepers> Daemon<K> {
     pub fn save_next(&self, name: &SessionName) {
         if let Some(bytes) = self.remembered(name) {
             self.writer.write_next(self.paths.memory(name), bytes);
+        }
+    }
+
+    /// Has what is remembered of `name` written as the next thing, so that it survives a power cut: nothing else tells it.
+    pub fn save_to_disk(&self, name: &SessionName) {
+        if let Some(bytes) = self.remembered(name) {
+            self.writer.write_through(self.paths.memory(name), bytes);
         }
     }
 

@@ -62,6 +62,8 @@ impl<K: Keepers> Daemon<K> {
             ran: Duration::from_millis(exit.ran_millis),
             at: exit.ended_at,
             memory: None,
+            continued: record.and_then(|r| r.intent.agent.as_ref()).and_then(|agent| agent.continues.clone()),
+            refused: false,
         };
         self.count(name, ended);
     }
@@ -133,6 +135,8 @@ impl<K: Keepers> Daemon<K> {
             ran: Duration::ZERO,
             at: self.clock.wall(),
             memory: None,
+            continued: None,
+            refused: false,
         };
         // No file tells of it, and those of the run before may still be there: that one stays the last counted.
         self.conclude(name, ended);
@@ -166,6 +170,8 @@ impl<K: Keepers> Daemon<K> {
             ran: Duration::ZERO,
             at: self.clock.wall(),
             memory: None,
+            continued: None,
+            refused: false,
         };
         self.count(name, ended);
     }
@@ -200,6 +206,7 @@ impl<K: Keepers> Daemon<K> {
             entry.memory.stop_asked = None;
             entry.start_error = None;
             entry.launched = None;
+            entry.agent_start = None;
             entry.logs = None;
             entry.limits = None;
             entry.plan.identity = None;
@@ -219,6 +226,7 @@ impl<K: Keepers> Daemon<K> {
     }
 
     fn conclude(&self, name: &SessionName, mut ended: Ended) {
+        self.judge_conversation(name, &mut ended);
         self.tell_end(name, &ended);
         let (before, cause) = (self.restarts(name), ended.cause.as_ref().map(|cause| cause.reason));
         let now = self.clock.now();

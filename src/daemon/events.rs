@@ -217,7 +217,8 @@ fn log(event: &Event, pid: Option<i32>, generation: Option<u64>, exit: Option<Ex
         | EventKind::SpecConflict
         | EventKind::SpecsUnavailable
         | EventKind::InvalidConfig
-        | EventKind::DaemonMemory => entry!(warn),
+        | EventKind::DaemonMemory
+        | EventKind::ConversationRefused => entry!(warn),
         EventKind::Started
         | EventKind::Exited
         | EventKind::Stopping

@@ -16,7 +16,7 @@ use crate::{
     agents::{self, Told},
     api::{
         event::EventKind,
-        hook::{Conversation, HookParams, HookResult, Interruption},
+        hook::{Conversation, ConversationOrigin, HookParams, HookResult, Interruption},
         name::{RunId, SessionName},
         record::ProcessId,
         spec::Agent,
@@ -127,7 +127,14 @@ impl<K: Keepers> Daemon<K> {
         });
         let Some(Heard { run_id, over, news, shown, learned }) = heard.flatten() else { return };
         if let Some(conversation) = learned {
-            self.learn(name, run_id, &conversation);
+            let begun = match conversation.origin {
+                ConversationOrigin::Startup | ConversationOrigin::Clear => false,
+                ConversationOrigin::Resume
+                | ConversationOrigin::Compact
+                | ConversationOrigin::Fork
+                | ConversationOrigin::Current => true,
+            };
+            self.learn_conversation(name, run_id, &conversation.id, begun);
         }
         if news || shown {
             self.store.touch(name);
@@ -152,16 +159,6 @@ impl<K: Keepers> Daemon<K> {
         // A turn that is over may let a changed spec in, or a session that waits for its place.
         self.look_at(Key::Fleet, Reason::Observed);
         self.look_at(Key::Session(name.clone()), Reason::Observed);
-    }
-
-    /// The conversation that the agent is in.
-    fn learn(&self, name: &SessionName, run_id: RunId, conversation: &Conversation) {
-        let known = self.store.edit(name, |entry| {
-            entry.agent.conversation.replace(conversation.id.clone()).is_some_and(|id| id == conversation.id)
-        });
-        if known == Some(false) {
-            tracing::debug!(%name, %run_id, origin = ?conversation.origin, "learned the agent's conversation");
-        }
     }
 
     /// Tells of a turn that was interrupted, once.

@@ -113,6 +113,8 @@ impl<K: Keepers> Daemon<K> {
             ran: self.clock.now() - run.since,
             at: self.clock.wall(),
             memory: None,
+            continued: None,
+            refused: false,
         };
         self.count(name, ended);
         Ok(())

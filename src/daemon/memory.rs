@@ -11,6 +11,7 @@ use crate::{
     api::{
         cause::{Actor, Cause},
         config::Config,
+        conversation::{Conversation, ConversationId},
         name::{InstanceId, RunId},
         overrides::RunOverrides,
         record::{Exit, GoodSpec, StartError},
@@ -90,6 +91,9 @@ pub struct Memory {
     /// What is known of one that a person started outside atm; absent: it is declared.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub registered: Option<Registered>,
+    /// The conversations that its agent named, the last one last: see [`crate::plan::conversation`].
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub conversations: Vec<Conversation>,
 }
 
 /// A point on the monotonic clock of one boot.
@@ -206,6 +210,10 @@ pub struct StoredEnd {
     at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     memory: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    continued: Option<ConversationId>,
+    #[serde(default)]
+    refused: bool,
 }
 
 impl From<&Ended> for StoredEnd {
@@ -222,6 +230,8 @@ impl From<&Ended> for StoredEnd {
             ran_millis: u64::try_from(ended.ran.as_millis()).unwrap_or(u64::MAX),
             at: ended.at,
             memory: ended.memory,
+            continued: ended.continued.clone(),
+            refused: ended.refused,
         }
     }
 }
@@ -240,6 +250,8 @@ impl From<StoredEnd> for Ended {
             ran: Duration::from_millis(end.ran_millis),
             at: end.at,
             memory: end.memory,
+            continued: end.continued,
+            refused: end.refused,
         }
     }
 }
@@ -269,6 +281,7 @@ impl Memory {
             start_requested: false,
             restart_requested: None,
             registered: None,
+            conversations: Vec::new(),
         }
     }
 
@@ -298,6 +311,9 @@ impl Memory {
                 && (before.digest == *digest || user().is_ok_and(|before| before == spec.user))
         });
         ran_as.outdated = !same;
+        if !same {
+            self.conversations.clear(); // they are the other user's
+        }
     }
 
     /// As whom the spec runs, as far as that is known; where it is not, its owner answers for it.

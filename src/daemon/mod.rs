@@ -24,6 +24,7 @@ pub mod agent_facts;
 mod cleanup;
 pub mod clock;
 pub mod config_file;
+mod conversations;
 pub mod core;
 mod directories;
 mod ends;

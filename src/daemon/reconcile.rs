@@ -209,6 +209,7 @@ impl<K: Keepers> Daemon<K> {
                 at: started_at,
             });
             entry.launched = Some(wanted.launch.clone());
+            entry.agent_start = None; // what an earlier start was for
             entry.adopted = false;
             entry.run = Some(RunFacts { keeper: None, child: None, uid: None, started_at });
         });
@@ -238,6 +239,7 @@ impl<K: Keepers> Daemon<K> {
         self.store.edit(name, |entry| {
             entry.logs = Some(intent.logs);
             entry.limits = Some(Limits::of(&intent.spec));
+            entry.agent_start.clone_from(&intent.agent);
         });
         match self.keepers.start(&intent) {
             Ok(()) => self.tell_live(name, true),
@@ -320,6 +322,10 @@ impl<K: Keepers> Daemon<K> {
             log_file: self.paths.log(name),
             logs: world.config.logs,
             cgroup: self.cgroup.clone(),
+            agent: world
+                .sessions
+                .get(name)
+                .and_then(|entry| self.agent_start(entry, &wanted.spec, &world.config)),
         }
     }
 

@@ -246,6 +246,7 @@ fn make_daemon(
         .map_err(io::Error::other)
         .map_err(host("count what happens in", &paths.directories.runtime))?;
     Ok(Rc::new(Daemon {
+        program: lasting_name(&program),
         store: Store::new(Config::defaults(machine), clock.clone()),
         keepers: LinuxKeepers::new(Rc::clone(paths), program, reports),
         looking: Looking::new(Box::new(looker)),
@@ -269,6 +270,13 @@ fn make_daemon(
         metrics,
         last_list: server::LastList::default(),
     }))
+}
+
+/// The name of this program's file, by which agents can execute it later. An upgrade puts another file in its place, and
+/// the kernel then says so behind the name of the one that runs.
+fn lasting_name(program: &Path) -> Option<String> {
+    let name = program.to_str()?;
+    Some(name.strip_suffix(" (deleted)").unwrap_or(name).to_owned())
 }
 
 /// Where sessions' groups are made, and how that is told.

@@ -24,7 +24,7 @@ use crate::{
         diagnose::Diagnostics,
         name::{RunId, SessionName},
         quantity::{Limit, Size},
-        record::{ProcessId, StartError},
+        record::{AgentStart, ProcessId, StartError},
         spec::{Digest, SessionSpec, WrittenSpec},
         status::{Activity, Phase, Reason},
         time::{Moment, Timestamp},
@@ -123,6 +123,8 @@ pub struct Entry {
     pub losing: bool,
     /// What the run that lives was started with.
     pub launched: Option<Digest>,
+    /// How the agent of the run that lives was started; absent where it is none.
+    pub agent_start: Option<AgentStart>,
     /// The limits of output files that its keeper knows.
     pub logs: Option<Logs>,
     /// The limits of its processes that its keeper knows.
@@ -240,6 +242,7 @@ impl Entry {
             adopted: false,
             losing: false,
             launched: None,
+            agent_start: None,
             logs: None,
             limits: None,
             escaped: None,

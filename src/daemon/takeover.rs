@@ -240,6 +240,7 @@ impl<K: Keepers> Daemon<K> {
                 entry.stray = None;
                 entry.adopted = true;
                 entry.launched = Some(launch);
+                entry.agent_start = record.intent.agent;
                 entry.logs = Some(record.intent.logs);
                 entry.limits = Some(Limits::of(&record.intent.spec));
                 entry.plan.identity = Some(identity);

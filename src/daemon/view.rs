@@ -9,6 +9,7 @@ use super::{
 use crate::{
     api::{
         control::{Counts, HealthResult, Healthz, Usage},
+        conversation::ConversationView,
         diagnose::Diagnostics,
         hook::TurnView,
         name::{RunId, SessionName},
@@ -173,6 +174,7 @@ pub fn session(
             uploads: entry.memory.uploads.clone(),
             git: entry.repository.view().cloned(),
             registered,
+            conversation: conversation(entry),
         },
     }
 }
@@ -215,6 +217,17 @@ fn turn(observed: &Observed, clock: &Clock) -> Option<TurnView> {
     let Turn { number, in_flight, since, cancel, unheard: _ } = run.turn;
     let since = since.map(|at| clock.show(at));
     (number > 0).then(|| TurnView { number, in_flight, since, cancel: cancel.map(|cancel| cancel.cause) })
+}
+
+/// The conversation that the agent named last, and what the current or last run has to do with it.
+fn conversation(entry: &Entry) -> Option<ConversationView> {
+    let last = entry.memory.conversations.last()?;
+    let continued = if entry.plan.observed.is_live() {
+        entry.agent_start.as_ref().and_then(|start| start.continues.clone())
+    } else {
+        entry.plan.history.last.as_ref().and_then(|ended| ended.continued.clone())
+    };
+    Some(ConversationView { id: last.id.clone(), since: last.since, continued, refused: last.refused })
 }
 
 /// What is wrong with the file. A source line is only for those who may read it.

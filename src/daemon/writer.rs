@@ -102,6 +102,11 @@ impl Writer {
         self.ask(|done| Job::Write { path, bytes, when, done: Some(done) }).await
     }
 
+    /// Writes `bytes` to `path` and to the disk as the next thing; nobody waits for it.
+    pub fn write_through(&self, path: PathBuf, bytes: Vec<u8>) {
+        self.send(Job::Write { path, bytes, when: When::Now(Durability::Synced), done: None });
+    }
+
     /// Moves `path` to `aside` after all earlier jobs.
     pub fn retire(&self, path: PathBuf, aside: PathBuf) {
         self.send(Job::Retire { path, aside });

@@ -17,7 +17,7 @@ use std::{
 use super::environ::{self, Environment};
 use crate::{
     api::{
-        record::{Intent, RunAs, StartError},
+        record::{AgentStart, Intent, RunAs, StartError},
         spec::Terminal,
     },
     host::{
@@ -121,6 +121,11 @@ fn prepare(job: &Job, line: &Line) -> Result<Command, StartError> {
     let mut arguments = Vec::with_capacity(job.intent.spec.command.len());
     for word in &job.intent.spec.command {
         arguments.push(c_string(environ::expand(word, &env)?)?);
+    }
+    if let Some(AgentStart { flags, .. }) = &job.intent.agent {
+        let at = flags.at.min(arguments.len());
+        let words = flags.words.iter().cloned().map(c_string).collect::<Result<Vec<_>, _>>()?;
+        arguments.splice(at..at, words);
     }
     let path = env.get("PATH").cloned().unwrap_or_else(|| environ::DEFAULT_PATH.to_owned());
     let pairs = env.into_iter().map(|(name, value)| c_string(format!("{name}={value}")));

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::{
     api::{
-        record::{ENV_INSTANCE, ENV_RUN_ID, ENV_SESSION, ENV_SOCKET, Intent, StartError},
+        record::{
+            ENV_HOOKS, ENV_INSTANCE, ENV_RUN_ID, ENV_SESSION, ENV_SOCKET, HOOKS_PASSED, Intent, StartError,
+        },
         spec::Terminal,
     },
     host::users::Account,
@@ -40,12 +42,14 @@ pub fn login(intent: &Intent, account: &Account) -> Environment {
 pub fn finish(env: &mut Environment, intent: &Intent) {
     env.extend(intent.spec.env.clone());
     let socket = intent.base_env.get(ENV_SOCKET).map(|socket| (ENV_SOCKET, socket.clone()));
+    let reports = intent.agent.as_ref().is_some_and(|agent| agent.reports);
+    let hooks = reports.then(|| (ENV_HOOKS, HOOKS_PASSED.to_owned()));
     let marks = [
         (ENV_SESSION, intent.name.to_string()),
         (ENV_RUN_ID, intent.run_id.to_string()),
         (ENV_INSTANCE, intent.instance.to_string()),
     ];
-    env.extend(marks.into_iter().chain(socket).map(|(name, value)| (name.to_owned(), value)));
+    env.extend(marks.into_iter().chain(socket).chain(hooks).map(|(name, value)| (name.to_owned(), value)));
 }
 
 /// Expands a leading `~` or `~/` and each `${NAME}`; `$${NAME}` stands for `${NAME}` itself.

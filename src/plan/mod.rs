@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Beside them: [`restart`] says what follows the end of a run, [`eviction`] in which order sessions give way,
-//! [`turn`] what follows from an agent's words, [`status`] what people see.
+//! [`turn`] what follows from an agent's words, [`conversation`] what a run continues, [`status`] what people see.
 //!
 //! Both answers are stable: asked again about their own outcome they change nothing. What will change by the
 //! passing of time alone is a date in the answer, so nobody has to ask again before it.
@@ -25,6 +25,7 @@ use self::{
 };
 use crate::api::{
     cause::{Actor, Cause},
+    conversation::ConversationId,
     name::{RunId, SessionName},
     record::{Exit, StartError},
     spec::{Digest, SessionSpec},
@@ -33,6 +34,7 @@ use crate::api::{
 
 pub mod activity;
 pub mod budget;
+pub mod conversation;
 pub mod eviction;
 pub mod fleet;
 pub mod looks;
@@ -237,6 +239,10 @@ pub struct Ended {
     pub at: Timestamp,
     /// What its tree used when it was last looked at, in bytes.
     pub memory: Option<u64>,
+    /// The conversation that it was started to continue.
+    pub continued: Option<ConversationId>,
+    /// Its agent did not take that conversation up: no run of the session's own, and a fresh one takes its place.
+    pub refused: bool,
 }
 
 /// What a session may do now.

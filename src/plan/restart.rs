@@ -34,6 +34,8 @@ pub enum End {
     HostTrouble,
     /// The machine went down under it.
     Interrupted,
+    /// Its agent did not take up the conversation that it was to continue.
+    Refused,
     /// It was stopped, and that was no fault of its own. However its processes took the signal, the end is as asked.
     Asked(StopReason),
 }
@@ -49,6 +51,7 @@ impl Ended {
             None => match (&self.start_error, self.interrupted, self.exit) {
                 (Some(StartError::Host { transient: true, .. }), _, _) => End::HostTrouble,
                 (None, true, _) => End::Interrupted,
+                (None, false, _) if self.refused => End::Refused,
                 (None, false, Some(Exit::Code(0))) => End::Clean,
                 (Some(_), _, _) | (None, false, Some(Exit::Code(_) | Exit::Signal(_)) | None) => End::Failed,
             },
@@ -105,7 +108,8 @@ pub fn after_end(
             next.host_errors = host_errors.saturating_add(1);
             delay = ladder(HOST_INITIAL, HOST_MAX, next.host_errors);
         }
-        End::Interrupted => {}
+        // Neither waits nor counts: what follows is a fresh start, and that one's end counts.
+        End::Interrupted | End::Refused => {}
         End::Asked(reason) => {
             if forgives(reason) {
                 next.failures = 0;
@@ -142,7 +146,10 @@ pub fn begun(history: &History) -> History {
 /// Whether `policy` starts a session again that ended by itself.
 fn restarts(policy: RestartPolicy, kind: End) -> bool {
     match (kind, policy) {
-        (End::HostTrouble, RestartPolicy::Always | RestartPolicy::OnFailure | RestartPolicy::Never)
+        (
+            End::HostTrouble | End::Refused,
+            RestartPolicy::Always | RestartPolicy::OnFailure | RestartPolicy::Never,
+        )
         | (End::Failed | End::Interrupted, RestartPolicy::Always | RestartPolicy::OnFailure)
         | (End::Clean, RestartPolicy::Always) => true,
         (End::Failed | End::Interrupted, RestartPolicy::Never)
@@ -219,14 +226,14 @@ pub fn next(wanted: &Wanted, history: &History, now: Moment) -> Want {
             Some(until) => Want::Wait(Wait::HostError { until }),
             None => Want::Run,
         },
-        End::Clean | End::Failed | End::Interrupted if restarts(policy, kind) => {
+        End::Clean | End::Failed | End::Interrupted | End::Refused if restarts(policy, kind) => {
             match pending(history, wanted, now) {
                 Some(until) => Want::Wait(Wait::BackOff { until }),
                 None => Want::Run,
             }
         }
         End::Clean => Want::Done(Done::Succeeded),
-        End::Failed | End::Interrupted => Want::Done(match &last.cause {
+        End::Failed | End::Interrupted | End::Refused => Want::Done(match &last.cause {
             Some(cause) if cause.reason == StopReason::SessionMemory => Done::Evicted(cause.clone()),
             _ => Done::Failed,
         }),

@@ -144,6 +144,8 @@ pub(super) fn ended() -> Ended {
         ran: secs(1),
         at: timestamp(0),
         memory: None,
+        continued: None,
+        refused: false,
     }
 }
 

@@ -400,6 +400,8 @@ impl World {
             ran: now.since(since),
             at: timestamp(0),
             memory: used,
+            continued: None,
+            refused: false,
         };
         session.history =
             restart::after_end(&session.history, ended, spec.restart_policy, &spec.backoff, now, 0.0);

@@ -150,7 +150,7 @@ fn a_changed_spec_waits_for_the_end_of_the_turn() {
     assert!(waits["status"]["message"].to_string().contains("end of its turn"), "{waits:#}");
     agent.says("PermissionRequest", json!({"tool_name": "Bash"}));
     assert_eq!(atm.wait_pid("a"), pid);
-    agent.stops();
+    agent.stops_for_the_last_time();
     atm.wait("a", "started anew", |s| s["status"]["pid"].is_i64() && s["status"]["pid"] != pid);
 }
 

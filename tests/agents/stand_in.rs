@@ -3,12 +3,14 @@
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Write},
+    os::fd::AsFd,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::mpsc,
     time::{Duration, Instant},
 };
 
+use atm::host::poll;
 use serde_json::{Value, json};
 
 use crate::harness::{Atm, LIMIT, wait_until};
@@ -71,10 +73,19 @@ impl StandIn {
     pub fn says_raw(&mut self, payload: &str) -> Duration {
         let begun = Instant::now();
         writeln!(self.says, "{payload}").unwrap();
+        // One that is ended by what it tells does not come to say so.
+        let waited = poll::wait(&[(self.done.get_ref().as_fd(), false)], Some(LIMIT)).unwrap();
+        assert!(waited.iter().all(|ready| ready.read), "its hook did not return");
         let mut line = String::new();
         self.done.read_line(&mut line).unwrap();
         assert_eq!(line.trim(), "0 0", "{}", fs::read_to_string(self.directory.join("out")).unwrap());
         begun.elapsed()
+    }
+
+    /// Ends a turn, for which its session may be ended at once.
+    pub fn stops_for_the_last_time(&mut self) {
+        writeln!(self.says, r#"{{"hook_event_name": "Stop", "background_tasks": [], "session_crons": []}}"#)
+            .unwrap();
     }
 
     /// Begins a turn.

@@ -83,6 +83,7 @@ impl Bench {
             log_file: self.root.path().join("log").join(format!("{name}.log")),
             logs: Logs { max_size: Size(10 << 20), max_files: 7, max_age: Dur(Duration::from_secs(86400)) },
             cgroup: None,
+            agent: None,
         }
     }
 

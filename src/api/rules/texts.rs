@@ -9,6 +9,7 @@ use super::parsed;
 use crate::api::{
     diagnose::unprintable,
     quantity::Wrong,
+    record::ENV_HOOKS,
     yaml::{
         read::{Place, Read},
         tree::Node,
@@ -208,7 +209,7 @@ pub struct Env(pub BTreeMap<String, String>);
 
 impl Env {
     fn rule(name: &str) -> Result<(), Wrong> {
-        if name.starts_with("ATM_") || RESERVED.contains(&name) {
+        if (name.starts_with("ATM_") && name != ENV_HOOKS) || RESERVED.contains(&name) {
             return Err(
                 Wrong::expected("a name that a session may set").hint("atm and systemd set it themselves")
             );
@@ -234,7 +235,7 @@ impl JsonSchema for Env {
         "type": "object",
         "propertyNames": {
             "pattern": "^[^=\\u0000-\\u001f]+$",
-            "not": {"anyOf": [{"pattern": "^ATM_"}, {"enum": RESERVED}]}
+            "not": {"anyOf": [{"pattern": "^ATM_", "not": {"const": ENV_HOOKS}}, {"enum": RESERVED}]}
         },
         "additionalProperties": {"type": "string"}
     }));

@@ -35,7 +35,8 @@ pub struct WrittenSpec {
     #[schemars(extend("default" = defaults::WORKING_DIR))]
     pub working_dir: Option<FixedPath>,
     /// Variables on top of the config's `env` and HOME, USER, LOGNAME, SHELL, PATH, LANG and TERM. Values are
-    /// texts: numbers need quotes. Names beginning with `ATM_` are taken.
+    /// texts: numbers need quotes. Names beginning with `ATM_` are taken;
+    /// `ATM_HOOKS: "off"` keeps atm from passing hooks to the agent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub env: Option<Env>,
     /// A file of `NAME=value` lines, or several, opened as the user. `~` and `${VAR}` are expanded.

@@ -45,6 +45,7 @@ use looks::FakeLooker;
 
 mod budgets;
 mod changes;
+mod conversations;
 mod ends;
 mod fleet;
 mod keepers;
@@ -122,6 +123,7 @@ impl Field {
             system: false,
             cgroup: None,
             containment: "procfs".into(),
+            program: Some("/usr/bin/atm".into()),
             inputs,
             specs: None.into(),
             instance: Instance { version: STATE_VERSION, instance, specs: None, runs: None }.into(),
