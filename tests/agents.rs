@@ -9,6 +9,8 @@
     reason = "a test fails by panicking, tells what it measured, and waits on the real clock"
 )]
 
+#[path = "agents/by_hand.rs"]
+mod by_hand;
 mod harness;
 #[path = "agents/hooks.rs"]
 mod hooks;

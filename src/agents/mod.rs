@@ -98,9 +98,14 @@ impl Told {
 pub fn read(agent: Agent, payload: &Map<String, Value>) -> Told {
     match agent {
         Agent::Codex => codex::read(payload),
-        Agent::Generic if codex::is_notification(payload) => codex::read(payload),
-        Agent::Claude | Agent::Generic => claude::read(payload),
+        Agent::Claude => claude::read(payload),
+        Agent::Generic => read(looks_like(payload), payload),
     }
+}
+
+/// Whose payload this is, where nobody says: both agents' hooks are alike, and only Codex's notifications are not.
+pub fn looks_like(payload: &Map<String, Value>) -> Agent {
+    if codex::is_notification(payload) { Agent::Codex } else { Agent::Claude }
 }
 
 /// The key that interrupts a turn of `agent` and does nothing worse.

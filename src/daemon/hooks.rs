@@ -9,6 +9,7 @@ use super::{
     agent_facts::AgentFacts,
     core::{Daemon, Key},
     keepers::Keepers,
+    registered::Hooked,
     turns::Settled,
     view::Viewer,
 };
@@ -48,25 +49,51 @@ struct Heard {
 impl<K: Keepers> Daemon<K> {
     /// Takes in what the agent above `process` said. The answer is the same whoever asks: a hook has no use for more.
     pub async fn hook(&self, process: &Process, viewer: Viewer, params: HookParams) -> HookResult {
-        let Some(name) = self.session_of(process, viewer).await else {
-            return HookResult::default();
-        };
+        let found = self.session_of(process, viewer).await;
         let now = self.clock.now();
         let at = params.at.map_or(now, |at| at.min(now));
-        let told = {
-            let world = self.store.look();
-            let known = world.sessions.get(&name).map(|entry| match &entry.plan.desired {
-                Desired::Spec(wanted) => wanted.spec.agent,
-                Desired::Registered(_) => {
-                    entry.memory.registered.as_ref().map_or(Agent::Generic, |told| told.agent)
-                }
-                Desired::Gone | Desired::NeverGood | Desired::Unseen => Agent::Generic,
-            });
-            let agent = params.agent.filter(|agent| *agent != Agent::Generic).or(known);
-            agents::read(agent.unwrap_or(Agent::Generic), &params.payload)
+        let named = params.agent.filter(|agent| *agent != Agent::Generic);
+        let heard = if let Some(declared) = found.as_ref().and_then(|name| self.agent_declared(name)) {
+            found.zip(Some(agents::read(named.unwrap_or(declared), &params.payload)))
+        } else {
+            let agent = named.unwrap_or_else(|| agents::looks_like(&params.payload));
+            self.hear_of_a_guest(process, viewer, agent, &params, found.is_some()).await
         };
+        let Some((name, told)) = heard else { return HookResult::default() };
         self.hear(&name, told, at).await;
         HookResult { session: Some(name) }
+    }
+
+    /// The agent of a session that has a spec, or had one; `None`: it is a registered one.
+    fn agent_declared(&self, name: &SessionName) -> Option<Agent> {
+        match &self.store.look().sessions.get(name)?.plan.desired {
+            Desired::Spec(wanted) => Some(wanted.spec.agent),
+            Desired::Gone | Desired::NeverGood | Desired::Unseen => Some(Agent::Generic),
+            Desired::Registered(_) => None,
+        }
+    }
+
+    /// An agent that a person started: it is put on the list by its first word, and heard like any other from then on.
+    async fn hear_of_a_guest(
+        &self,
+        process: &Process,
+        viewer: Viewer,
+        agent: Agent,
+        params: &HookParams,
+        listed: bool,
+    ) -> Option<(SessionName, Told)> {
+        let told = agents::read(agent, &params.payload);
+        if told.exits && !listed {
+            return None; // it is about to end, and nobody has known it
+        }
+        let hooked = Hooked {
+            hook: process.id(),
+            uid: viewer.uid,
+            agent,
+            conversation: told.conversation.as_ref().map(|conversation| conversation.id.clone()),
+            working_dir: told.cwd.clone(),
+        };
+        Some((self.heard_by_hook(hooked).await?, told))
     }
 
     /// The session that `process` is in and that `viewer` may steer.

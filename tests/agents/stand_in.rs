@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Write},
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::fs::PermissionsExt},
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -33,6 +33,39 @@ pub struct StandIn {
 impl StandIn {
     /// A session of this name, with more lines of its spec.
     pub fn start(atm: &Atm, name: &str, more: &str) -> Self {
+        let agent = Self::prepared(atm, name);
+        let at = agent.directory.display();
+        let bin = env!("CARGO_BIN_EXE_atm");
+        let spec = format!(
+            "command: [sh, {at}/claude]\nagent: claude\nterminationGracePeriod: 1s\n\
+             env: {{HOOK_BIN: {bin}, HOOK_DIR: {at}}}\n{more}"
+        );
+        atm.drop_spec(name, &spec);
+        atm.wait_pid(name);
+        agent
+    }
+
+    /// One that a person starts, without atm. It notes each signal that it gets.
+    pub fn by_hand(atm: &Atm, name: &str) -> (Self, Child) {
+        let agent = Self::prepared(atm, name);
+        let process = Command::new(agent.directory.join("claude"))
+            .current_dir(&agent.directory)
+            .env("HOOK_BIN", env!("CARGO_BIN_EXE_atm"))
+            .env("HOOK_DIR", &agent.directory)
+            .env("ATM_SOCKET", atm.runtime().join("atm.sock"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        (agent, process)
+    }
+
+    /// Which signals it noted.
+    pub fn signals(&self) -> String {
+        fs::read_to_string(self.directory.join("signals")).unwrap_or_default()
+    }
+
+    fn prepared(atm: &Atm, name: &str) -> Self {
         let directory = atm.path(&format!("agent-{name}"));
         fs::create_dir(&directory).unwrap();
         let (says, done) = (directory.join("says"), directory.join("done"));
@@ -40,17 +73,10 @@ impl StandIn {
             let owner = rustix::fs::Mode::RWXU;
             rustix::fs::mknodat(rustix::fs::CWD, fifo, rustix::fs::FileType::Fifo, owner, 0).unwrap();
         }
-        let script = directory.join("claude");
-        let at = directory.display();
-        fs::write(&script, format!("exec 3<>{at}/says 4<>{at}/done\n{SCRIPT}")).unwrap();
-        let bin = env!("CARGO_BIN_EXE_atm");
-        let spec = format!(
-            "command: [sh, {}]\nagent: claude\nterminationGracePeriod: 1s\n\
-             env: {{HOOK_BIN: {bin}, HOOK_DIR: {at}}}\n{more}",
-            script.display()
-        );
-        atm.drop_spec(name, &spec);
-        atm.wait_pid(name);
+        let (script, at) = (directory.join("claude"), directory.display());
+        let noted = "for s in INT QUIT USR1 USR2 CONT; do trap \"echo $s >> $HOOK_DIR/signals\" $s; done";
+        fs::write(&script, format!("#!/bin/sh\n{noted}\nexec 3<>{at}/says 4<>{at}/done\n{SCRIPT}")).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
         let open = |path: &PathBuf| File::options().read(true).write(true).open(path).unwrap();
         Self { says: open(&says), done: BufReader::new(open(&done)), directory }
     }
