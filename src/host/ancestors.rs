@@ -7,8 +7,8 @@ use procfs::process::Process;
 use super::process::proc_error;
 use crate::api::record::ProcessId;
 
-/// No walk is longer: an agent is near, and what is beyond is not asked for.
-const MOST: usize = 32;
+/// No walk is longer. Agents run hooks by a shell or two; nobody nests further for a good reason.
+const MOST: usize = 64;
 
 /// So much of a command line is read, in bytes: what is executed stands at its begin.
 const LONGEST: u64 = 4096;
@@ -24,10 +24,10 @@ pub struct Ancestor {
     pub argv: Vec<String>,
 }
 
-/// `pid` and those above it, nearest first; at most 32. `NotFound` where there is no such process.
+/// `pid` and those above it, nearest first; at most 64. `NotFound` where there is no such process.
 ///
-/// A parent that cannot be read, or that is younger than its child (its pid was used again), ends the chain. Reads
-/// what the kernel itself keeps, and so waits for no process.
+/// It ends where a link cannot be proven: a parent that ended meanwhile, and whose pid may be another's. Reads what the
+/// kernel itself keeps, and so waits for no process.
 pub fn of(pid: i32) -> io::Result<Vec<ProcessId>> {
     Ok(walk(pid)?.into_iter().map(|(id, _)| id).collect())
 }
@@ -50,10 +50,12 @@ fn walk(pid: i32) -> io::Result<Vec<(ProcessId, String)>> {
         if parent <= 0 || chain.len() >= MOST {
             return Ok(chain);
         }
-        match read(parent) {
-            Ok(above) if above.starttime <= born => stat = above,
-            Ok(_) | Err(_) => return Ok(chain),
+        let Ok(above) = read(parent) else { return Ok(chain) };
+        // A child of it still, and the same child: so the parent was not replaced while it was read.
+        if !read(stat.pid).is_ok_and(|still| still.starttime == born && still.ppid == parent) {
+            return Ok(chain);
         }
+        stat = above;
     }
 }
 

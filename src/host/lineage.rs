@@ -1,15 +1,11 @@
-//! Whose child a process is: the way from a connected peer up to the first process, each link proven.
+//! Whose a process is: the peer of a connection, its ancestors, its group.
 
 use std::{io, os::fd::AsFd, path::Path};
 
 use nix::sys::socket::{getsockopt, sockopt};
-use procfs::process::Process as Entry;
 
-use super::process::{Process, proc_error};
+use super::{ancestors, process::Process};
 use crate::api::record::ProcessId;
-
-/// No way is longer. Agents run hooks by a shell or two; nobody nests further for a good reason.
-const MOST: usize = 64;
 
 /// The process that connected to this socket, held on to. `NotFound` where it has ended: whoever has its pid now is
 /// somebody else.
@@ -29,26 +25,11 @@ pub fn peer(connection: impl AsFd) -> io::Result<Process> {
     if process.has_ended()? { Err(io::ErrorKind::NotFound.into()) } else { Ok(process) }
 }
 
-/// `process` and its ancestors, the nearest first. Ends where a link cannot be proven: a parent that ended meanwhile.
+/// `process` and its ancestors, the nearest first.
 pub fn ancestry(process: &Process) -> Vec<ProcessId> {
-    let mut found = vec![process.id()];
-    let Ok((_, mut parent)) = stat(process.id().pid) else { return found };
-    while parent > 0 && found.len() < MOST {
-        let Ok((id, next)) = stat(parent) else { break };
-        let Some(child) = found.last().copied() else { break };
-        // A child of it still, and the same child: so the parent was not replaced while it was read.
-        if !matches!(stat(child.pid), Ok((same, still)) if same == child && still == parent) {
-            break;
-        }
-        found.push(id);
-        parent = next;
-    }
-    found
-}
-
-fn stat(pid: i32) -> io::Result<(ProcessId, i32)> {
-    let stat = Entry::new(pid).and_then(|entry| entry.stat()).map_err(proc_error)?;
-    Ok((ProcessId { pid: stat.pid, start_time: stat.starttime }, stat.ppid))
+    let chain = ancestors::of(process.id().pid).ok();
+    let own = chain.filter(|chain| chain.first() == Some(&process.id()));
+    own.unwrap_or_else(|| vec![process.id()])
 }
 
 /// The name of the group right below `parent` that the process is in, or in a group below that. For a process that is

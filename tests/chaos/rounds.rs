@@ -42,7 +42,8 @@ impl Chaos {
     /// Without a daemon yet.
     pub fn down(atm: Atm, seed: u64, config: &str) -> Self {
         fs::write(atm.path("atm.yaml"), config).unwrap();
-        let mark = format!("tok{}x{seed}", std::process::id());
+        // None begins another.
+        let mark = format!("tok{}x{seed}s", std::process::id());
         // Owned before the daemon is up: they end with this, also where it does not come up.
         let decoys = decoys(&atm, &mark);
         Self {
