@@ -71,6 +71,8 @@ pub struct KeyError {
 }
 
 impl Key {
+    /// Enter.
+    pub const ENTER: Self = Self { base: Base::Enter, ctrl: false, alt: false, shift: false };
     /// Escape.
     pub const ESCAPE: Self = Self { base: Base::Escape, ctrl: false, alt: false, shift: false };
     /// Ctrl-c.

@@ -1,12 +1,17 @@
 //! `atm send`: types for a person who is not attached.
 
+use std::time::Duration;
+
 use super::{
     attach::reach::{IfEnded, ask_keeper},
     complete,
     context::Context,
     error::{CliError, CliResult, Kind},
 };
-use crate::api::{attach::Typed, keeper::Request, keys::Key, name::SessionName};
+use crate::{
+    api::{attach::Typed, keeper::Request, keys::Key, name::SessionName},
+    host::poll,
+};
 
 const AFTER: &str = "\
 The words of TEXT are typed with a space between them, then the keys, then enter: `--no-enter` leaves that
@@ -18,6 +23,10 @@ Examples:
   atm send fix-login --key ctrl-c
   atm send fix-login --key escape --key up --key enter
   git diff | atm send fix-login -";
+
+/// Between a text and its enter. Agents tell a paste by its speed, and take an enter in it for a line of it: Codex does
+/// within 120 ms of the last letter.
+const AFTER_TEXT: Duration = Duration::from_millis(200);
 
 /// Longest text: the keeper takes a request of 1 MiB, and a byte takes up to six in it.
 const LONGEST: usize = 160 << 10;
@@ -51,10 +60,13 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
         return Err(CliError::new(Kind::Usage, format!("the text is longer than {LONGEST} bytes"))
             .hint("write it to a file, and send the file's name"));
     }
-    let mut typed = typed(&text, &args.keys);
-    if !text.is_empty() && !args.no_enter {
-        typed.extend("enter".parse::<Key>().ok().map(Typed::Key));
+    let typed = typed(&text, &args.keys);
+    ask_keeper(context, &args.name, IfEnded::Start, &Request::Type { typed })?;
+    if text.is_empty() || args.no_enter {
+        return Ok(());
     }
+    let _ = poll::wait(&[], Some(AFTER_TEXT)); // an interrupted pause is only shorter
+    let typed = vec![Typed::Key(Key::ENTER)];
     ask_keeper(context, &args.name, IfEnded::Start, &Request::Type { typed }).map(drop)
 }
 

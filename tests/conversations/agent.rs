@@ -101,7 +101,15 @@ impl Atm {
             let run_id = session["runId"].as_str().unwrap_or_default();
             heard.as_str().unwrap_or_default().clone_into(&mut id);
             let file = fs::read_to_string(self.path("work/talks").join(&id)).unwrap_or_default();
-            self.runs(name).len() == run && file.lines().last() == Some(run_id)
+            // Its prompt came after that, and a daemon that is killed next must have heard of it.
+            let begun = || {
+                let path = self.path("state/sessions").join(format!("{name}.json"));
+                let memory = fs::read(path).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+                let memory = memory.unwrap_or_default();
+                let last = memory["conversations"].as_array().and_then(|all| all.last()).cloned();
+                last.is_some_and(|last| last["id"] == id && last["begun"] == true)
+            };
+            self.runs(name).len() == run && file.lines().last() == Some(run_id) && begun()
         });
         assert!(met, "{name} is in no conversation: {:#}\n{}", self.get(name), self.log(name));
         id

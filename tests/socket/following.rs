@@ -91,7 +91,9 @@ fn a_follower_ends_with_its_reader_and_on_an_interrupt() {
         [&["get", "-w"][..], &["get", "-w", "-o", "json"], &["events", "-w"], &["describe", "a", "-w"]]
     {
         let start = || {
-            std::process::Command::new(env!("CARGO_BIN_EXE_atm"))
+            // Where the tests themselves run in the background, an interrupt is ignored from birth.
+            std::process::Command::new("env")
+                .args(["--default-signal=INT", env!("CARGO_BIN_EXE_atm")])
                 .args(verb)
                 .env("ATM_SOCKET", atm.runtime().join("atm.sock"))
                 .env("NO_COLOR", "1")

@@ -60,11 +60,11 @@ fn a_change_is_told_at_once_and_what_is_none_is_not() {
         client.touch("a", "Busy");
     }
     client.touch("b", "Busy");
-    let notice = watcher.notice();
-    assert_eq!(
-        (&notice["params"]["name"], &notice["params"]["status"]["activity"]),
-        (&"b".into(), &"Busy".into())
-    );
+    let seen = watcher.notices_until(|notice| {
+        notice["params"]["name"] == "b" && notice["params"]["status"]["activity"] == "Busy"
+    });
+    // What a look measured is news too, and looks are paced.
+    assert!(seen.len() <= 4, "{seen:#?}");
 }
 
 #[test]

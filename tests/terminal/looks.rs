@@ -78,3 +78,20 @@ fn what_is_sent_arrives_as_typed_as_keys_and_as_a_paste() {
     let refused = atm.atm(&["send", "p", "x"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("no terminal"));
 }
+
+#[test]
+fn an_enter_is_no_part_of_what_was_typed_fast() {
+    let atm = Atm::start();
+    let reader = "stty raw -echo; printf ready; while b=$(dd bs=1 count=1 2>/dev/null | od -An -tx1); do echo \"$b $(date +%s%3N)\"; done";
+    atm.drop_spec("a", &format!("command: [sh, -c, '{reader}']\n"));
+    atm.wait_output("a", "ready");
+    atm.ok(&["send", "a", "go"]);
+    let log = atm.wait_output("a", " 0d ");
+    let times: Vec<(&str, u64)> = log
+        .lines()
+        .filter_map(|line| line.trim_start_matches("ready").trim().split_once(' '))
+        .filter_map(|(byte, time)| Some((byte, time.trim().parse().ok()?)))
+        .collect();
+    let at = |byte: &str| times.iter().find(|(found, _)| *found == byte).unwrap().1;
+    assert!(at("0d") - at("67") >= 150, "{times:?}");
+}
