@@ -159,6 +159,7 @@ fn lines(out: &mut String, grid: &Grid<Cell>, history: usize) {
     let history = history.min(grid.history_size()).try_into().unwrap_or(0_i32);
     let last = i32::try_from(grid.screen_lines()).unwrap_or(i32::MAX) - 1;
     let mut ink = Ink::default();
+    let mut continues = false;
     for number in -history..=last {
         let row = &grid[Line(number)];
         let length = used(row, grid.columns());
@@ -171,13 +172,20 @@ fn lines(out: &mut String, grid: &Grid<Cell>, history: usize) {
         if goes_on && row[Column(end - 1)].flags.contains(Flags::LEADING_WIDE_CHAR_SPACER) {
             // The terminal leaves it out itself, if the wide character that does not fit still follows.
             let next = &grid[Line(number + 1)];
-            end -= usize::from(next[Column(0)].flags.contains(Flags::WIDE_CHAR));
+            let whole = grid.columns() > 1 && next[Column(1)].flags.contains(Flags::WIDE_CHAR_SPACER);
+            end -= usize::from(whole && next[Column(0)].flags.contains(Flags::WIDE_CHAR));
         }
         ink.cells(out, row, 0..end);
+        if continues && end < grid.columns() && !goes_on {
+            // The line before was broken by the terminal, which fills the new one with the pen of that moment.
+            ink.dry(out);
+            out.push_str("\x1b[K");
+        }
         if !goes_on && number < last {
             ink.dry(out);
             out.push_str("\r\n");
         }
+        continues = goes_on;
     }
     ink.dry(out);
 }

@@ -403,3 +403,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_line_that_the_terminal_breaks_at_the_bottom_has_the_colour_of_its_own_cells() {
+    let before = "\x1b[8;30H\x1b[31;42mlonger text that wraps around \x1b[!p\x1b[J";
+    check_dump(before.as_bytes(), b"").unwrap();
+}
+
+#[test]
+fn half_a_wide_character_at_the_begin_of_a_line_takes_nothing_from_the_line_before() {
+    check_dump("\x1b[1m\x1b[8;30H漢字\x1b[3D\x1b[Jtext ".as_bytes(), b"").unwrap();
+}
