@@ -9,8 +9,8 @@ use alacritty_terminal::{
     Term,
     event::VoidListener,
     grid::Dimensions,
-    index::Line,
-    term::TermMode,
+    index::{Column, Line},
+    term::{TermMode, cell::Flags},
     vte::ansi::{
         Attr, CharsetIndex, ClearMode, CursorShape, CursorStyle, Handler, Hyperlink, KeyboardModes,
         KeyboardModesApplyBehavior, LineClearMode, Mode, ModifyOtherKeys, NamedMode, NamedPrivateMode,
@@ -83,12 +83,20 @@ macro_rules! pass_on {
     };
 }
 
+macro_rules! cut {
+    ($($name:ident($argument:ident: $kind:ty);)*) => {
+        $(#[inline] fn $name(&mut self, $argument: $kind) {
+            Handler::$name(self.term, $argument);
+            self.blank_right_halves();
+        })*
+    };
+}
+
 impl Handler for Ear<'_> {
     pass_on! {
         goto(line: i32, column: usize);
         goto_line(line: i32);
         goto_col(column: usize);
-        insert_blank(count: usize);
         move_up(lines: usize);
         move_down(lines: usize);
         move_forward(columns: usize);
@@ -104,14 +112,10 @@ impl Handler for Ear<'_> {
         scroll_down(lines: usize);
         insert_blank_lines(lines: usize);
         delete_lines(lines: usize);
-        erase_chars(count: usize);
-        delete_chars(count: usize);
         move_backward_tabs(count: u16);
         move_forward_tabs(count: u16);
         save_cursor_position();
         restore_cursor_position();
-        clear_line(mode: LineClearMode);
-        clear_screen(mode: ClearMode);
         reverse_index();
         terminal_attribute(attribute: Attr);
         set_mode(mode: Mode);
@@ -120,6 +124,14 @@ impl Handler for Ear<'_> {
         unset_keypad_application_mode();
         configure_charset(index: CharsetIndex, charset: StandardCharset);
         decaln();
+    }
+
+    cut! {
+        insert_blank(count: usize);
+        erase_chars(count: usize);
+        delete_chars(count: usize);
+        clear_line(mode: LineClearMode);
+        clear_screen(mode: ClearMode);
     }
 
     #[inline]
@@ -316,6 +328,21 @@ impl Ear<'_> {
         }
     }
 
+    /// Blanks what an operation on a part of the cursor's line left of wide characters without their left halves. The
+    /// emulator would take what is left of one for the other half, and blank it when something is written over this.
+    fn blank_right_halves(&mut self) {
+        let grid = self.term.grid_mut();
+        let line = grid.cursor.point.line;
+        let mut follows = false;
+        for column in 0..grid.columns() {
+            let flags = &mut grid[line][Column(column)].flags;
+            if !follows {
+                flags.remove(Flags::WIDE_CHAR_SPACER);
+            }
+            follows = flags.contains(Flags::WIDE_CHAR);
+        }
+    }
+
     fn is_combined_enough(&self, c: char) -> bool {
         if unicode_width::UnicodeWidthChar::width(c) != Some(0) {
             return false;
@@ -325,7 +352,7 @@ impl Ear<'_> {
         let line = &grid[Line(point.line.0)];
         // The cell that it falls on is one of these two, or three with a wide character.
         (0..3).filter_map(|back| point.column.0.checked_sub(back)).any(|column| {
-            let cell = &line[alacritty_terminal::index::Column(column)];
+            let cell = &line[Column(column)];
             cell.zerowidth().is_some_and(|marks| marks.len() >= MOST_COMBINED)
         })
     }

@@ -414,3 +414,8 @@ fn a_line_that_the_terminal_breaks_at_the_bottom_has_the_colour_of_its_own_cells
 fn half_a_wide_character_at_the_begin_of_a_line_takes_nothing_from_the_line_before() {
     check_dump("\x1b[1m\x1b[8;30H漢字\x1b[3D\x1b[Jtext ".as_bytes(), b"").unwrap();
 }
+
+#[test]
+fn the_right_half_of_a_wide_character_is_nothing_without_the_left_one() {
+    check_dump("漢字\x08\x1b[3@".as_bytes(), b"text ").unwrap();
+}
