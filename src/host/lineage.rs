@@ -69,7 +69,8 @@ mod tests {
         let place = |pid: u32| way.iter().position(|id| id.pid == pid.cast_signed());
         assert_eq!(way[0], sleeper.id());
         assert_eq!((place(shell.id()), way.get(3)), (Some(2), Some(&ours)), "{way:?}");
-        for id in way.iter().take(3) {
+        // From the top: a shell whose child is killed ends by itself, and would not be there to be killed.
+        for id in way.iter().take(3).rev() {
             Process::find(*id).unwrap().unwrap().signal(9).unwrap();
         }
         shell.wait().unwrap();
