@@ -37,6 +37,7 @@ mod http;
 mod journal;
 pub mod keepers;
 pub mod kept;
+mod launch;
 mod leftovers;
 mod logging;
 pub mod looks;
