@@ -102,7 +102,7 @@ pub struct RunFacts {
     pub started_at: Timestamp,
 }
 
-/// What people see of a session; changes only by [`Store::edit`].
+/// What people see of a session; changes only by [`Store::edit`](super::Store::edit).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
     /// Where it is in its life.
