@@ -138,6 +138,7 @@ impl<K: Keepers> Daemon<K> {
                     generation,
                     launch,
                     first_seen: entry.memory.first_seen,
+                    owner: self.owner_of(good.owner),
                     will,
                 });
                 entry.memory.check_user(good.owner, &written, &digest);
@@ -180,7 +181,6 @@ impl<K: Keepers> Daemon<K> {
     pub(super) fn absorb_config(&self, change: config_file::ConfigChange) -> Vec<Trigger<Key>> {
         let _ = failpoint::hit(Place::ConfigRead);
         let triggers = self.take_config(change);
-        // Not before the config is known: the default may be less than what runs was allowed.
         self.limit_all();
         triggers
     }
@@ -262,26 +262,15 @@ impl<K: Keepers> Daemon<K> {
             self.tell_all(EventKind::ConfigChanged, "a changed config is in force");
         }
         // What a spec leaves open the config fills in, so every meaning is made anew.
-        let written: Vec<(SessionName, Arc<WrittenSpec>)> = {
+        let names: Vec<SessionName> = {
             let world = self.store.look();
-            let known = world.sessions.iter();
-            known.filter_map(|(name, entry)| Some((name.clone(), entry.written.clone()?))).collect()
+            let written = world.sessions.iter().filter(|(_, entry)| entry.written.is_some());
+            written.map(|(name, _)| name.clone()).collect()
         };
-        for (name, written) in written {
-            let effective = self.resolve(&name, &written);
-            let changed = self.store.edit(&name, |entry| match &mut entry.plan.desired {
-                Desired::Spec(wanted) if wanted.spec != effective => {
-                    wanted.spec = effective;
-                    true
-                }
-                Desired::Spec(_)
-                | Desired::Gone
-                | Desired::NeverGood
-                | Desired::Unseen
-                | Desired::Registered(_) => false,
-            });
+        for name in names {
+            let changed = self.refresh_spec(&name);
             // The limits of its output files are its keeper's to know, whatever its spec means.
-            if changed == Some(true) || !same_logs {
+            if changed || !same_logs {
                 triggers.push(session(&name, Reason::Desired));
             }
         }
@@ -294,8 +283,11 @@ impl<K: Keepers> Daemon<K> {
 
     /// Has the kernel hold all sessions together to a little more than their budget: atm acts at the budget, and the
     /// kernel only where atm is down or too slow.
-    fn limit_all(&self) {
+    pub(super) fn limit_all(&self) {
         let Some(group) = &self.cgroup else { return };
+        if !self.store.look().sources.config {
+            return; // the default may be less than what runs was allowed
+        }
         let limit = self.store.look().config.max_memory.at().map(|budget| beyond(budget.0));
         if let Err(error) = Group::open(group).and_then(|group| group.limit_memory(limit)) {
             tracing::warn!(path = %group.display(), %error, "cannot limit the memory of all sessions");

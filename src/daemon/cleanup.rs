@@ -101,9 +101,8 @@ impl<K: Keepers> Daemon<K> {
             })
             .ok_or_else(|| VerbError::NoSuchSession(name.clone()))??;
         if let Some((run_id, over)) = over {
-            self.turn_is_over(name, run_id, over);
+            self.turn_has_ended(name, run_id, over, self.interrupts.so_far(name));
         }
-        self.look_now(name);
         self.look_at_repository(name);
         self.store.touch(name);
         self.acted(name);

@@ -269,6 +269,8 @@ impl<K: Keepers> Daemon<K> {
             Input::Look(key, reason) => vec![trigger(key, reason)],
             Input::Resync => {
                 self.resync_specs();
+                // Where more was used than is allowed, the kernel's limit was set to that.
+                self.limit_all();
                 // Those that are as they should be cost nothing here; one whose trigger was lost is looked at again.
                 let world = self.store.look();
                 let unsettled = world.sessions.iter().filter(|(_, entry)| !entry.is_settled());

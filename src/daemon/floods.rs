@@ -14,7 +14,11 @@ const REMEMBERED: usize = 1024;
 
 /// What each session said of late.
 #[derive(Debug, Default)]
-pub struct Floods(BTreeMap<SessionName, Talk>);
+pub struct Floods {
+    talks: BTreeMap<SessionName, Talk>,
+    /// How many were left when those beyond their window were forgotten last.
+    kept: usize,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Talk {
@@ -37,10 +41,12 @@ impl Floods {
     /// Whether one more entry of `session` is told `now`.
     pub fn one_more(&mut self, session: &SessionName, now: Moment) -> Entry {
         let over = |talk: &Talk| now.since(talk.since) >= WINDOW;
-        if self.0.len() >= REMEMBERED {
-            self.0.retain(|_, talk| !over(talk));
+        // Only when they have doubled since: however many speak at once, each pays for a few.
+        if self.talks.len() >= (2 * self.kept).max(REMEMBERED) {
+            self.talks.retain(|_, talk| !over(talk));
+            self.kept = self.talks.len();
         }
-        let talk = self.0.entry(session.clone()).or_insert(Talk { since: now, entries: 0 });
+        let talk = self.talks.entry(session.clone()).or_insert(Talk { since: now, entries: 0 });
         let missed = if over(talk) {
             let before = std::mem::replace(talk, Talk { since: now, entries: 0 });
             before.entries.saturating_sub(MOST)
@@ -97,6 +103,18 @@ mod tests {
         for n in 0..5000 {
             floods.one_more(&SessionName::new(&format!("s{n}")).unwrap(), at(n * 100));
         }
-        assert!(floods.0.len() <= REMEMBERED, "{}", floods.0.len());
+        assert!(floods.talks.len() <= REMEMBERED, "{}", floods.talks.len());
+    }
+
+    #[test]
+    fn where_thousands_speak_at_once_they_are_not_counted_again_at_each_word() {
+        let mut floods = Floods::default();
+        let mut sweeps = 0;
+        for n in 0..20_000 {
+            let kept = floods.kept;
+            floods.one_more(&SessionName::new(&format!("s{n}")).unwrap(), at(n / 10));
+            sweeps += u32::from(floods.kept != kept);
+        }
+        assert!((1..=6).contains(&sweeps), "{sweeps}");
     }
 }

@@ -172,11 +172,17 @@ impl<K: Keepers> Daemon<K> {
         if let Some(over) = over {
             // The agent goes on when this is answered. An interruption that is on its way is meant for this turn: it
             // has to arrive before that, or not at all.
-            match self.interrupts.settled(name).await {
-                Settled::Nothing | Settled::Arrived => self.turn_is_over(name, run_id, over),
-                Settled::Dropped => {}
-                Settled::Open(open) => open.leave(run_id, over),
-            }
+            let settled = self.interrupts.settled(name).await;
+            self.turn_has_ended(name, run_id, over, settled);
+        }
+    }
+
+    /// Tells of a turn that has ended, as far as it is known what became of its interruption.
+    pub(super) fn turn_has_ended(&self, name: &SessionName, run_id: RunId, over: Over, settled: Settled) {
+        match settled {
+            Settled::Nothing | Settled::Arrived => self.turn_is_over(name, run_id, over),
+            Settled::Dropped => {}
+            Settled::Open(open) => open.leave(run_id, over),
         }
     }
 

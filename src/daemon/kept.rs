@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::Semaphore;
+
 use super::{
     core::Daemon,
     keepers::Keepers,
@@ -26,6 +28,9 @@ use crate::{
         kept,
     },
 };
+
+/// How many kept runs are read at once.
+static READERS: Semaphore = Semaphore::const_new(2);
 
 impl<K: Keepers> Daemon<K> {
     /// Sees to it that what the keeper left of the run that ended is kept.
@@ -69,6 +74,8 @@ impl<K: Keepers> Daemon<K> {
     ) -> Option<KeptRun> {
         let _ = self.writer.flush().await; // what cannot be written is missing
         let directory = self.paths.previous_of(name);
+        // It is megabytes in memory for a while: whoever asks for many at once waits for their turn.
+        let _reading = READERS.acquire().await;
         let mut runs = tokio::task::spawn_blocking(move || kept::read(&directory)).await.unwrap_or_default();
         runs.retain(|run| run.name == *name && (viewer.privileged || run.uid == viewer.uid));
         let mut run = runs.into_iter().rev().find(|run| before.is_none_or(|before| run.run_id < before))?;

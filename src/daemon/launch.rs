@@ -124,11 +124,16 @@ impl<K: Keepers> Daemon<K> {
         world.sessions.get(name).is_some_and(|entry| matches!(entry.verdict, Some(Verdict::Run(_))))
     }
 
+    /// Whose session a spec is whose file is `uid`'s. In user mode every session is the daemon's own user's, whoever
+    /// owns the file.
+    pub fn owner_of(&self, uid: u32) -> u32 {
+        if self.system { uid } else { self.uid }
+    }
+
     fn intent(&self, name: &SessionName, run_id: RunId, wanted: &Wanted) -> Intent {
         let world = self.store.look();
         let source = world.sessions.get(name).and_then(|entry| entry.memory.spec.clone());
-        // In user mode every session is the daemon's own user's, whoever owns the file.
-        let owner = source.as_ref().map(|spec| spec.owner).filter(|_| self.system).unwrap_or(self.uid);
+        let owner = source.as_ref().map_or(self.uid, |spec| self.owner_of(spec.owner));
         let user = match &wanted.spec.user {
             // Only root may name somebody else: a spec is as mighty as whoever could have written it.
             Some(name) if self.system && owner != 0 => RunAs::OwnersName { name: name.clone(), uid: owner },

@@ -143,7 +143,16 @@ impl<K: Keepers> Daemon<K> {
         let first = self.store.edit(name, |entry| {
             entry.run_gone = true;
             if !std::mem::replace(&mut entry.losing, true) {
-                let (run, cause) = (run.clone(), cause.clone());
+                // What its agent said is known here, and not in its record.
+                let known = match &entry.plan.observed {
+                    Observed::Running(known) | Observed::Stopping { run: known, .. }
+                        if known.run_id == run.run_id =>
+                    {
+                        known
+                    }
+                    _ => run,
+                };
+                let (run, cause) = (known.clone(), cause.clone());
                 entry.plan.observed =
                     Observed::Stopping { run, cause, since, kill_at: since, unkillable: false };
                 return true;

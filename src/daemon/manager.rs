@@ -72,12 +72,13 @@ pub async fn watch_unit<K: Keepers>(daemon: Rc<Daemon<K>>) {
     let mut loaded = None;
     loop {
         let now = loaded_at();
-        if loaded != Some(now) {
+        if loaded != Some(now)
+            && let Some(unit) = delegation::own_unit()
+            && let Ok(problems) = broken_promises(&unit).await
+        {
+            // Only an answer counts: a manager that is too busy to give one is asked again.
             loaded = Some(now);
-            if let Some(unit) = delegation::own_unit() {
-                let problems = broken_promises(&unit).await;
-                tell(&daemon, "unit", problems);
-            }
+            tell(&daemon, "unit", problems);
         }
         if is_users_manager() {
             let lingers = tokio::task::spawn_blocking(lingers).await.unwrap_or(true);
@@ -99,12 +100,16 @@ fn tell<K: Keepers>(daemon: &Daemon<K>, topic: &'static str, problem: Option<Str
     }
 }
 
-async fn broken_promises(unit: &str) -> Option<String> {
+/// What is wrong with the unit, if anything; `Err` where the manager gives no answer.
+async fn broken_promises(unit: &str) -> Result<Option<String>, NoAnswer> {
     let names: Vec<_> = PROMISES.iter().map(|(name, ..)| *name).collect();
-    let shown = systemctl(&["show", "--property", &names.join(","), unit]).await?;
+    let shown = systemctl(&["show", "--property", &names.join(","), unit]).await.ok_or(NoAnswer)?;
     let broken = broken(&shown);
-    (!broken.is_empty()).then(|| format!("{unit} was changed: {}", broken.join("; ")))
+    Ok((!broken.is_empty()).then(|| format!("{unit} was changed: {}", broken.join("; "))))
 }
+
+/// The manager said nothing in time.
+struct NoAnswer;
 
 fn broken(shown: &str) -> Vec<String> {
     let values = shown.lines().filter_map(|line| line.split_once('='));

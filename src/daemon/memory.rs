@@ -12,6 +12,7 @@ use crate::{
         cause::{Actor, Cause},
         config::Config,
         conversation::{Conversation, ConversationId},
+        hook::Interruption,
         name::{InstanceId, RunId},
         overrides::RunOverrides,
         record::{Exit, GoodSpec, StartError},
@@ -76,6 +77,9 @@ pub struct Memory {
     /// Turns that its agent was in, so that no two have the same number.
     #[serde(default)]
     pub turns: u64,
+    /// The interruption of the turn that it is in.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cancel: Option<StoredCancel>,
     /// The back-off in progress.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub not_before: Option<Deadline>,
@@ -117,6 +121,21 @@ pub struct RanAs {
     /// The spec has been given to somebody else since: this says nothing of its next run.
     #[serde(default)]
     pub outdated: bool,
+}
+
+/// Why a turn is to end before its agent is done with it: the next daemon tells, where this one cannot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredCancel {
+    /// Of which run.
+    pub run_id: RunId,
+    /// Which turn.
+    pub turn: u64,
+    /// Why, and who asked.
+    pub cause: Interruption,
+    /// When it was sent, on the clock of the run's boot; absent: not yet.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sent: Option<Moment>,
 }
 
 /// A run that was begun.
@@ -276,6 +295,7 @@ impl Memory {
             host_errors: 0,
             restarts: 0,
             turns: 0,
+            cancel: None,
             not_before: None,
             last: None,
             start_requested: false,

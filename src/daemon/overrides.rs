@@ -76,6 +76,12 @@ impl<K: Keepers> Daemon<K> {
             let overrides = base.with(patch);
             let owns = entry.memory.spec.as_ref().is_some_and(|spec| spec.owner == viewer.uid);
             let meant = entry.written.as_ref().map(|written| written.resolve(name, &world.config));
+            if meant.is_none() && !owns && !viewer.privileged {
+                return Err(OverrideError::Forbidden(format!(
+                    "the spec of {name} cannot be read now, so what would raise a limit of it is not known: only \
+                     the owner of its spec file may override it"
+                )));
+            }
             let raised = meant.and_then(|spec| overrides.raises(&spec, &before.overrides));
             if let Some(limit) = raised.filter(|_| !owns && !viewer.privileged) {
                 return Err(OverrideError::Forbidden(format!(

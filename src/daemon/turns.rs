@@ -17,6 +17,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     core::Daemon,
     keepers::{AskError, Keepers},
+    memory::StoredCancel,
     wills::VerbError,
 };
 use crate::{
@@ -31,7 +32,7 @@ use crate::{
     host::signals,
     plan::{
         Desired, Observed,
-        turn::{self, Over, Wish},
+        turn::{self, Cancel, Over, Wish},
     },
 };
 
@@ -133,10 +134,21 @@ impl Interrupts {
         if passage.arrived.get().is_none() {
             let _ = tokio::time::timeout_at(passage.until, decided).await; // then nothing is done any more
         }
-        match passage.arrived.get() {
+        passage.outcome()
+    }
+
+    /// What is known of the interruption that is on its way to `name`, without waiting for it.
+    pub fn so_far(&self, name: &SessionName) -> Settled {
+        self.under_way.borrow().get(name).map_or(Settled::Nothing, Passage::outcome)
+    }
+}
+
+impl Passage {
+    fn outcome(self: &Rc<Self>) -> Settled {
+        match self.arrived.get() {
             Some(true) => Settled::Arrived,
             Some(false) => Settled::Dropped,
-            None => Settled::Open(Open(Rc::clone(&passage))),
+            None => Settled::Open(Open(Rc::clone(self))),
         }
     }
 }
@@ -201,6 +213,12 @@ impl<K: Keepers> Daemon<K> {
                 Wish::NoTurn => Next::Nothing(CancelOutcome::NoTurn),
                 Wish::Stale => Next::Nothing(CancelOutcome::Stale),
                 Wish::Holds { number } => {
+                    entry.memory.cancel = run.turn.cancel.map(|Cancel { cause, sent }| StoredCancel {
+                        run_id: run.run_id,
+                        turn: number,
+                        cause,
+                        sent,
+                    });
                     let spec = match &entry.plan.desired {
                         Desired::Spec(wanted) => Some(&wanted.spec),
                         Desired::Gone | Desired::NeverGood | Desired::Unseen | Desired::Registered(_) => None,
@@ -217,6 +235,7 @@ impl<K: Keepers> Daemon<K> {
         });
         let wished = wished.ok_or_else(|| VerbError::NoSuchSession(name.clone()))??;
         if matches!(wished, Next::Send(..)) {
+            self.save_next(name);
             self.store.touch(name);
         }
         Ok(wished)
@@ -230,8 +249,12 @@ impl<K: Keepers> Daemon<K> {
                 && let Some(cancel) = &mut run.turn.cancel
             {
                 cancel.sent = Some(now);
+                if let Some(stored) = &mut entry.memory.cancel {
+                    stored.sent = Some(now);
+                }
             }
         });
+        self.save(name);
         self.store.touch(name);
     }
 
@@ -243,8 +266,10 @@ impl<K: Keepers> Daemon<K> {
                 && run.turn.interrupted_at().is_none()
             {
                 run.turn.cancel = None;
+                entry.memory.cancel = None;
             }
         });
+        self.save(name);
         self.store.touch(name);
     }
 

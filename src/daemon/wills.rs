@@ -85,11 +85,17 @@ impl<K: Keepers> Daemon<K> {
             .store
             .edit(name, |entry| apply(verb, entry, by, name))
             .ok_or_else(|| VerbError::NoSuchSession(name.clone()))??;
+        let asked = self.store.edit(name, |entry| Asked::of(&entry.plan));
         if changed {
             if let Err(source) = self.save_durably(name).await {
                 // What could not be recorded was not done: it would be forgotten by the next daemon.
                 if let Some(before) = before {
-                    self.store.edit(name, |entry| before.put_back(&mut entry.plan));
+                    self.store.edit(name, |entry| {
+                        // What somebody else has asked for since stands.
+                        if asked.is_none_or(|asked| asked == Asked::of(&entry.plan)) {
+                            before.put_back(&mut entry.plan);
+                        }
+                    });
                     self.save(name); // what was to be written before is, as soon as it can be
                 }
                 return Err(VerbError::State { name: name.clone(), source });
@@ -123,6 +129,7 @@ impl<K: Keepers> Daemon<K> {
 }
 
 /// All that a verb changes.
+#[derive(PartialEq)]
 struct Asked {
     will: Option<Will>,
     start: bool,

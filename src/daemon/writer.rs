@@ -22,6 +22,7 @@ use crate::host::{
 enum Job {
     Write { path: PathBuf, bytes: Vec<u8>, when: When, done: Option<Done> },
     Retire { path: PathBuf, aside: PathBuf },
+    Remove { path: PathBuf },
     Publish { path: PathBuf, bytes: Vec<u8>, uid: u32, done: Done },
     Keep { from: PathBuf, directory: PathBuf },
     Append { path: PathBuf, line: Vec<u8> },
@@ -32,7 +33,7 @@ enum Job {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum When {
     /// It may wait a little for a newer version of itself.
-    Soon,
+    Soon(Durability),
     /// Before the next job.
     Now(Durability),
 }
@@ -82,7 +83,7 @@ impl Writer {
 
     /// Writes `bytes` to `path` some time soon, after all earlier jobs.
     pub fn write(&self, path: PathBuf, bytes: Vec<u8>) {
-        self.send(Job::Write { path, bytes, when: When::Soon, done: None });
+        self.send(Job::Write { path, bytes, when: When::Soon(Durability::Atomic), done: None });
     }
 
     /// Writes `bytes` to `path` as the next thing; nobody waits for it.
@@ -102,14 +103,20 @@ impl Writer {
         self.ask(|done| Job::Write { path, bytes, when, done: Some(done) }).await
     }
 
-    /// Writes `bytes` to `path` and to the disk as the next thing; nobody waits for it.
+    /// Writes `bytes` to `path` and to the disk some time soon, after all earlier jobs. Whoever asks again and again
+    /// costs a write each 10 ms and no more: others wait behind each of them.
     pub fn write_through(&self, path: PathBuf, bytes: Vec<u8>) {
-        self.send(Job::Write { path, bytes, when: When::Now(Durability::Synced), done: None });
+        self.send(Job::Write { path, bytes, when: When::Soon(Durability::Synced), done: None });
     }
 
     /// Moves `path` to `aside` after all earlier jobs.
     pub fn retire(&self, path: PathBuf, aside: PathBuf) {
         self.send(Job::Retire { path, aside });
+    }
+
+    /// Removes `path` after all earlier jobs: nothing of it is worth keeping.
+    pub fn remove(&self, path: PathBuf) {
+        self.send(Job::Remove { path });
     }
 
     /// Writes `bytes` to `path` after all earlier jobs, for the user `uid` to read; the answer need not be waited for.
@@ -196,7 +203,7 @@ async fn write_all(mut inbox: UnboundedReceiver<Job>, trouble: OnTrouble) {
 
 /// What is still to be written, and how the writing goes.
 struct Desk<'a> {
-    pending: BTreeMap<PathBuf, Vec<u8>>,
+    pending: BTreeMap<PathBuf, (Vec<u8>, Durability)>,
     /// Lines by file: many are one write.
     lines: BTreeMap<PathBuf, Vec<u8>>,
     failing: bool,
@@ -206,18 +213,20 @@ struct Desk<'a> {
 impl Desk<'_> {
     fn take(&mut self, job: Job) {
         match job {
-            Job::Write { path, bytes, when: When::Soon, done: _ } => {
-                self.pending.insert(path, bytes);
+            Job::Write { path, bytes, when: When::Soon(durability), done: _ } => {
+                self.put_off(path, bytes, durability);
             }
             Job::Write { path, bytes, when: When::Now(durability), done } => {
-                self.pending.remove(&path);
+                let before = self.pending.remove(&path);
+                // What was to reach the disk is in this one, too.
+                let durability = before.map_or(durability, |(_, before)| before.max(durability));
                 let outcome = files::replace(&path, &bytes, durability);
                 self.report(outcome.as_ref().err(), &path);
                 if let Some(done) = done {
                     let _ = done.send(outcome); // whoever asked may have gone
                 } else if outcome.is_err() {
                     // Nobody hears of it, so nobody would try again.
-                    self.pending.insert(path, bytes);
+                    self.put_off(path, bytes, durability);
                 }
             }
             Job::Retire { path, aside } => {
@@ -225,7 +234,7 @@ impl Desk<'_> {
                 let written = self.pending.remove(&path);
                 let _ = failpoint::hit(Place::Retire);
                 let outcome = match written {
-                    Some(bytes) => files::replace(&aside, &bytes, Durability::Atomic)
+                    Some((bytes, _)) => files::replace(&aside, &bytes, Durability::Atomic)
                         .and_then(|()| files::remove_if_there(&path)),
                     None => match std::fs::rename(&path, &aside) {
                         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -233,6 +242,10 @@ impl Desk<'_> {
                     },
                 };
                 self.report(outcome.as_ref().err(), &path);
+            }
+            Job::Remove { path } => {
+                self.pending.remove(&path);
+                self.report(files::remove_if_there(&path).err().as_ref(), &path);
             }
             // Whoever asked tells of a failure: nothing is remembered there.
             Job::Publish { path, bytes, uid, done } => {
@@ -246,6 +259,13 @@ impl Desk<'_> {
             Job::Append { path, line } => self.lines.entry(path).or_default().extend(line),
             Job::Flush { done } => drop(done.send(self.clear())),
         }
+    }
+
+    /// Keeps the newest version of a file to be written; what one of them promised of the disk holds for it.
+    fn put_off(&mut self, path: PathBuf, bytes: Vec<u8>, durability: Durability) {
+        let before = self.pending.get(&path).map(|(_, before)| *before);
+        let durability = before.map_or(durability, |before| before.max(durability));
+        self.pending.insert(path, (bytes, durability));
     }
 
     /// Whether there is something to write, and not too much of it.
@@ -262,11 +282,11 @@ impl Desk<'_> {
             self.report(outcome.as_ref().err(), &path);
         }
         let mut first = Ok(());
-        for (path, bytes) in std::mem::take(&mut self.pending) {
-            let outcome = files::replace(&path, &bytes, Durability::Atomic);
+        for (path, (bytes, durability)) in std::mem::take(&mut self.pending) {
+            let outcome = files::replace(&path, &bytes, durability);
             self.report(outcome.as_ref().err(), &path);
             if let Err(error) = outcome {
-                self.pending.insert(path, bytes);
+                self.pending.insert(path, (bytes, durability));
                 first = first.and(Err(error));
             }
         }

@@ -85,15 +85,20 @@ impl Group {
     /// Sets what its controllers hold it to. Where it has none of them there is nothing to set.
     pub fn limit(&self, limits: &Limits) -> io::Result<()> {
         let or_max = |limit: Option<u64>| limit.map_or_else(|| "max".to_owned(), |limit| limit.to_string());
-        self.set("memory.max", &or_max(limits.memory))?;
+        self.limit_memory(limits.memory)?;
         // Half a session is of no use: what was asked of it is lost in any case, and is told as one end.
         self.set("memory.oom.group", "1")?;
         self.set("pids.max", &or_max(limits.tasks))?;
         self.set("cpu.weight", &limits.cpu_weight.to_string())
     }
 
-    /// Sets the memory that all below it may have together, where it has the controller.
+    /// Sets the memory that all below it may have together, where it has the controller: no less than a little more
+    /// than what they use. Below that the kernel would choose there and then whom to end, without a cause and
+    /// without a grace, and whoever writes the limit would wait for it.
     pub fn limit_memory(&self, limit: Option<u64>) -> io::Result<()> {
+        let used = fs::read_to_string(self.path.join("memory.current")).ok();
+        let used = used.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        let limit = limit.map(|limit| tolerable(limit, used));
         self.set("memory.max", &limit.map_or_else(|| "max".to_owned(), |limit| limit.to_string()))
     }
 
@@ -204,9 +209,23 @@ fn remove_below(path: &Path) -> io::Result<()> {
     }
 }
 
+/// A limit of memory that is not passed at this moment: the one that is wanted, else a twentieth and 16 MiB more than
+/// what is used.
+fn tolerable(limit: u64, used: u64) -> u64 {
+    if used < limit { limit } else { used.saturating_add(used / 20).saturating_add(16 << 20) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_limit_is_below_what_is_used() {
+        assert_eq!(tolerable(100 << 20, 50 << 20), 100 << 20);
+        assert!(tolerable(100 << 20, 100 << 20) > 110 << 20);
+        assert!(tolerable(100 << 20, 4 << 30) > 4 << 30);
+        assert_eq!(tolerable(0, u64::MAX), u64::MAX);
+    }
 
     #[test]
     fn memory_in_use_leaves_out_the_page_cache_that_can_go_and_counts_what_is_swapped_out() {

@@ -12,7 +12,7 @@ use nix::libc;
 use super::failpoint::{self, Place};
 
 /// Whether a written file must survive a power cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
     /// Whole or not at all, as seen by other processes.
     Atomic,

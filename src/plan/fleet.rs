@@ -356,7 +356,7 @@ fn admit<'a>(seats: &mut [Seat<'a>], limit: u32, mut room: Room) -> Vec<(&'a Ses
     waiting
         .sort_unstable_by_key(|(wanted, seat)| (Reverse(wanted.spec.priority), wanted.first_seen, seat.name));
     for (wanted, seat) in waiting {
-        if let Err(by) = identities.claim(&wanted.spec.identity, seat.name) {
+        if let Err(by) = identities.claim(&wanted.spec.identity, wanted.owner, seat.name) {
             let identity = wanted.spec.identity.clone();
             seat.verdict = Verdict::Wait(Wait::IdentityTaken { by: by.clone(), identity });
         } else if free == 0 {

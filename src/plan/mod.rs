@@ -103,6 +103,8 @@ pub struct Wanted {
     pub launch: Digest,
     /// When the spec was first seen: who waits longer goes first.
     pub first_seen: Timestamp,
+    /// Uid of whose session it is: that of its file's owner.
+    pub owner: u32,
     /// What a person asked for.
     pub will: Will,
 }

@@ -14,6 +14,8 @@ const JUST_BEYOND: Duration = Duration::from_nanos(1);
 /// What is known of such a session beside its run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Guest {
+    /// As whom it runs: its identity is taken for sessions of the same user, and for nobody else's.
+    pub uid: u32,
     /// Its last sign of life: its word, or that its process was found alive. Absent: none since the daemon was
     /// started.
     pub heard: Option<Moment>,
@@ -42,10 +44,10 @@ pub fn doing(run: &Run) -> Activity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::testing::{NOW, secs};
+    use crate::plan::testing::{NOW, USER, secs};
 
     fn guest(heard: Option<Moment>) -> Guest {
-        Guest { heard, stale_after: secs(90) }
+        Guest { uid: USER, heard, stale_after: secs(90) }
     }
 
     #[test]

@@ -22,7 +22,9 @@ use crate::api::{
 
 /// The moment of a test in which none matters.
 pub(super) const NOW: Moment = seconds(1_000_000);
-pub(super) const PERSON: Actor = Actor { uid: 1000, pid: 42 };
+/// Whose sessions all are.
+pub(super) const USER: u32 = 1000;
+pub(super) const PERSON: Actor = Actor { uid: USER, pid: 42 };
 
 pub(super) const fn seconds(seconds: u64) -> Moment {
     Moment::from_nanos(seconds * 1_000_000_000)
@@ -183,6 +185,7 @@ pub(super) fn given(text: &str) -> Given {
         generation: 1,
         launch: digest("launch 1"),
         first_seen: timestamp(0),
+        owner: USER,
         will: Will::AsDeclared,
     };
     let session = Session {
@@ -319,13 +322,29 @@ impl Given {
         self.observed(Observed::Stopping { run: run(), cause, since: NOW, kill_at, unkillable: false })
     }
 
+    /// SIGKILL did not end it.
+    pub(super) fn outliving(mut self) -> Self {
+        if let Observed::Stopping { unkillable, .. } = &mut self.session.observed {
+            *unkillable = true;
+        }
+        self
+    }
+
+    /// Another user's agent.
+    pub(super) fn of_user(mut self, uid: u32) -> Self {
+        if let Desired::Registered(guest) = &mut self.session.desired {
+            guest.uid = uid;
+        }
+        self
+    }
+
     pub(super) fn unknown(self) -> Self {
         self.observed(Observed::Unknown { since: NOW, why: "timed out".to_owned() })
     }
 
     /// A person started it outside atm, and it spoke at [`NOW`].
     pub(super) fn registered(self) -> Self {
-        let guest = Guest { heard: Some(NOW), stale_after: secs(90) };
+        let guest = Guest { uid: USER, heard: Some(NOW), stale_after: secs(90) };
         self.desired(Desired::Registered(guest)).running()
     }
 

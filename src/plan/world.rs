@@ -16,7 +16,7 @@ use super::{
     restart,
     session::{Step, step},
     status::derive,
-    testing::{NOW, PERSON, cause, config, digest, given, look, name, run, run_id, timestamp},
+    testing::{NOW, PERSON, USER, cause, config, digest, given, look, name, run, run_id, timestamp},
     turn::{self, Turn},
 };
 use crate::api::{
@@ -276,7 +276,7 @@ impl World {
     /// A person starts an agent outside atm, and it tells of itself.
     pub(super) fn register(&mut self, text: &str, identity: Option<&str>) {
         self.runs += 1;
-        let guest = Guest { heard: Some(self.now), stale_after: self.config.stale_after.0 };
+        let guest = Guest { uid: USER, heard: Some(self.now), stale_after: self.config.stale_after.0 };
         let run = Run { run_id: run_id(1000 + self.runs), since: self.now, ..run() };
         let session = Session {
             desired: Desired::Registered(guest),

@@ -113,6 +113,25 @@ fn a_turn_that_was_interrupted_without_a_word_is_over_when_nothing_happens_any_m
 }
 
 #[test]
+fn why_a_turn_was_interrupted_outlives_daemon_and_keeper() {
+    let mut atm = Atm::start();
+    let mut agents = ["a", "b"].map(|name| StandIn::start(&atm, name, "restartPolicy: Never\n"));
+    for (agent, name) in agents.iter_mut().zip(["a", "b"]) {
+        agent.prompts();
+        assert_eq!(atm.ok(&["cancel", name]).trim(), format!("{name} turn 1 interrupted"));
+    }
+    atm.restart_daemon();
+    let keeper = atm.keepers().into_iter().find(|keeper| keeper.argv.last().unwrap() == "b").unwrap();
+    signal(keeper.pid, 9);
+    let told = event(&atm, "b", "TurnCancelled");
+    assert_eq!(told["reason"], "ClientRpc", "{told}");
+    // Without a word of its agent's: nothing happens any more.
+    let told = event(&atm, "a", "TurnCancelled");
+    assert_eq!(told["reason"], "ClientRpc", "{told}");
+    does(&atm, "a", "Idle");
+}
+
+#[test]
 fn the_end_of_a_session_is_the_end_of_its_turn_and_says_why() {
     let atm = Atm::start();
     for (name, end, reason) in [

@@ -44,7 +44,7 @@ fn a_stop_asks_it_to_end_and_only_a_kill_makes_it() {
     assert!(wait_until(|| own.signals().contains("USR1")));
     let (code, _, err) = told(&atm.atm(&["stop", &name, "--timeout", "1s"]));
     assert_eq!(code, Some(1), "it goes on: {err}");
-    assert!(wait_until(|| own.signals() == "ready\nUSR1\nTERM\n"), "{}", own.signals());
+    assert!(wait_until(|| own.signals() == "ready\nUSR1\nTERM\nCONT\n"), "{}", own.signals());
     let session = atm.get(&name);
     assert_eq!(
         (&session["status"]["phase"], &session["status"]["reason"]),
@@ -59,6 +59,16 @@ fn a_stop_asks_it_to_end_and_only_a_kill_makes_it() {
     assert_eq!((&last["kind"], &last["reason"]), (&json!("Unregistered"), &json!("ClientKill")), "{last}");
     let asked = events.iter().filter(|event| event["kind"] == "Requested").count();
     assert_eq!(asked, 2);
+}
+
+#[test]
+fn one_that_its_person_has_stopped_hears_that_it_is_to_end() {
+    let atm = Atm::start();
+    let mut own = Own::new(&atm.path("work"));
+    let name = Socket::of(&atm).claude(&own, "x");
+    super::harness::signal(own.pid(), 19);
+    assert_eq!(atm.ok(&["stop", &name]), format!("{name} ended\n"));
+    assert!(own.has_ended());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    os::unix::{net::UnixStream, process::CommandExt},
+    os::unix::{fs::PermissionsExt, net::UnixStream, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -27,6 +27,23 @@ impl Own {
     /// The same as another user's.
     pub fn of_user(directory: &Path, uid: u32) -> Self {
         Self::spawn(directory, Command::new("sleep").arg("1000").uid(uid))
+    }
+
+    /// Another user's, until [`Own::rise`].
+    pub fn that_rises(directory: &Path, uid: u32) -> Self {
+        fs::create_dir_all(directory).unwrap();
+        let risen = directory.join("risen");
+        fs::copy("/bin/sleep", &risen).unwrap();
+        fs::set_permissions(&risen, fs::Permissions::from_mode(0o4755)).unwrap();
+        let text = "until [ -e rise ]; do sleep 0.05; done; exec ./risen 1000";
+        Self::spawn(directory, Command::new("sh").args(["-c", text]).uid(uid))
+    }
+
+    /// It executes a program that is root's.
+    pub fn rise(&self) {
+        let command = || fs::read(format!("/proc/{}/cmdline", self.pid())).unwrap();
+        fs::write(self.signals.with_file_name("rise"), "").unwrap();
+        assert!(wait_until(|| command().starts_with(b"./risen")), "it has not executed it");
     }
 
     /// One that writes down each signal that it gets, and goes on.

@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    harness::{Atm, is_root, told},
+    harness::{Atm, is_alive, is_root, script, told},
     support::{Own, Socket},
 };
 
@@ -49,15 +49,21 @@ fn ask_as(atm: &Atm, uid: u32, method: &str, params: &Value) -> Result<Value, Va
     if answer["err"].is_null() { Ok(answer["ok"].clone()) } else { Err(answer["err"].clone()) }
 }
 
+/// A daemon whose socket everybody reaches.
+fn open_to_all() -> Atm {
+    let atm = Atm::start();
+    for path in [atm.path(""), atm.path("run")] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    atm
+}
+
 #[test]
 fn others_neither_register_nor_see_nor_steer_what_runs_as_somebody() {
     if !is_root() {
         return;
     }
-    let atm = Atm::start();
-    for path in [atm.path(""), atm.path("run")] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
+    let atm = open_to_all();
     let roots = Own::new(&atm.path("work"));
     let mut theirs = Own::of_user(&atm.path("work"), SOMEBODY);
 
@@ -94,4 +100,61 @@ fn others_neither_register_nor_see_nor_steer_what_runs_as_somebody() {
     let again = Own::of_user(&atm.path("work"), SOMEBODY);
     Socket::of(&atm).register(&json!({"pid": again.pid(), "name": "again"}));
     assert_eq!(told(&atm.atm_as(SOMEBODY, &["get", "-o", "name"])).1, "again\n");
+}
+
+/// The daemon may signal any process, and a person no other than their own.
+#[test]
+fn what_has_become_another_users_is_not_signalled_for_the_one_who_registered_it() {
+    if !is_root() {
+        return;
+    }
+    let atm = open_to_all();
+    let own = Own::that_rises(&atm.path("work"), SOMEBODY);
+    ask_as(&atm, SOMEBODY, "register", &json!({"pid": own.pid(), "name": "theirs"})).unwrap();
+    own.rise();
+    for args in [&["stop", "theirs"][..], &["kill", "theirs"], &["kill", "-s", "STOP", "theirs"]] {
+        let (code, _, err) = told(&atm.atm_as(SOMEBODY, args));
+        assert_eq!(code, Some(1), "{args:?}: {err}");
+        assert!(err.contains("runs as another user now"), "{args:?}: {err}");
+    }
+    assert!(is_alive(own.pid()));
+}
+
+/// To name an identity is all that it takes.
+#[test]
+fn nobody_keeps_anothers_session_from_running_by_its_identity() {
+    if !is_root() {
+        return;
+    }
+    let atm = open_to_all();
+    let theirs = Own::of_user(&atm.path("work"), SOMEBODY);
+    let params = json!({"pid": theirs.pid(), "name": "theirs", "identity": "web"});
+    ask_as(&atm, SOMEBODY, "register", &params).unwrap();
+    atm.drop_spec("web", "command: [sleep, '1000']\n");
+    atm.wait_phase("web", "Running");
+}
+
+/// A session may run a program as somebody else, and that may be an agent with hooks.
+#[test]
+fn an_agent_in_anothers_session_is_no_session_of_its_own() {
+    if !is_root() || Command::new("setpriv").arg("-V").output().is_err() {
+        return;
+    }
+    let atm = open_to_all();
+    let claude = atm.path("claude");
+    let bin = env!("CARGO_BIN_EXE_atm");
+    script(
+        &claude,
+        &format!(
+            "printf '%s' '{{\"hook_event_name\":\"UserPromptSubmit\",\"session_id\":\"x\"}}' | {bin} hook; echo hooked; sleep 1000"
+        ),
+    );
+    let command = format!(
+        "command: [setpriv, '--reuid={SOMEBODY}', '--regid={SOMEBODY}', --clear-groups, {}]\n",
+        claude.display()
+    );
+    atm.drop_spec("roots", &command);
+    atm.wait_output("roots", "hooked");
+    let names: Vec<Value> = atm.list().into_iter().map(|session| session["name"].clone()).collect();
+    assert_eq!(names, ["roots"], "{names:?}");
 }

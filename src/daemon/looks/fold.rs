@@ -1,6 +1,6 @@
 //! What a look showed, folded into what is known of a run, and what is left of that for the next daemon.
 
-use super::super::{core::Daemon, keepers::Keepers};
+use super::super::{core::Daemon, keepers::Keepers, memory::StoredCancel};
 use crate::{
     api::{
         activity::{self, ACTIVITY_LENGTH, Left, LeftTurn},
@@ -12,7 +12,7 @@ use crate::{
         Observed, Run,
         activity::{ATTACHED_UNKNOWN, Births, Look, MemoryUse, Said, Seen},
         looks::{self, SHORT},
-        turn::{self, Turn},
+        turn::{self, Cancel, Turn},
     },
 };
 
@@ -149,7 +149,7 @@ impl<K: Keepers> Daemon<K> {
         });
         let (seen, left, over) = folded.flatten()?;
         if let Some(over) = over {
-            self.turn_is_over(name, run_id, over);
+            self.turn_has_ended(name, run_id, over, self.interrupts.so_far(name));
         }
         schedule.looked(name, seen.look, facts.resident, thorough);
         schedule.plan(name, seen.due);
@@ -158,7 +158,11 @@ impl<K: Keepers> Daemon<K> {
 
     /// What an earlier daemon left of a run: what its agent said last. The looks are gone on with at the next one.
     pub(in super::super) fn take_up_looks(&self, name: &SessionName, run_id: RunId) -> (Option<Said>, Turn) {
-        let turns = self.store.look().sessions.get(name).map_or(0, |entry| entry.memory.turns);
+        let (turns, cancel) = {
+            let world = self.store.look();
+            let memory = world.sessions.get(name).map(|entry| &entry.memory);
+            memory.map_or((0, None), |memory| (memory.turns, memory.cancel.clone()))
+        };
         let page = files::read_limited(&self.paths.run(name).activity(), ACTIVITY_LENGTH as u64);
         let page = page.ok().and_then(|page| activity::read(&page, self.clock.boot()).ok());
         let Some(left) = page.and_then(|page| page.left) else { return (None, Turn::after(turns)) };
@@ -167,7 +171,10 @@ impl<K: Keepers> Daemon<K> {
         let LeftTurn { number, in_flight } = left.turn;
         let since = left.said.map(|(_, at)| at).filter(|_| number > 0);
         // Nobody listened in between.
-        let turn = Turn { number: number.max(turns), in_flight, since, cancel: None, unheard: true };
+        let number = number.max(turns);
+        let cancel = cancel.filter(|cancel| cancel.run_id == run_id && cancel.turn == number);
+        let cancel = cancel.map(|StoredCancel { cause, sent, .. }| Cancel { cause, sent });
+        let turn = Turn { number, in_flight, since, cancel, unheard: true };
         (left.said.map(|(activity, at)| Said { activity, at }), turn)
     }
 }

@@ -42,6 +42,11 @@ impl<K: Keepers> Daemon<K> {
             self.sign_of_life(name, None);
             return Some(name.clone());
         }
+        // Below a keeper, and of no session that its user may steer: of another user's, or of one that is not known to
+        // run yet. It is that session's, and nobody's own.
+        if self.keepers.above(&chain).is_some() {
+            return None;
+        }
         // Another conversation: the agent went on to another one, or it is another agent.
         let process = self.agent_above(&hooked).await?;
         if let Some((name, own)) = known

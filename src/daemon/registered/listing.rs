@@ -143,6 +143,7 @@ impl<K: Keepers> Daemon<K> {
         let Some(record) = memory.registered.clone() else { return };
         let now = self.clock.now();
         let guest = Guest {
+            uid: record.uid,
             heard: watch.is_some().then_some(now),
             stale_after: self.store.look().config.stale_after.0,
         };
@@ -217,7 +218,7 @@ impl<K: Keepers> Daemon<K> {
         self.tell(EventKind::Unregistered, name, run_id, Some(reason.to_owned()), message);
         self.registry.borrow_mut().remove(name);
         self.store.remove(name);
-        self.writer.retire(self.paths.memory(name), self.paths.retired(name));
+        self.writer.remove(self.paths.memory(name));
         self.look_at(Key::Fleet, Reason::Observed);
     }
 
@@ -239,7 +240,7 @@ impl<K: Keepers> Daemon<K> {
         let Some(entry) = self.store.remove(name) else { return };
         self.store.insert(&next, entry);
         self.registry.borrow_mut().rename(name, &next);
-        self.writer.retire(self.paths.memory(name), self.paths.retired(name));
+        self.writer.remove(self.paths.memory(name));
         self.save(&next);
         let message = format!("was called {name}, a name that a spec file has now");
         self.tell(EventKind::Registered, &next, Some(record.run_id), Some("Renamed".into()), message);

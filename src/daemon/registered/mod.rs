@@ -38,6 +38,9 @@ use crate::{
     plan::{Desired, Observed, activity::Said},
 };
 
+/// One that was asked to end and speaks later than this goes on: nothing more is done to a person's own agent.
+const HEEDED_WITHIN: Duration = Duration::from_secs(10);
+
 /// What is remembered of a registered session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -186,16 +189,25 @@ impl<K: Keepers> Daemon<K> {
             let Desired::Registered(guest) = &mut entry.plan.desired else { return None };
             let was_stale = guest.is_stale(at);
             guest.heard = Some(at);
-            let mut spoke = false;
+            let (mut spoke, mut goes_on) = (false, false);
+            if let Observed::Stopping { run, since, .. } = &entry.plan.observed
+                && at.since(*since) >= HEEDED_WITHIN
+            {
+                entry.plan.observed = Observed::Running(run.clone());
+                goes_on = true;
+            }
             if let Observed::Running(run) | Observed::Stopping { run, .. } = &mut entry.plan.observed
                 && let Some(activity) = activity
             {
                 spoke = run.said.is_none_or(|said| said.activity != activity);
                 run.said = Some(Said { activity, at });
             }
-            Some((was_stale, spoke))
+            Some((was_stale, spoke, goes_on))
         });
-        let Some((was_stale, spoke)) = heard.flatten() else { return false };
+        let Some((was_stale, spoke, goes_on)) = heard.flatten() else { return false };
+        if goes_on {
+            self.look_at(Key::Fleet, Reason::Observed);
+        }
         if was_stale {
             // When it becomes stale is a date that nobody waits for any more.
             self.look_at(Key::Session(name.clone()), Reason::Observed);

@@ -44,6 +44,10 @@ impl<K: Keepers> Daemon<K> {
         let message = format!("{how}, asked for by uid {} (pid {})", by.uid, by.pid);
         self.tell(EventKind::Requested, name, run_id, Some(reason.to_string()), message);
         self.signal_guest(name, number)?;
+        if number == signal::TERM {
+            // One that its person has stopped, by ctrl-z in its shell, would not hear it.
+            self.signal_guest(name, signal::CONT)?;
+        }
         let since = self.clock.now();
         self.store.edit(name, |entry| {
             if let Observed::Running(run) | Observed::Stopping { run, .. } = &entry.plan.observed {
@@ -59,19 +63,26 @@ impl<K: Keepers> Daemon<K> {
     /// Signals the process of a registered session, by its pidfd.
     pub fn signal_guest(&self, name: &SessionName, number: i32) -> Result<(), VerbError> {
         self.see_again(name);
-        let exit = {
+        let held = {
             let registry = self.registry.borrow();
             registry
                 .get(name)
-                .and_then(|held| held.watch.as_ref())
-                .map(|watch| std::rc::Rc::clone(&watch.exit))
+                .and_then(|held| Some((held.uid, std::rc::Rc::clone(&held.watch.as_ref()?.exit))))
         };
-        let Some(exit) = exit else {
+        let Some((uid, exit)) = held else {
             return Err(VerbError::Conflict(format!(
                 "whether the process of {name} lives cannot be seen now: it is not signalled by its number alone"
             )));
         };
-        exit.process().signal(number).map_err(|source| VerbError::Signal { name: name.clone(), source })
+        let failed = |source| VerbError::Signal { name: name.clone(), source };
+        // It was its user's when it registered. What it has executed since may run as somebody else, whom the kernel
+        // would not let that user signal; the daemon may, and must not do it for them.
+        if exit.process().user().map_err(failed)? != Some(uid) {
+            return Err(VerbError::Conflict(format!(
+                "the process of {name} runs as another user now than the one who registered it: it is not signalled"
+            )));
+        }
+        exit.process().signal(number).map_err(failed)
     }
 }
 

@@ -64,7 +64,7 @@ impl<K: Keepers> Daemon<K> {
                 (Found::Gone(why), _) => {
                     self.tell_gone(&name, &record, why);
                     if is_free {
-                        self.writer.retire(self.paths.memory(&name), self.paths.retired(&name));
+                        self.writer.remove(self.paths.memory(&name));
                     }
                     continue;
                 }

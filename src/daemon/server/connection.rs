@@ -41,6 +41,10 @@ const REQUEST: Duration = Duration::from_secs(30);
 /// Between two requests. Watchers may be silent for ever.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// How long a request may take: less than clients wait for an answer. What takes longer waits for a disk that does
+/// not answer, and with it would take the places of all others.
+const CALL: Duration = Duration::from_secs(25);
+
 /// For an answer to be read.
 const STALLED: Duration = Duration::from_secs(30);
 
@@ -212,7 +216,8 @@ impl<K: Keepers + 'static> Client<'_, K> {
             }
         };
         let id = request.id.clone();
-        let outcome = methods::call(&self.daemon, self.peer, self.write.as_ref(), &request).await;
+        let call = methods::call(&self.daemon, self.peer, self.write.as_ref(), &request);
+        let outcome = timeout(CALL, call).await.unwrap_or_else(|_elapsed| Err(unanswered()));
         self.silent_until = Instant::now() + SILENCE;
         let result = match outcome {
             Ok(Outcome::Value(value)) => Ok(Rc::new(serde_json::to_vec(&value)?)),
@@ -329,4 +334,12 @@ impl<K: Keepers + 'static> Client<'_, K> {
         self.is_mid_line = false;
         Ok(())
     }
+}
+
+fn unanswered() -> Failure {
+    let message = format!(
+        "not done within {} s: the state directory does not answer (`atm status`); it may still be done",
+        CALL.as_secs()
+    );
+    Failure::new(ErrorKind::Failed, message)
 }

@@ -14,6 +14,7 @@ use crate::{
         memory::Memory,
         registered::{Hooked, Newcomer, RegisterError, Registered, set_apart},
         state_files::Loaded,
+        wills::Verb,
     },
     host::process::identify,
 };
@@ -186,7 +187,7 @@ async fn one_that_cannot_be_looked_at_is_kept_as_stale_until_it_speaks() {
             process: ProcessId { pid: 0, start_time: 1 }, // no pid at all: the system says neither yes nor no
             boot_id: field.daemon.clock.boot().clone(),
             pid_namespace: machine::pid_namespace(),
-            uid: 1000,
+            uid: field.daemon.uid,
             agent: Agent::Claude,
             conversation: Some("x".into()),
             working_dir: None,
@@ -208,13 +209,33 @@ async fn one_that_cannot_be_looked_at_is_kept_as_stale_until_it_speaks() {
         );
 
         let own = Own::new();
-        let speaks = Newcomer { conversation: Some("x".into()), ..own.newcomer() };
+        let speaks = Newcomer { uid: field.daemon.uid, conversation: Some("x".into()), ..own.newcomer() };
         assert_eq!(field.daemon.register(&speaks).unwrap().name, name);
         assert_eq!(field.entry(&name, |entry| entry.shown.reason), Reason::Started);
         let known = field.entry(&name, |entry| (entry.memory.first_seen, entry.plan.identity.clone()));
         assert_eq!(known, (first_seen, Some("arch".into())), "what was known of it stays");
         drop(own);
         field.until_phase(&a, Phase::Running).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_goes_on_although_it_was_asked_to_end_is_shown_so_when_it_speaks() {
+    with_daemon("{}", async |field| {
+        let mut own = Own::run(Command::new("sh").args(["-c", "trap '' TERM; echo up; sleep 1000"]));
+        own.lines().next().unwrap().unwrap();
+        let newcomer = Newcomer { uid: machine::uid(), ..own.newcomer() };
+        let name = field.daemon.register(&newcomer).unwrap().name;
+        let phase = |field: &Field| field.entry(&name, |entry| entry.shown.phase);
+        assert!(field.daemon.order(Verb::Stop, &name, PERSON).await.unwrap());
+        assert_eq!(phase(field), Phase::Stopping);
+        field.pass(secs(5)).await;
+        field.daemon.sign_of_life(&name, None);
+        assert_eq!(phase(field), Phase::Stopping, "it may still be on its way out");
+        field.pass(secs(6)).await;
+        field.daemon.sign_of_life(&name, None);
+        field.until_phase(&name, Phase::Running).await;
     })
     .await;
 }

@@ -8,10 +8,16 @@ use crate::{
     plan::{Desired, Observed},
 };
 
+/// An agent that root has registered may be anybody's.
+const ROOT: u32 = 0;
+
 /// Who has which identity. Empty, and without a look, where everyone's is its own name: names differ.
 pub(super) struct Identities<'a> {
     shared: bool,
     taken: HashMap<&'a str, &'a SessionName>,
+    /// By what people started outside atm, and for whose sessions: to name an identity is all that it takes, so
+    /// another user's would keep anybody's session from running.
+    by_guests: HashMap<(u32, &'a str), &'a SessionName>,
 }
 
 impl<'a> Identities<'a> {
@@ -41,20 +47,32 @@ impl<'a> Identities<'a> {
         let foreign =
             |seat: &Seat<'a>| held(seat).or(wanted(seat)).is_some_and(|id| id != seat.name.as_str());
         let shared = seats.iter().any(foreign);
-        let taken = if shared {
-            seats.iter().filter_map(|seat| Some((held(seat)?, seat.name))).collect()
-        } else {
-            HashMap::new()
-        };
-        Self { shared, taken }
+        let mut identities = Self { shared, taken: HashMap::new(), by_guests: HashMap::new() };
+        if shared {
+            for seat in seats {
+                let Some(identity) = held(seat) else { continue };
+                if let Desired::Registered(guest) = &seat.session.desired {
+                    identities.by_guests.insert((guest.uid, identity), seat.name);
+                } else {
+                    identities.taken.insert(identity, seat.name);
+                }
+            }
+        }
+        identities
     }
 
-    /// Takes `identity` for `name`, or says who has it.
-    pub(super) fn claim(&mut self, identity: &'a str, name: &'a SessionName) -> Result<(), &'a SessionName> {
+    /// Takes `identity` for `name`, a session of the user `owner`, or says who has it.
+    pub(super) fn claim(
+        &mut self,
+        identity: &'a str,
+        owner: u32,
+        name: &'a SessionName,
+    ) -> Result<(), &'a SessionName> {
         if !self.shared {
             return Ok(());
         }
-        if let Some(by) = self.taken.get(identity) {
+        let guest = [owner, ROOT].iter().find_map(|uid| self.by_guests.get(&(*uid, identity)));
+        if let Some(by) = self.taken.get(identity).or(guest) {
             return Err(by);
         }
         self.taken.insert(identity, name);

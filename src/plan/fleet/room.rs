@@ -17,8 +17,9 @@ use crate::{
 
 /// Makes room for those that found no slot: first by the emergency cleanup of whoever has been idle longest, then by
 /// idle sessions of lower priority. Nobody goes for a session of lower priority than its own, and nobody goes in
-/// vain: where persons' own sessions fill the house beyond the limit, one place takes several to go. Gives the
-/// moment at which time alone makes more room.
+/// vain: where persons' own sessions fill the house beyond the limit, one place would take several to go, and what
+/// anybody may start outside atm is to cost no session of atm's its place. Gives the moment at which time alone
+/// makes more room.
 pub(super) fn make_room(
     seats: &mut [Seat<'_>],
     unmet: Vec<(&SessionName, i32)>,
@@ -26,8 +27,7 @@ pub(super) fn make_room(
     now: Moment,
 ) -> Option<Moment> {
     let taken = coming_taken(seats);
-    let mut beyond = taken.saturating_sub(slots(config.max_sessions));
-    let coming_free = slots(config.max_sessions).saturating_sub(taken);
+    let coming_free = slots(config.max_sessions).checked_sub(taken)?;
     let mut unmet = unmet.into_iter().skip(coming_free).peekable();
     unmet.peek()?;
 
@@ -53,24 +53,16 @@ pub(super) fn make_room(
     lowest.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     let (mut idlest, mut lowest) = (idlest.into_iter(), lowest.into_iter());
     for (claimant, priority) in unmet {
-        let mut leaving = Vec::new();
-        while leaving.len() <= beyond {
-            // Who wants comes by falling priority: whom one may not displace, the next one may not either.
-            if let Some((_, over, _, seat)) = idlest.find(|(_, _, own, _)| *own <= priority) {
-                let message = format!("{over}, and all {} places are taken", config.max_sessions);
-                leaving.push((seat, Cause::rule(StopReason::IdleTimeout, message)));
-            } else if let Some((_, _, seat)) = lowest.find(|(_, own, _)| *own < priority) {
-                let message =
-                    format!("idle, and `{claimant}` of the higher priority {priority} needs its place");
-                leaving.push((seat, Cause::rule(StopReason::MaxSessions, message)));
-            } else {
-                return opens;
-            }
+        // Who wants comes by falling priority: whom one may not displace, the next one may not either.
+        if let Some((_, over, _, seat)) = idlest.find(|(_, _, own, _)| *own <= priority) {
+            let message = format!("{over}, and all {} places are taken", config.max_sessions);
+            seat.leave(Cause::rule(StopReason::IdleTimeout, message));
+        } else if let Some((_, _, seat)) = lowest.find(|(_, own, _)| *own < priority) {
+            let message = format!("idle, and `{claimant}` of the higher priority {priority} needs its place");
+            seat.leave(Cause::rule(StopReason::MaxSessions, message));
+        } else {
+            break;
         }
-        for (seat, cause) in leaving {
-            seat.leave(cause);
-        }
-        beyond = 0;
     }
     opens
 }
@@ -86,12 +78,14 @@ fn coming_taken(seats: &[Seat<'_>]) -> usize {
     seats.iter().filter(taken).count()
 }
 
-/// Whether a session is on its way out and will not want its slot again at once.
+/// Whether a session is on its way out and will not want its slot again at once. What outlives SIGKILL, and what a
+/// person was only asked to end, may stay for ever: who waits for a slot is not to count on it.
 fn frees_its_slot(seat: &Seat<'_>) -> bool {
-    let ((Observed::Stopping { cause, .. }, _) | (_, Verdict::Stop(cause))) =
-        (&seat.session.observed, &seat.verdict)
-    else {
-        return false;
+    let cause = match (&seat.session.observed, &seat.verdict) {
+        (Observed::Stopping { unkillable: true, .. }, _) => return false,
+        (Observed::Stopping { .. }, _) if seat.session.is_registered() => return false,
+        (Observed::Stopping { cause, .. }, _) | (_, Verdict::Stop(cause)) => cause,
+        (_, Verdict::Run(_) | Verdict::Wait(_) | Verdict::Done(_)) => return false,
     };
     match cause.reason {
         StopReason::SpecChanged | StopReason::ClientRestart => false,

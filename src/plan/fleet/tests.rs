@@ -91,13 +91,29 @@ fn nobody_goes_in_vain_where_persons_own_sessions_fill_the_house() {
     let own = given("own").registered();
     let idle = |name| given(name).idle_since(seconds(999_000));
     let high = given("high").priority(9);
-    // Three of two: one place takes two to go.
-    let [a, b] = [idle("a"), given("b").doing(Activity::Busy)];
-    check(2, [a, b, own.clone(), high.clone()], "a runs, b runs, high waits MaxSessions(2), own runs");
+    // Three of two: one place would take two to go.
     check(
         2,
-        [idle("a"), idle("b"), own, high],
-        "a stops IdleTimeout, b stops IdleTimeout, high waits MaxSessions(2), own runs",
+        [idle("a"), idle("b"), own.clone(), high.clone()],
+        "a runs, b runs, high waits MaxSessions(2), own runs",
+    );
+    check(2, [idle("a"), own, high], "a stops IdleTimeout, high waits MaxSessions(2), own runs");
+}
+
+#[test]
+fn nobody_counts_on_the_slot_of_what_may_stay_for_ever() {
+    let idle = |name| given(name).idle_since(seconds(999_000));
+    let asked = given("own").registered().stopping(StopReason::ClientStop);
+    check(
+        2,
+        [idle("a"), asked, given("b")],
+        "a stops IdleTimeout, b waits MaxSessions(2), own stops ClientStop",
+    );
+    let stuck = given("stuck").stopping(StopReason::ClientStop).outliving();
+    check(
+        2,
+        [idle("a"), stuck, given("b")],
+        "a stops IdleTimeout, b waits MaxSessions(2), stuck stops ClientStop",
     );
 }
 
@@ -105,7 +121,10 @@ fn nobody_goes_in_vain_where_persons_own_sessions_fill_the_house() {
 fn an_identity_that_a_persons_own_session_has_is_taken() {
     let own = given("own").registered();
     check(9, [own.clone().known_as("x"), given("b").identity("x")], "b waits for own, own runs");
-    check(9, [own, given("b").identity("own")], "b waits for own, own runs");
+    check(9, [own.clone(), given("b").identity("own")], "b waits for own, own runs");
+    // Another user's keeps nobody from running; what root put on the list may be anybody's.
+    check(9, [own.clone().known_as("x").of_user(77), given("b").identity("x")], "b runs, own runs");
+    check(9, [own.clone().known_as("x").of_user(0), given("b").identity("x")], "b waits for own, own runs");
     // One that came later than the declared one ends nothing.
     let late = given("late").registered().known_as("x");
     check(9, [given("a").identity("x").running(), late], "a runs, late runs");
