@@ -48,7 +48,7 @@ struct Given {
 pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let given = read_all(args)?;
     let mut specs = SpecFiles::find(context)?;
-    specs.prepare()?;
+    specs.prepare(context)?;
     if specs.client.is_none() {
         context.out.note("daemon down: the files will be in force when it is back")?;
     }

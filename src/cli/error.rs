@@ -1,6 +1,10 @@
 //! Errors for people: what went wrong, the next command to try, and an exit status that a script can act on.
 
-use std::{fmt, process::ExitCode};
+use std::{
+    fmt,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use super::text::{escape, escape_lines};
 use crate::{
@@ -183,6 +187,17 @@ fn near(name: &SessionName, known: &[SessionName]) -> Vec<String> {
         .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
     scored.iter().take(3).map(|(_, name)| format!("`{name}`")).collect()
+}
+
+/// Prints help, or what is wrong with the arguments. They may come from anywhere, by way of a script: where they could act
+/// on a terminal they are shown escaped, and without colour.
+pub fn print_usage(error: &clap::Error) {
+    let plain = error.render().to_string();
+    // Help goes to stdout, and a closed one is nobody's error.
+    let _ = match escape_lines(&plain) {
+        safe if safe == plain => error.print(),
+        safe => io::stderr().write_all(safe.as_bytes()),
+    };
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::{
 use super::{
     context::Context,
     error::{CliError, CliResult},
+    text::escape_lines,
 };
 use crate::agents::{
     install::{StatusLine, Wish, install, uninstall},
@@ -104,7 +105,11 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
                 let edited = install(file.text.as_deref(), &wish).map_err(|wrong| file.wrong(&wrong))?;
                 if *print {
                     context.out.note(&format!("{}:", file.shown()))?;
-                    context.out.bytes(edited.text.unwrap_or_default().as_bytes())?;
+                    let text = edited.text.unwrap_or_default();
+                    // A project's settings come with it, from whoever wrote that. A program takes them as they are.
+                    let shown =
+                        if context.out.is_terminal() { escape_lines(&text) } else { text.as_str().into() };
+                    context.out.bytes(shown.as_bytes())?;
                     continue;
                 }
                 let written = file.put(edited, "added", context)?;

@@ -13,7 +13,7 @@ use super::{
     error::{CliError, CliResult},
     shipped::{Layout, Shipped},
 };
-use crate::host::{errors::words, users};
+use crate::host::{errors::words, files::make_above, users};
 
 const AFTER: &str = "\
 Everything is in the program itself. What is there and the same is left alone, a config that was changed is
@@ -193,7 +193,7 @@ impl Steps<'_> {
 
 fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    fs::create_dir_all(directory)?;
+    make_above(path, 0o755)?;
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     name.push(".atm-new");
     let new = directory.join(name);

@@ -8,7 +8,8 @@
 //!
 //! Invariants:
 //! - stdout is data, stderr is talk: only [`output`] writes either.
-//! - Everything from outside passes through [`text`] or [`plain`] before a terminal, `logs --raw`, `attach` and `peek --ansi` excepted.
+//! - Everything from outside passes through [`text`] or [`plain`] before a terminal, `logs --raw` and `attach` excepted.
+//!   `peek --ansi` lets colours and links pass, and nothing else.
 //! - No verb needs the daemon for what the files and the keepers can do.
 
 use std::{ffi::OsString, process::ExitCode};
@@ -88,8 +89,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help goes to stdout, and a closed one is nobody's error.
-            let _ = error.print();
+            error::print_usage(&error);
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
@@ -115,7 +115,7 @@ fn complete(arguments: &[OsString]) -> Option<ExitCode> {
         Ok(true) => Some(ExitCode::SUCCESS),
         Ok(false) => None,
         Err(error) => {
-            let _ = error.print();
+            error::print_usage(&error);
             Some(ExitCode::FAILURE)
         }
     }

@@ -8,7 +8,7 @@ use super::{
     context::Context,
     error::{CliError, CliResult},
     output::PlainForm,
-    text::escape,
+    text::{escape, escape_drawn},
 };
 use crate::api::{
     attach::ScreenView,
@@ -61,9 +61,8 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
             // Blank lines below the last one say nothing.
             let used = screen.lines.iter().rposition(|line| !line.is_empty()).map_or(0, |last| last + 1);
             for line in screen.lines.iter().take(used) {
-                // Made by our own emulator of cells: it has no sequences but those that were asked for. What is
-                // left are characters that change how others are shown.
-                if args.ansi { context.out.line(line)? } else { context.out.line(&escape(line))? }
+                // Made by our own emulator of cells. What is left are characters that change how others are shown.
+                context.out.line(&if args.ansi { escape_drawn(line).into() } else { escape(line) })?;
             }
             Ok(())
         }

@@ -9,6 +9,7 @@ use std::{
 use super::{
     client::{Client, after},
     context::Context,
+    dirs::Mode,
     documents,
     error::{CliError, CliResult, Kind},
     watch::{Change, Watch, WhenFull},
@@ -18,6 +19,7 @@ use crate::{
     host::{
         client::{Place, put},
         errors::words,
+        files::make_directory,
     },
 };
 
@@ -56,11 +58,16 @@ impl SpecFiles {
     }
 
     /// Makes the directory where it is missing and no daemon watches over it.
-    pub fn prepare(&self) -> CliResult {
+    pub fn prepare(&self, context: &Context) -> CliResult {
         if self.client.is_some() || self.directory.is_dir() {
             return Ok(());
         }
-        fs::create_dir_all(&self.directory)
+        // As the daemon makes it.
+        let mode = match context.places.mode(&context.environment) {
+            Mode::System => 0o755,
+            Mode::User => 0o700,
+        };
+        make_directory(&self.directory, mode)
             .map_err(|error| CliError::io(format_args!("cannot make `{}`", self.directory.display()), &error))
     }
 

@@ -36,6 +36,37 @@ pub fn escape_lines(text: &str) -> Cow<'_, str> {
     if text.chars().any(acts) { escaped(text, &['\n', '\t']) } else { Cow::Borrowed(text) }
 }
 
+/// One line that was drawn with colours and links, and with those alone: anything else that could act is made visible.
+pub fn escape_drawn(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let length = drawn(rest).unwrap_or(0);
+        let (sequence, behind) = rest.split_at(length);
+        out.push_str(sequence);
+        rest = behind;
+        if length == 0 {
+            push_escaped(c, &mut out);
+            rest = rest.get(c.len_utf8()..).unwrap_or_default();
+        }
+    }
+    out
+}
+
+/// The length of the colour or the link that `text` begins with.
+fn drawn(text: &str) -> Option<usize> {
+    const LINK_END: &str = "\u{1b}\\";
+    let colour = |rest: &str| {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && !matches!(c, ';' | ':'))?;
+        rest.get(end..)?.starts_with('m').then_some(2 + end + 1)
+    };
+    let link = |rest: &str| {
+        let (words, _) = rest.split_once(LINK_END)?;
+        (!words.chars().any(acts)).then_some(4 + words.len() + LINK_END.len())
+    };
+    text.strip_prefix("\u{1b}[").and_then(colour).or_else(|| text.strip_prefix("\u{1b}]8;").and_then(link))
+}
+
 /// The same JSON, with every character that could act on a terminal written as `\uXXXX`. Such characters can
 /// stand only inside JSON's strings, line ends excepted, so the meaning does not change.
 pub fn escape_json(json: &str) -> Cow<'_, str> {
@@ -114,6 +145,21 @@ mod tests {
         );
         assert_eq!(escape_lines("a\n\tb\u{1b}c"), "a\n\tb\\u{1b}c");
         assert_eq!(escape_json("[\"\u{9b}\u{e0001}\"]\n"), "[\"\\u009b\\udb40\\udc01\"]\n");
+    }
+
+    #[test]
+    fn what_was_drawn_has_colours_and_links_alone() {
+        for (drawn, shown) in [
+            ("a\u{1b}[1;38:5:7mb\u{1b}[0m", "a\u{1b}[1;38:5:7mb\u{1b}[0m"),
+            ("\u{1b}]8;id=1;http://x\u{1b}\\y", "\u{1b}]8;id=1;http://x\u{1b}\\y"),
+            ("\u{1b}[2Jx\u{1b}", "\\u{1b}[2Jx\\u{1b}"),
+            ("\u{1b}[31", "\\u{1b}[31"),
+            ("\u{1b}]8;;\u{7}\u{1b}\\", "\\u{1b}]8;;\\u{7}\\u{1b}\\\\"),
+            ("\u{1b}]0;t\u{1b}\\", "\\u{1b}]0;t\\u{1b}\\\\"),
+            ("e\u{202e}\u{9b}m", "e\\u{202e}\\u{9b}m"),
+        ] {
+            assert_eq!(escape_drawn(drawn), shown.replace("\\\\", "\\"), "{drawn:?}");
+        }
     }
 
     proptest! {

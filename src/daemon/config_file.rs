@@ -14,7 +14,7 @@ use std::{
 
 use super::specs::{
     QUIET_AT_START,
-    judge::{content_of, parse_with, print_of},
+    judge::{Rules, content_of, parse_with, print_of},
     looks::{Hint, Looks, Print, Seen},
 };
 use crate::{
@@ -46,6 +46,7 @@ pub type ParseConfig<C> = Box<dyn Fn(&[u8], &Path) -> Result<C, Diagnostics> + S
 /// See the module.
 pub struct ConfigFile<C> {
     path: PathBuf,
+    rules: Rules,
     parse: ParseConfig<C>,
     looks: Looks,
     /// What was last believed, while the file is there.
@@ -68,11 +69,12 @@ enum Told {
 
 impl<C: Clone + PartialEq> ConfigFile<C> {
     /// Nothing seen yet; the first look is due at once.
-    pub fn new(path: PathBuf, parse: ParseConfig<C>) -> Self {
+    pub fn new(path: PathBuf, rules: Rules, parse: ParseConfig<C>) -> Self {
         let mut looks = Looks::default();
         looks.look_at(Some(Moment::from_nanos(0)));
         Self {
             path,
+            rules,
             parse,
             looks,
             print: None,
@@ -129,8 +131,11 @@ impl<C: Clone + PartialEq> ConfigFile<C> {
                 if self.looks.found(Seen { stamp: stamp.as_ref(), print, torn }, sure, now) {
                     self.print = Some(print);
                     let path = &self.path;
-                    let read = content_of(bytes, path)
-                        .and_then(|bytes| parse_with(|| (self.parse)(&bytes, path), path));
+                    let read = match stamp.as_ref().and_then(|stamp| self.rules.refuse_config(stamp)) {
+                        Some(why) => Err(Diagnostics::whole(path.display().to_string(), why)),
+                        None => content_of(bytes, path)
+                            .and_then(|bytes| parse_with(|| (self.parse)(&bytes, path), path)),
+                    };
                     self.believe(read);
                 }
             }
@@ -190,9 +195,13 @@ mod tests {
     const LONG: Option<Duration> = Some(Duration::from_secs(60));
 
     fn file(text: &str) -> Sight {
+        file_of(text, 0o100_644, 0)
+    }
+
+    fn file_of(text: &str, mode: u32, uid: u32) -> Sight {
         let size = text.len() as u64;
         let id = DirId { dev: 1, ino: 1, born: None };
-        let own = Inode { id, size, modified: (0, 0), changed: (0, 0), mode: 0o100_644, uid: 0, links: 1 };
+        let own = Inode { id, size, modified: (0, 0), changed: (0, 0), mode, uid, links: 1 };
         Sight::Present { stamp: Some(Stamp { own, target: None }), bytes: Ok(text.into()), torn: false }
     }
 
@@ -208,7 +217,8 @@ mod tests {
                 let whole = || Diagnostics::whole(path.display().to_string(), text);
                 text.strip_prefix("ok ").map(ToOwned::to_owned).ok_or_else(whole)
             };
-            let config = ConfigFile::new("/atm.yaml".into(), Box::new(parse));
+            let rules = Rules { system: true, uid: 0 };
+            let config = ConfigFile::new("/atm.yaml".into(), rules, Box::new(parse));
             Self { config, now: Moment::from_nanos(1_000_000_000) }
         }
 
@@ -273,6 +283,28 @@ mod tests {
             rig.hint(what);
             assert_eq!(rig.run(1000, &sight, LONG), told, "{what:?}");
         }
+    }
+
+    /// In system mode: the `env` of the config is that of root's sessions too.
+    #[test]
+    fn a_config_that_others_could_have_written_is_not_believed_until_it_is_mended() {
+        let mut rig = Rig::new();
+        rig.run(0, &file("ok A"), LONG);
+        for (mode, uid, says) in [
+            (0o100_664, 0, "others than its owner may write it"),
+            (0o100_646, 0, "`chmod go-w` it"),
+            (0o100_644, 1000, "it is user 1000's"),
+        ] {
+            rig.hint(What::Placed);
+            let told = rig.run(1000, &file_of("ok B", mode, uid), LONG);
+            assert!(told.len() == 1 && told[0].starts_with("bad ") && told[0].contains(says), "{told:?}");
+        }
+        rig.hint(What::Attributes);
+        assert_eq!(rig.run(1000, &file("ok B"), LONG), ["good B"]);
+        // A user's own is the user's to open to others.
+        let mut rig = Rig::new();
+        rig.config.rules = Rules { system: false, uid: 1000 };
+        assert_eq!(rig.run(0, &file_of("ok A", 0o100_666, 1000), LONG), ["good A"]);
     }
 
     #[test]

@@ -17,6 +17,10 @@ pub fn make(paths: &Paths, system: bool) -> Result<(), StartupError> {
     // In system mode every user may reach the socket; what is below is closed to them one by one.
     let open = if system { 0o755 } else { 0o700 };
     let directories = &paths.directories;
+    // Also above what is closed: output, which users may read, may be below the same directory.
+    for directory in [&directories.runtime, &directories.state, &directories.log] {
+        files::make_above(directory, open).map_err(host("make what is above", directory))?;
+    }
     for (directory, mode) in [
         (directories.runtime.clone(), open),
         (paths.locks(), 0o700),

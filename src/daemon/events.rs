@@ -17,6 +17,7 @@ use super::{
     writer::{Writer, older},
 };
 use crate::api::{
+    diagnose::escape,
     event::{Event, EventKind},
     name::{RunId, SessionName},
     record::Exit,
@@ -160,24 +161,6 @@ impl Events {
     pub fn listen(&self) -> broadcast::Receiver<u64> {
         self.listeners.subscribe()
     }
-}
-
-/// One line, whatever came from outside: no control character reaches journal or terminal.
-pub fn escape(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() || is_bidi(character) {
-            clean.extend(character.escape_default());
-        } else {
-            clean.push(character);
-        }
-    }
-    clean
-}
-
-/// Characters that reorder what follows them on a terminal.
-fn is_bidi(character: char) -> bool {
-    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn log(event: &Event, pid: Option<i32>, generation: Option<u64>, exit: Option<Exit>) {

@@ -25,8 +25,8 @@ use tracing_subscriber::{
     layer::{Context, Layer, Layered, SubscriberExt},
 };
 
-use super::{events::escape, logging::Queue};
-use crate::api::event::EventKind;
+use super::logging::Queue;
+use crate::api::{diagnose::escape, event::EventKind};
 
 /// Where journald listens.
 const SOCKET: &str = "/run/systemd/journal/socket";

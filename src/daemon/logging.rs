@@ -4,6 +4,7 @@
 //! A thread writes; where it is held up for long, lines are lost, and it is said how many.
 
 use std::{
+    fmt::{self, Write as _},
     io::{self, IsTerminal, Write},
     os::unix::fs::MetadataExt,
     sync::{
@@ -15,9 +16,20 @@ use std::{
     time::Duration,
 };
 
-use tracing_subscriber::{EnvFilter, Layer, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing::field::Field;
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    field::MakeExt,
+    fmt::{
+        FormatFields, MakeWriter,
+        format::{Writer, debug_fn},
+    },
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use super::journal::{self, Entry, Journal, Journald};
+use crate::api::diagnose::{escape, unprintable};
 
 /// Lines or entries that may wait for whoever reads them.
 const WAITING: usize = 4096;
@@ -39,6 +51,7 @@ pub fn start() -> Flush {
     let stderr = lines.clone().map(|lines| {
         tracing_subscriber::fmt::layer()
             .with_writer(lines)
+            .fmt_fields(fields())
             .with_ansi(
                 io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
             )
@@ -49,6 +62,26 @@ pub fn start() -> Flush {
     // Only a second call could fail, and then logging is there already.
     drop(started);
     Flush { lines, entries }
+}
+
+/// What an event says, as a part of one line: a value may come from anywhere, and begins no line of its own.
+fn fields() -> impl for<'writer> FormatFields<'writer> + 'static {
+    let one = |writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug| {
+        if field.name() != "message" {
+            write!(writer, "{}=", field.name())?;
+        }
+        write!(Escaping(writer), "{value:?}")
+    };
+    debug_fn(one).delimited(" ")
+}
+
+/// Writes what is written to it so that nothing of it acts.
+struct Escaping<'line, 'writer>(&'line mut Writer<'writer>);
+
+impl fmt::Write for Escaping<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.chars().any(unprintable) { self.0.write_str(&escape(text)) } else { self.0.write_str(text) }
+    }
 }
 
 /// Whether stderr is the stream that systemd connected to the journal, so that nothing is told twice.
@@ -230,6 +263,29 @@ mod tests {
             .sum();
         assert!(written >= WAITING && lost > 0, "{written} {lost}");
         assert_eq!(written + lost, all);
+    }
+
+    #[test]
+    fn whatever_an_event_says_is_one_line_and_acts_on_nothing() {
+        let (mut reader, sink) = io::pipe().unwrap();
+        let lines = Queue::of_lines(sink).unwrap();
+        let guard = Flush { lines: Some(lines.clone()), entries: None };
+        let subscriber =
+            tracing_subscriber::fmt().with_writer(lines).fmt_fields(fields()).with_ansi(false).finish();
+        let nasty = "a\nERROR b\r\u{1b}[2J\u{9b}\u{202e}\u{2028}\u{2066}c";
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::warn!(path = %nasty, text = nasty, error = ?Some(nasty), "message {nasty}");
+        });
+        drop(guard);
+        let mut buffer = [0; 4096];
+        let length = reader.read(&mut buffer).unwrap();
+        let text = String::from_utf8_lossy(buffer.get(..length).unwrap());
+        let line = text.strip_suffix('\n').unwrap();
+        assert!(!line.chars().any(unprintable), "{line:?}");
+        let said = r"a\nERROR b\r\u{1b}[2J\u{9b}\u{202e}\u{2028}\u{2066}c";
+        for part in [&format!("message {said} "), &format!("path={said}"), "text=\"a", "error=Some("] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
     }
 
     #[test]

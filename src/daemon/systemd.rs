@@ -26,7 +26,7 @@ use super::{
     store::Reader,
     view,
 };
-use crate::{controller::Heartbeat, host::socket::send_descriptor};
+use crate::{api::diagnose::unprintable, controller::Heartbeat, host::socket::send_descriptor};
 
 /// Changes within this time are one line: a thousand starts are not a thousand datagrams.
 const GATHER: Duration = Duration::from_millis(50);
@@ -71,9 +71,10 @@ async fn tell_with(states: &[NotifyState<'_>], descriptor: Option<BorrowedFd<'_>
     }
 }
 
-/// A line each. A control character would end it and begin another assignment, which the crate leaves to us.
+/// A line each. A control character would end it and begin another assignment, which the crate leaves to us; others act
+/// on the terminal on which `systemctl` shows it.
 fn lines(states: &[NotifyState<'_>]) -> String {
-    let line = |state: &NotifyState| state.to_string().replace(char::is_control, "");
+    let line = |state: &NotifyState| state.to_string().replace(unprintable, "");
     states.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 

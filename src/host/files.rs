@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::Path,
 };
 
@@ -100,18 +100,25 @@ pub fn open_directory(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path)
 }
 
-/// Makes `path` and what is missing above it; a directory that this call makes gets `mode`.
+/// Makes `path` and what is missing above it, as [`make_above`] does; a directory that this call makes gets `mode`.
 pub fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    match fs::create_dir(path) {
+    make_above(path, mode)?;
+    match fs::DirBuilder::new().mode(mode).create(path) {
         Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+/// Makes the directories above `path` that are missing, with `mode` less what the umask takes. With the umask alone they
+/// would be open to everybody where it takes nothing, and whoever may write to a directory may replace what is below it.
+pub fn make_above(path: &Path, mode: u32) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) => fs::DirBuilder::new().recursive(true).mode(mode).create(parent),
+        None => Ok(()),
     }
 }
 

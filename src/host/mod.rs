@@ -42,7 +42,7 @@ pub mod scan;
 #[allow(unsafe_code)] // dispositions of signals
 pub mod signals;
 pub mod socket;
-#[allow(unsafe_code)] // clone3 and fork
+#[allow(unsafe_code)] // clone3, fork and keyctl
 pub mod spawn;
 pub mod specfile;
 pub mod tree;

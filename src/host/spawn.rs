@@ -32,6 +32,9 @@ struct CloneArgs {
     cgroup: u64,
 }
 
+/// `KEYCTL_JOIN_SESSION_KEYRING` of `<linux/keyctl.h>`.
+const JOIN_SESSION_KEYRING: libc::c_long = 1;
+
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Makes a child that runs `body` and exits with what it returns; returns its pid.
@@ -122,6 +125,22 @@ pub fn protect_memory() -> Inherited {
         let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable); // a hardening, not a condition
     }
     Inherited { core }
+}
+
+/// Leaves the keyring of the login or the service that the daemon was started in, for a new one: whoever runs in it can
+/// read what is in it and may hand keys to all others in it, whatever their user is.
+pub fn leave_keyring() -> io::Result<()> {
+    let nobodys = std::ptr::null::<libc::c_char>();
+    // SAFETY: without a name, the kernel reads no memory of ours.
+    if unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, nobodys) } >= 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        // A kernel without keys, or a filter that gives them to nobody.
+        Some(libc::ENOSYS | libc::EPERM | libc::EACCES) => Ok(()),
+        _ => Err(error),
+    }
 }
 
 /// In a child that will execute a program: gives back what the daemon or its keeper has for itself.

@@ -5,6 +5,10 @@ use std::{ffi::CString, io};
 use nix::unistd::{
     Gid, Uid, User, getgrouplist, getgroups, getresgid, getresuid, initgroups, setresgid, setresuid,
 };
+use rustix::{
+    io::Errno,
+    thread::{CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities},
+};
 
 /// A user of the system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +62,9 @@ pub fn become_user(account: &Account) -> io::Result<()> {
     initgroups(&CString::new(account.name.as_str())?, gid)?;
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)?;
+    if account.uid != 0 {
+        drop_capabilities()?;
+    }
     // A call that succeeds and does nothing has been a way to root before.
     let (users, groups) = (getresuid()?, getresgid()?);
     let all = [users.real, users.effective, users.saved].iter().all(|id| *id == uid)
@@ -67,6 +74,18 @@ pub fn become_user(account: &Account) -> io::Result<()> {
         return Err(io::Error::other("the system kept privileges that were given up"));
     }
     Ok(())
+}
+
+/// Gives up every capability, in each set from which a program that is executed could have one again. The change of user
+/// leaves those that may be inherited, and with some settings of the process (`capabilities(7)`) all.
+fn drop_capabilities() -> io::Result<()> {
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    // There are none to a kernel that does not know them.
+    match clear_ambient_capability_set() {
+        Err(Errno::INVAL) => Ok(()),
+        cleared => Ok(cleared?),
+    }
 }
 
 /// The numbers of all groups of `account`. Asks the name service, which may take for ever.

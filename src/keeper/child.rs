@@ -107,6 +107,7 @@ fn prepare(job: &Job, line: &Line) -> Result<Command, StartError> {
             let given = pty::give_to(io::stdin().as_fd(), account.uid);
             given.map_err(|error| host("give the terminal to its user", &error))?;
         }
+        spawn::leave_keyring().map_err(|error| host("leave the keyring of the daemon", &error))?;
         users::become_user(&account)
             .map_err(|error| StartError::SwitchUser { user: account.name.clone(), reason: words(&error) })?;
         let _ = spawn::die_with_parent(true); // forgotten by the change of user

@@ -3,8 +3,6 @@
 //! The sentences name no span that runs (what `nextStartAt` says as a time): a status that only grew older is
 //! the same status, and watchers hear of changes alone.
 
-use std::fmt::Write as _;
-
 use super::{
     Desired, Done, Ended, History, Observed, Session, Verdict, Wait, Wanted, budget,
     restart::{self, Want},
@@ -13,6 +11,7 @@ use super::{
 use crate::api::{
     cause::{Actor, Cause, StopReason},
     config::Config,
+    diagnose::escape,
     quantity::Size,
     record::Exit,
     spec::StopSignal,
@@ -41,7 +40,7 @@ pub fn derive(session: &Session, verdict: Option<&Verdict>, now: Moment) -> Deri
             (Phase::Pending, Reason::Starting, "its process is being made".to_owned())
         }
         (Observed::Unknown { why, .. }, _) => {
-            let message = format!("its keeper does not answer ({}); nothing is done to it", plain(why));
+            let message = format!("its keeper does not answer ({}); nothing is done to it", escape(why));
             (Phase::Running, Reason::Unknown, message)
         }
         (Observed::Running(run), Some(Verdict::Run(_) | Verdict::Wait(_) | Verdict::Done(_)) | None) => {
@@ -130,7 +129,7 @@ fn waits(wait: &Wait, history: &History) -> Derived {
             (Reason::MaxSessions, limit)
         }
         Wait::IdentityTaken { by, identity } => {
-            (Reason::IdentityTaken, format!("identity `{}` is taken by session `{by}`", plain(identity)))
+            (Reason::IdentityTaken, format!("identity `{}` is taken by session `{by}`", escape(identity)))
         }
         Wait::BackOff { .. } => {
             let (how, count) = match history.failures {
@@ -216,7 +215,7 @@ fn failure(last: &Ended) -> Reason {
 fn end(last: &Ended) -> String {
     match (&last.cause, &last.start_error, last.interrupted, last.exit) {
         (Some(cause), _, _, _) => why(cause),
-        (None, Some(error), _, _) => plain(&error.to_string()),
+        (None, Some(error), _, _) => escape(&error.to_string()),
         (None, None, true, _) => "the machine went down while it ran".to_owned(),
         (None, None, false, Some(exit)) => told(exit),
         (None, None, false, None) => "its end was not seen".to_owned(),
@@ -237,7 +236,7 @@ fn told(exit: Exit) -> String {
 
 /// The sentence of a cause, and who asked.
 fn why(cause: &Cause) -> String {
-    let said = if cause.message.is_empty() { cause.reason.to_string() } else { plain(&cause.message) };
+    let said = if cause.message.is_empty() { cause.reason.to_string() } else { escape(&cause.message) };
     match cause.by {
         Some(by) => format!("{said}, asked for by {}", person(by)),
         None => said,
@@ -246,21 +245,6 @@ fn why(cause: &Cause) -> String {
 
 fn person(by: Actor) -> String {
     format!("user id {}", by.uid)
-}
-
-/// `text` without anything that could steer a terminal or turn its line around.
-pub(super) fn plain(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
-        let turns_around =
-            matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if character.is_control() || turns_around {
-            let _ = write!(safe, "{}", character.escape_default());
-        } else {
-            safe.push(character);
-        }
-    }
-    safe
 }
 
 /// What a reconcile would do with `session`, why, and when time alone changes that: a row of `atm plan`.

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::status::plain;
 use crate::api::{
     control::Counts,
+    diagnose::escape,
     quantity::{Limit, Size},
     status::{Activity, Phase},
 };
@@ -96,7 +96,7 @@ pub fn summary(overview: &Overview<'_>) -> String {
         line.push_str("; config error, using the last good one");
     }
     if let Some(why) = overview.specs_unavailable {
-        let _ = write!(line, "; {}", plain(why));
+        let _ = write!(line, "; {}", escape(why));
     }
     line
 }

@@ -33,6 +33,17 @@ pub struct Atm {
     pub args: Vec<String>,
     /// A command that ends by executing its arguments, to start the daemon with: `unshare -m`, say.
     pub through: Vec<String>,
+    /// Where the daemon finds its directories by itself, without flags, if it is to do so.
+    pub found: Option<Found>,
+}
+
+/// The directories that a daemon finds by itself.
+#[derive(Debug, Clone)]
+pub struct Found {
+    pub sessions: PathBuf,
+    pub runtime: PathBuf,
+    pub state: PathBuf,
+    pub log: PathBuf,
 }
 
 impl Atm {
@@ -48,6 +59,7 @@ impl Atm {
             env: Vec::new(),
             args: Vec::new(),
             through: Vec::new(),
+            found: None,
         }
     }
 
@@ -73,15 +85,28 @@ impl Atm {
 
     /// The runtime directory.
     pub fn runtime(&self) -> PathBuf {
+        if let Some(found) = &self.found {
+            return found.runtime.clone();
+        }
         self.runtime.as_ref().map_or_else(|| self.path("run"), |base| base.path().join("run"))
     }
 
+    /// The state directory.
+    pub fn state(&self) -> PathBuf {
+        self.found.as_ref().map_or_else(|| self.path("state"), |found| found.state.clone())
+    }
+
+    /// The directory of output.
+    pub fn logs(&self) -> PathBuf {
+        self.found.as_ref().map_or_else(|| self.path("log"), |found| found.log.clone())
+    }
+
     pub fn spec_path(&self, name: &str) -> PathBuf {
-        self.path("sessions.d").join(format!("{name}.yaml"))
+        self.specs().join(format!("{name}.yaml"))
     }
 
     pub fn log(&self, name: &str) -> String {
-        let bytes = fs::read(self.path("log").join(format!("{name}.log"))).unwrap_or_default();
+        let bytes = fs::read(self.logs().join(format!("{name}.log"))).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -137,7 +162,7 @@ impl Atm {
         };
         command
             .arg("daemon")
-            .args(self.flags())
+            .args(if self.found.is_some() { Vec::new() } else { self.flags() })
             .args(&self.args)
             .env("NOTIFY_SOCKET", &path)
             .envs(self.env.iter().cloned())
@@ -334,7 +359,7 @@ impl Atm {
 
     /// All that a session ever wrote, as far as it is kept: rotated files first.
     pub fn whole_log(&self, name: &str) -> String {
-        let path = self.path("log").join(format!("{name}.log"));
+        let path = self.logs().join(format!("{name}.log"));
         let old = |number: u32| PathBuf::from(format!("{}.{number}", path.display()));
         let mut numbers: Vec<u32> = (1..1000).take_while(|number| old(*number).exists()).collect();
         numbers.reverse();
@@ -347,7 +372,7 @@ impl Atm {
 
     /// The instance of this test's state directory.
     fn instance(&self) -> Option<String> {
-        let text = fs::read_to_string(self.path("state/instance.json")).ok()?;
+        let text = fs::read_to_string(self.state().join("instance.json")).ok()?;
         let value: Value = serde_json::from_str(&text).ok()?;
         value["instance"].as_str().map(str::to_owned)
     }
@@ -527,7 +552,7 @@ impl Atm {
 
     /// The spec directory.
     pub fn specs(&self) -> PathBuf {
-        self.path("sessions.d")
+        self.found.as_ref().map_or_else(|| self.path("sessions.d"), |found| found.sessions.clone())
     }
 
     /// What happened, oldest first; of all sessions where none is named.
@@ -591,7 +616,8 @@ impl Atm {
 /// Asserts that nothing in `text` could act on a terminal.
 pub fn assert_harmless(what: &str, text: &str) {
     let bad = |c: char| {
-        (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        (c.is_control() && c != '\n') || turns
     };
     if let Some(at) = text.find(bad) {
         let from = text[..at].char_indices().rev().nth(60).map_or(0, |(at, _)| at);
@@ -614,7 +640,7 @@ impl Atm {
         let child = self
             .command()
             .args(args)
-            .env("ATM_SOCKET", self.path("run/atm.sock"))
+            .env("ATM_SOCKET", self.runtime().join("atm.sock"))
             .stdout(file.try_clone().unwrap())
             .stderr(file)
             .spawn()
@@ -626,7 +652,7 @@ impl Atm {
     pub fn atm_as(&self, uid: u32, args: &[&str]) -> Output {
         self.command()
             .args(args)
-            .env("ATM_SOCKET", self.path("run/atm.sock"))
+            .env("ATM_SOCKET", self.runtime().join("atm.sock"))
             .env("HOME", "/")
             .uid(uid)
             .gid(uid)
@@ -638,7 +664,7 @@ impl Atm {
     /// Runs a verb with more in its environment, and with something to read.
     pub fn atm_with(&self, env: &[(&str, &str)], input: &str, args: &[&str]) -> Output {
         let mut command = self.command();
-        command.args(args).env("ATM_SOCKET", self.path("run/atm.sock")).envs(env.iter().copied());
+        command.args(args).env("ATM_SOCKET", self.runtime().join("atm.sock")).envs(env.iter().copied());
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // Closed by the verb where it does not read.
@@ -652,7 +678,7 @@ impl Atm {
         words.extend(args);
         let output = Command::new("script")
             .args(["-qec", &shell_words::join(words), "/dev/null"])
-            .env("ATM_SOCKET", self.path("run/atm.sock"))
+            .env("ATM_SOCKET", self.runtime().join("atm.sock"))
             .env("NO_COLOR", "1")
             .env("TERM", "xterm")
             .stdin(Stdio::null())

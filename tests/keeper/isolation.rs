@@ -152,6 +152,61 @@ fn what_a_spec_puts_into_the_environment_acts_only_as_its_user() {
     keeper.exit();
 }
 
+/// The keyring of a login or a service, with a key in it: it is a thread's own, and what the thread starts inherits it.
+/// `false`, with a message, where there are no keys to be had.
+#[expect(unsafe_code, reason = "there is no safe wrapper of keyctl and add_key")]
+fn own_a_key(description: &std::ffi::CStr) -> bool {
+    use nix::libc;
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    const SESSION_KEYRING: libc::c_long = -3;
+    let none = std::ptr::null::<libc::c_char>();
+    // SAFETY: both only read texts that live through the calls, of the lengths that they are told.
+    let added = unsafe {
+        libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, none) >= 0
+            && libc::syscall(
+                libc::SYS_add_key,
+                c"user".as_ptr(),
+                description.as_ptr(),
+                c"secret".as_ptr(),
+                6_usize,
+                SESSION_KEYRING,
+            ) >= 0
+    };
+    if !added {
+        eprintln!("skipped: no keys: {}", std::io::Error::last_os_error());
+    }
+    added
+}
+
+/// Who runs in the keyring of root's login could read root's keys, and hand keys to every other session.
+#[test]
+fn another_users_session_is_in_no_keyring_of_roots() {
+    if !crate::support::is_root("switching users") || !own_a_key(c"atm-test-canary") {
+        return;
+    }
+    let keys = || fs::read_to_string("/proc/keys");
+    if !keys().is_ok_and(|keys| keys.contains("atm-test-canary")) {
+        eprintln!("skipped: this kernel does not show keys");
+        return;
+    }
+    let bench = Bench::new();
+    fs::set_permissions(bench.root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let told = |uid: u32, name: &str| {
+        let mut intent = bench.intent(name, &["sh", "-c", "cat /proc/keys; echo all"]);
+        intent.user = atm::api::record::RunAs::Uid(uid);
+        intent.spec.working_dir = "/".to_owned();
+        let mut keeper = bench.start(intent);
+        keeper.running();
+        keeper.exit();
+        keeper.log()
+    };
+    let theirs = told(65534, "theirs");
+    assert!(theirs.contains("all") && !theirs.contains("atm-test-canary"), "{theirs}");
+    // The daemon's own user keeps what it has: there is nobody to keep it from.
+    let own = told(0, "own");
+    assert!(own.contains("atm-test-canary"), "{own}");
+}
+
 /// Output and keys pass through a keeper: no core file has them, and no session gets at its keeper.
 #[test]
 fn a_keeper_leaves_no_core_and_is_out_of_its_sessions_reach() {

@@ -14,7 +14,7 @@ use crate::{
         error::{CliError, CliResult, Kind},
         text::escape,
     },
-    host::files::read_following,
+    host::files::{make_above, read_following},
 };
 
 /// A person's settings are far smaller.
@@ -97,8 +97,7 @@ impl File {
             None if target == self.path => return fs::remove_file(&target),
             None => "{}\n", // the link stays, and with it what it names
         };
-        let directory = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
-        fs::create_dir_all(directory)?;
+        make_above(&target, 0o755)?;
         let there = fs::metadata(&target).ok();
         let new = sibling(&target)?;
         let written =

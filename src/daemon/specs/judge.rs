@@ -90,6 +90,24 @@ impl Rules {
         None
     }
 
+    /// Why the config is not to be believed: its `env` is every session's, root's as well.
+    pub fn refuse_config(self, stamp: &Stamp) -> Option<String> {
+        let file = stamp.file();
+        if !self.system || file.is_link() {
+            return None; // one that leads nowhere has nothing to say
+        }
+        let strangers = [stamp.own.uid, file.uid].into_iter().find(|uid| *uid != 0 && *uid != self.uid);
+        if let Some(uid) = strangers {
+            return Some(format!(
+                "it is user {uid}'s, and the config of all sessions counts only from root: `chown root` it"
+            ));
+        }
+        file.is_writable_by_others().then(|| {
+            let mode = file.mode & 0o7777;
+            format!("others than its owner may write it (mode {mode:04o}): `chmod go-w` it")
+        })
+    }
+
     /// What a file means, by its content and by who could have written it.
     pub fn judge<S: Document>(
         self,

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, fmt, os::unix::ffi::OsStrExt};
 
-use crate::api::name::SessionName;
+use crate::api::{diagnose::unprintable, name::SessionName};
 
 /// The two endings of a spec file, in byte order: of two files for one unknown name the first is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,8 +99,8 @@ impl FileName {
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
-        let hidden = matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
-        if character.is_control() || hidden {
+        let hidden = matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{206f}');
+        if unprintable(character) || hidden {
             out.extend(character.escape_default());
         } else {
             out.push(character);

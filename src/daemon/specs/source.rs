@@ -113,7 +113,7 @@ impl<S: Document, C: Clone + PartialEq> Source<S, C> {
         }
         Self {
             ledger: Ledger::new(directory, rules, recorded, known),
-            config: ConfigFile::new(config, parse_config),
+            config: ConfigFile::new(config, rules, parse_config),
             watch: Watch::new(Arc::clone(&inbox)),
             inbox,
             updates,

@@ -280,6 +280,6 @@ fn the_plan_says_until_when_it_waits() {
 
 #[test]
 fn nothing_from_outside_can_steer_a_terminal_or_turn_its_line_around() {
-    assert_eq!(plain("a\u{1b}[2J\r\n\u{202e}b"), "a\\u{1b}[2J\\r\\n\\u{202e}b");
-    assert_eq!(plain("grüße, 世界"), "grüße, 世界");
+    assert_eq!(escape("a\u{1b}[2J\r\n\u{202e}b"), "a\\u{1b}[2J\\r\\n\\u{202e}b");
+    assert_eq!(escape("grüße, 世界"), "grüße, 世界");
 }
