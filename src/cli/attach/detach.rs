@@ -114,7 +114,8 @@ impl Typing {
             let Some(length) = unit(rest) else {
                 self.partial = rest.to_vec();
                 self.sent = sent;
-                if rest == [0x1b] {
+                // Not before a key that is held back: it was pressed later.
+                if rest == [0x1b] && self.pressed == Pressed::Nothing {
                     meant.typed.extend_from_slice(rest);
                     self.sent = 1;
                 }
