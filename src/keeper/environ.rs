@@ -168,6 +168,8 @@ pub fn parse_file(bytes: &[u8]) -> Result<Vec<(String, String)>, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn env(pairs: &[(&str, &str)]) -> Environment {
@@ -226,5 +228,26 @@ mod tests {
             assert!(error.starts_with("line 2: ") && !error.contains("secret"), "{error}");
         }
         assert_eq!(parse_file(b"\xff").unwrap_err(), "line 1: not UTF-8");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_line_by_line_is_read_back(
+            pairs in prop::collection::vec(("[A-Za-z_][A-Za-z0-9_]{0,8}", "[^\\p{Cc}]{0,20}"), 0..8),
+        ) {
+            let quoted = |(name, value): &(String, String)| format!("export {name}='{value}'\n# {value}\n\n");
+            let text: String = pairs.iter().map(quoted).collect();
+            prop_assert_eq!(parse_file(text.as_bytes()), Ok(pairs));
+        }
+
+        #[test]
+        fn only_names_in_braces_expand(text in "[a-z ~$}{\\PC]{0,30}", value in "\\PC{0,20}") {
+            let env = BTreeMap::from([("X".to_owned(), value.clone())]);
+            let plain = format!("/{}", text.replace("${", "$"));
+            prop_assert_eq!(expand(&plain, &env).unwrap(), plain.clone());
+            // What was put in is not looked at again.
+            let plain = plain.trim_end_matches('$');
+            prop_assert_eq!(expand(&format!("{plain}${{X}}{plain}"), &env).unwrap(), format!("{plain}{value}{plain}"));
+        }
     }
 }

@@ -354,4 +354,10 @@ mod tests {
         assert_eq!(typing.read(b"\x1d\x1cd").typed, b"\x1d\x1cd");
         assert!(DetachKeys::new(&"x".parse().unwrap()).is_none());
     }
+
+    #[test]
+    fn an_escape_does_not_overtake_a_key_that_is_held_back() {
+        assert_eq!(meant(&["x\x1c\x1b"]), ("x\x1c\x1b".to_owned(), false));
+        assert_eq!(meant(&["x\x1c\x1b", "[A"]), ("x\x1c\x1b[A".to_owned(), false));
+    }
 }
