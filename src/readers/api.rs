@@ -21,7 +21,7 @@ use crate::api::{
     spec::{StopSignal, WrittenSpec},
     status::SessionView,
     time::BootId,
-    yaml,
+    upload, yaml,
 };
 
 /// Longest text with everything that is wrong with a file.
@@ -130,6 +130,10 @@ pub(super) fn words(bytes: &[u8], _: &Path) -> Result<(), Broken> {
     }
     if let Ok(StopSignal(number)) = given.parse::<StopSignal>() {
         promise!((1..=64).contains(&number), "{given:?} is the signal {number}");
+    }
+    if let Some(file) = upload::file_name(&"a".repeat(64), given) {
+        promise!(!file.contains('/') && file.len() <= 255, "an upload called {file:?}");
+        fit_for_people("an upload", &file, 255)?;
     }
     // That there is no NUL in it, is asked where a value is read.
     let taken = [

@@ -146,6 +146,10 @@ pub(super) fn state(bytes: &[u8], scratch: &Path) -> Result<(), Broken> {
         memory.not_before.clone_from(&before.not_before); // of another boot it is over
         promise!(memory == before, "what is recalled is remembered otherwise");
         let _ = memory.user();
+        for upload in memory.uploads.iter().filter(|upload| upload.is_sound()) {
+            let place = upload.directory.join(".atm/uploads");
+            promise!(upload.path().parent() == Some(&place), "an upload elsewhere: {upload:?}");
+        }
     }
     round_trip::<Instance>(bytes)?;
     round_trip::<LastConfig>(bytes)?;

@@ -21,6 +21,9 @@ use crate::heap::{Cost, cost};
 /// No input takes longer, however loaded the machine is: most take microseconds.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// Directories of all watches: who ends this program by force removes them.
+static SCRATCH: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
 type Current = Arc<Mutex<Option<(&'static str, Vec<u8>, Instant)>>>;
 
 /// The watch of one test.
@@ -35,7 +38,8 @@ impl Watch {
         let scratch = tempfile::Builder::new().prefix("atm-mutation-").tempdir_in(fast()).unwrap();
         let current = Current::default();
         let (end, ended) = channel();
-        let (watched, place) = (Arc::clone(&current), scratch.path().to_owned());
+        SCRATCH.lock().unwrap_or_else(PoisonError::into_inner).push(scratch.path().to_owned());
+        let watched = Arc::clone(&current);
         let thread = std::thread::spawn(move || {
             while ended.recv_timeout(Duration::from_millis(500)) == Err(RecvTimeoutError::Timeout) {
                 let late = watched.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,7 +48,9 @@ impl Watch {
                     let path = keep(name, bytes);
                     // Not by a macro: what a test prints so is shown only when it has ended.
                     let _ = writeln!(io::stderr(), "{name} has read for {LONGEST:?}: {}", path.display());
-                    let _ = fs::remove_dir_all(&place);
+                    for place in SCRATCH.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+                        let _ = fs::remove_dir_all(place);
+                    }
                     // The reader does not come back, so nothing else ends this test.
                     std::process::abort();
                 }
