@@ -70,7 +70,7 @@ pub(super) fn config(bytes: &[u8], _: &Path) -> Result<(), Broken> {
         Err(wrong) => return of_mistakes("config", &wrong),
     };
     promise!(bytes.len() <= yaml::MAX_BYTES, "a config of {} bytes is taken", bytes.len());
-    promise!(config.clients.buffer > 0 && config.max_sessions > 0, "nothing fits: {config:?}");
+    promise!(config.clients.buffer > 0, "a watcher has no room: {config:?}");
     promise!(config.http.is_none_or(|http| http.ip().is_loopback()), "it listens to others: {config:?}");
     let json = serde_json::to_vec(&config).map_err(|error| error.to_string())?;
     round_trip::<Config>(&json).map(|_| ())
