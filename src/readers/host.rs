@@ -10,7 +10,7 @@ pub(super) fn proc(bytes: &[u8], scratch: &Path) -> Result<(), Broken> {
     if let Some(stat) = Stat::parse(bytes) {
         // Whatever the process calls itself, it is the one that the file begins with.
         let begin = bytes.split(|byte| *byte == b'(').next().unwrap_or_default();
-        promise!(text(begin).trim() == stat.pid.to_string(), "another process: {stat:?}");
+        promise!(text(begin).trim().parse() == Ok(stat.pid), "another process: {stat:?}");
         let _ = (stat.has_ended(), stat.is_stopped());
     }
     let status = text(bytes);
