@@ -12,7 +12,8 @@
 //! ├── keeper/      the small program that holds one session
 //! ├── agents/      Claude Code, Codex: what they understand and what they say. Values only
 //! ├── daemon/      the wiring: sources of triggers, the store, reconcilers, server, systemd
-//! └── cli/         one file a verb; client, output, errors
+//! ├── cli/         one file a verb; client, output, errors
+//! └── readers/     every reader of what others wrote, by name: for mutation and fuzzing alone
 //!
 //!    cli                    daemon                 api, controller: nothing of ours
 //!      \              /     |     \               plan, host, agents: api
@@ -37,3 +38,5 @@ pub mod daemon;
 pub mod host;
 pub mod keeper;
 pub mod plan;
+#[doc(hidden)]
+pub mod readers;

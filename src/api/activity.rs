@@ -225,6 +225,8 @@ pub fn read(page: &[u8], boot: &BootId) -> Result<Activity, ActivityError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn page(words: &[u64]) -> Vec<u8> {
@@ -279,6 +281,34 @@ mod tests {
                     assert_eq!(read(&page(&words), &boot).unwrap().left, None, "word {damaged}");
                 }
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_left_is_read_back(
+            numbers in any::<[u64; 3]>(),
+            mut moments in any::<[u64; 3]>(),
+            said in prop::option::of((0_usize..4, any::<u64>())),
+            attended in prop::option::of(1..u64::MAX),
+            (number, in_flight) in (0_u64..1 << 63, any::<bool>()),
+        ) {
+            use status::Activity::{Busy, Idle, Unknown, Waiting};
+            moments.sort_unstable();
+            let [quiet_since, at, due] = moments.map(Moment::from_nanos);
+            let [cpu, youngest, faults_of_ended] = numbers;
+            let left = Left {
+                cpu: Duration::from_nanos(cpu),
+                youngest,
+                faults_of_ended,
+                quiet_since,
+                at,
+                due,
+                said: said.map(|(word, at)| ([Busy, Waiting, Idle, Unknown][word], Moment::from_nanos(at))),
+                attended: attended.map(Moment::from_nanos),
+                turn: LeftTurn { number, in_flight },
+            };
+            prop_assert_eq!(Left::from_words(left.words()), Some(left));
         }
     }
 }

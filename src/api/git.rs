@@ -121,6 +121,8 @@ pub fn name_of(url: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -198,6 +200,31 @@ mod tests {
             "url = a\n",
         ] {
             assert_eq!(name_in_config(config.as_bytes()), None, "{config}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_branch_is_read_back_and_anything_else_is_not(name in "[a-z.@{~ /\u{1b}]{1,12}") {
+            match head(format!("ref: refs/heads/{name}\n").as_bytes()) {
+                Some(Head::At(read)) => {
+                    prop_assert_eq!(&read, name.trim_end());
+                    let odd = ["..", "@{", "\u{1b}", "~", " "].into_iter().find(|odd| read.contains(odd));
+                    prop_assert_eq!(odd, None);
+                }
+                Some(Head::Elsewhere) => prop_assert!(false, "{:?}", name),
+                None => {}
+            }
+        }
+
+        #[test]
+        fn no_part_of_an_url_but_the_last_is_shown(
+            user in "[a-z]{1,8}:[a-z]{8}@", host in "[a-z]{9}", name in "[a-z]{1,12}", end in "(\\.git)?/*",
+        ) {
+            let config = format!("[remote \"origin\"]\nurl = https://{user}{host}/team/{name}{end}\n");
+            prop_assert_eq!(name_in_config(config.as_bytes()), Some(name));
+            let bare = format!("[remote \"origin\"]\nurl = https://{user}{host}\n");
+            prop_assert_eq!(name_in_config(bare.as_bytes()), None);
         }
     }
 }

@@ -256,6 +256,8 @@ pub enum StartReport {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -297,5 +299,31 @@ mod tests {
         assert_eq!(serde_json::from_value::<Request>(json.clone()).unwrap(), update);
         json.as_object_mut().unwrap().remove("logs").unwrap();
         assert!(matches!(serde_json::from_value(json), Ok(Request::Update { logs: None, .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn frames_come_back_whole_however_they_are_cut(
+            payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..12),
+            cuts in prop::collection::vec(1_usize..40, 1..20),
+        ) {
+            let frames = payloads.iter().map(|payload| encode(FrameKind::Input, payload).unwrap());
+            let stream: Vec<u8> = frames.flatten().collect();
+            let (mut held, mut seen, mut rest) = (Vec::new(), Vec::new(), stream.as_slice());
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (piece, after) = rest.split_at((*cut).min(rest.len()));
+                (held, rest) = ([held.as_slice(), piece].concat(), after);
+                while let Some((frame, taken)) = decode(&held).unwrap() {
+                    prop_assert_eq!(FrameKind::from_byte(frame.kind), Some(FrameKind::Input));
+                    seen.push(frame.payload.to_vec());
+                    held.drain(..taken);
+                }
+            }
+            prop_assert_eq!(seen, payloads);
+            prop_assert!(held.is_empty());
+        }
     }
 }

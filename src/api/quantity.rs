@@ -242,6 +242,8 @@ impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for LimitVisitor<T> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -328,6 +330,17 @@ mod tests {
         ] {
             let wrong = text.parse::<Dur>().unwrap_err();
             assert_eq!(wrong.hint.as_deref(), hint, "{text}: {wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_quantity_is_read_back_from_how_it_is_shown(nanos in 0..=LONGEST.0.as_nanos(), bytes: u64) {
+            let seconds = u64::try_from(nanos / 1_000_000_000).unwrap();
+            let dur = Dur(Duration::new(seconds, u32::try_from(nanos % 1_000_000_000).unwrap()));
+            prop_assert_eq!(dur.to_string().parse(), Ok(dur));
+            let size = Size(bytes);
+            prop_assert_eq!(size.to_string().parse(), Ok(size));
         }
     }
 }

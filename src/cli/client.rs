@@ -155,6 +155,15 @@ impl Client {
             }
             _ => ClientError::Refused { socket: socket.clone(), why: words(&error) },
         })?;
+        Self::over(stream, candidate, limit)
+    }
+
+    /// Greets the daemon at the other end of `stream`, within `limit`.
+    pub(crate) fn over(
+        stream: UnixStream,
+        candidate: Candidate,
+        limit: Duration,
+    ) -> Result<Self, ClientError> {
         let server = InitializeResult {
             protocol: CONTROL_PROTOCOL,
             supported: Supported::OURS,

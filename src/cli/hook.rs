@@ -73,12 +73,12 @@ const LONGEST: usize = 512 << 10;
 
 /// What it was asked, as its arguments say.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Asked {
+pub(crate) struct Asked {
     places: Places,
     agent: Option<Agent>,
     passed: bool,
     pass: bool,
-    payload: Option<OsString>,
+    pub(crate) payload: Option<OsString>,
 }
 
 /// Runs the verb where these are its arguments; `None`: they are another's, or ask for its help.
@@ -111,7 +111,7 @@ fn agent_named(name: &str) -> Option<Agent> {
 }
 
 /// The arguments of `atm hook`. What it does not know it passes over.
-fn read(arguments: &[OsString]) -> Option<Asked> {
+pub(crate) fn read(arguments: &[OsString]) -> Option<Asked> {
     let mut asked = Asked::default();
     let mut is_hook = false;
     let mut rest = arguments.iter();

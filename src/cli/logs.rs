@@ -73,7 +73,7 @@ pub struct Args {
 
 /// A point in time, as people write it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Since {
+pub(crate) enum Since {
     /// So long before now.
     Ago(Dur),
     /// Then.
@@ -105,7 +105,7 @@ impl FromStr for Since {
 
 impl Since {
     /// Which point that is, where it is `now`.
-    fn at(self, now: Timestamp, zone: &TimeZone) -> Timestamp {
+    pub(crate) fn at(self, now: Timestamp, zone: &TimeZone) -> Timestamp {
         let local = |at: civil::DateTime| zone.to_timestamp(at).unwrap_or(Timestamp::MIN);
         match self {
             Self::Ago(ago) => now.checked_sub(ago.0).unwrap_or(Timestamp::MIN),

@@ -138,7 +138,7 @@ impl<K: Keepers> Daemon<K> {
                     generation,
                     launch,
                     first_seen: entry.memory.first_seen,
-                    owner: self.owner_of(good.owner),
+                    uid: self.owner_of(good.owner),
                     will,
                 });
                 entry.memory.check_user(good.owner, &written, &digest);

@@ -223,7 +223,7 @@ fn log(event: &Event, pid: Option<i32>, generation: Option<u64>, exit: Option<Ex
 
 /// The last events of the log. One that was begun anew a moment ago says little or nothing, not even the last
 /// number: what is missing comes from the file before it.
-fn read_back(path: &Path) -> VecDeque<Rc<Event>> {
+pub(crate) fn read_back(path: &Path) -> VecDeque<Rc<Event>> {
     let mut events = VecDeque::new();
     let length = std::fs::metadata(path).map_or(0, |m| m.len());
     if length < READ_BACK {

@@ -160,7 +160,7 @@ fn page(status: StatusCode, content_type: &'static str, body: String) -> Respons
 
 /// Whether the client means this machine by its own name or address. A page in a browser that was made to resolve
 /// its own name to this address still says that name.
-fn is_this_machine(host: Option<&HeaderValue>) -> bool {
+pub(crate) fn is_this_machine(host: Option<&HeaderValue>) -> bool {
     let Some(host) = host.and_then(|host| host.to_str().ok()) else { return false };
     if let Ok(address) = host.parse::<SocketAddr>() {
         return address.ip().is_loopback();

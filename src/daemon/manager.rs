@@ -56,7 +56,7 @@ pub async fn is_stopping() -> bool {
 }
 
 /// Lines are `ID UNIT TYPE STATE`, after a heading and before a count.
-fn has_stop_job(jobs: &str, unit: &str) -> bool {
+pub(crate) fn has_stop_job(jobs: &str, unit: &str) -> bool {
     let is_stop = |line: &str| {
         let mut words = line.split_whitespace().skip(1);
         words.next() == Some(unit) && words.next() == Some("stop")
@@ -111,7 +111,7 @@ async fn broken_promises(unit: &str) -> Result<Option<String>, NoAnswer> {
 /// The manager said nothing in time.
 struct NoAnswer;
 
-fn broken(shown: &str) -> Vec<String> {
+pub(crate) fn broken(shown: &str) -> Vec<String> {
     let values = shown.lines().filter_map(|line| line.split_once('='));
     let broken = values.filter_map(|(name, value)| {
         let (.., what) = PROMISES.iter().find(|(other, bad, _)| *other == name && bad.contains(&value))?;

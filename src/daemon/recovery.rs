@@ -70,7 +70,7 @@ pub fn remember<K: Keepers>(daemon: &Daemon<K>, loaded: Loaded, findings: &Findi
                 generation: good.generation,
                 launch: spec.launch_digest(),
                 first_seen: memory.first_seen,
-                owner: daemon.owner_of(good.owner),
+                uid: daemon.owner_of(good.owner),
                 will: memory.will.into(),
             });
             written = Some(Arc::new(spec));

@@ -4,11 +4,17 @@ use std::{collections::BTreeMap, io, path::PathBuf};
 
 use serde::Deserialize;
 
-use super::memory::{Memory, STATE_VERSION};
+use super::{
+    memory::{Memory, STATE_VERSION},
+    specs::names::escaped,
+};
 use crate::{api::name::SessionName, host::files};
 
 /// A state file longer than this is damaged: a spec has at most 64 KiB.
 pub const MAX_STATE: u64 = 1 << 20;
+
+/// Characters of what is told of a damaged file.
+const LONGEST_DAMAGE: usize = 300;
 
 /// One file that could not be read and was set aside.
 #[derive(Debug, Clone)]
@@ -43,9 +49,9 @@ pub fn read_versioned<T: for<'de> Deserialize<'de>>(
         }
         Ok(_) => match serde_json::from_slice(&bytes) {
             Ok(value) => return Ok(Some(value)),
-            Err(error) => format!("is damaged: {error}"),
+            Err(error) => damage(&error),
         },
-        Err(error) => format!("is damaged: {error}"),
+        Err(error) => damage(&error),
     };
     let aside = set_aside(path);
     let where_to = aside.map_or_else(
@@ -53,6 +59,12 @@ pub fn read_versioned<T: for<'de> Deserialize<'de>>(
         |aside| format!("set aside as {}", aside.display()),
     );
     Err(Damaged { what, message: format!("{} {problem}; {where_to}", path.display()) })
+}
+
+/// What is wrong with a file, for people: what stands in it may be repeated in it, at any length.
+fn damage(error: &serde_json::Error) -> String {
+    let error: String = escaped(&error.to_string()).chars().take(LONGEST_DAMAGE).collect();
+    format!("is damaged: {error}")
 }
 
 /// Renames `path` to `path.corrupt-N`, with the first N that is free.
@@ -107,6 +119,15 @@ pub fn load(directory: &std::path::Path) -> io::Result<Loaded> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_told_of_a_damaged_file_is_short_and_acts_on_no_terminal() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        std::fs::write(&path, format!(r#"{{"version": 1, "will": "{}"}}"#, "\\u001b".repeat(9999))).unwrap();
+        let Damaged { message, .. } = read_versioned::<Memory>(&path, STATE_VERSION).unwrap_err();
+        assert!(message.len() < 1000 && !message.contains(char::is_control), "{message}");
+    }
 
     #[test]
     fn a_damaged_or_newer_file_is_set_aside_and_kept() {

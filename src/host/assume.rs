@@ -30,6 +30,11 @@ pub struct Rights {
 }
 
 impl Rights {
+    /// The groups, as the kernel tells them.
+    pub(crate) fn groups(&self) -> &[u32] {
+        &self.groups
+    }
+
     /// Those of this process, as it has them now.
     ///
     /// # Errors
@@ -51,7 +56,7 @@ impl Rights {
 }
 
 /// The numbers that files are opened by: the last of four.
-fn parse(status: &str) -> Option<Rights> {
+pub(crate) fn parse(status: &str) -> Option<Rights> {
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     let last = |name| field(name)?.split_whitespace().nth(3)?.parse().ok();
     let groups =

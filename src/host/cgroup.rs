@@ -175,7 +175,7 @@ pub fn memory(path: &Path) -> Option<u64> {
     Some(current.saturating_sub(inactive).saturating_add(number("memory.swap.current").unwrap_or(0)))
 }
 
-fn field(text: &str, name: &str) -> Option<u64> {
+pub(crate) fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
 }
 

@@ -182,8 +182,7 @@ fn read(directory: &OwnedFd, name: &str, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 /// The repository of the directory `path`, with our own rights.
-#[cfg(test)]
-fn of_directory(path: &std::path::Path) -> Option<GitView> {
+pub(crate) fn of_directory(path: &std::path::Path) -> Option<GitView> {
     let here = rustix::fs::openat(rustix::fs::CWD, path, PLACE, Mode::empty()).ok()?;
     discover(here, super::users::own().0).and_then(view)
 }

@@ -14,7 +14,7 @@ use std::{
     path::Path,
 };
 
-use super::environ::{self, Environment};
+use super::environ::{self, Environment, clip};
 use crate::{
     api::{
         record::{AgentStart, Intent, RunAs, StartError},
@@ -35,8 +35,6 @@ use crate::{
 
 /// Longest environment file.
 const LONGEST_FILE: u64 = 1 << 20;
-/// Longest text from outside that an error repeats.
-const LONGEST_TEXT: usize = 4096;
 
 /// What the child is given.
 #[derive(Debug)]
@@ -119,10 +117,8 @@ fn prepare(job: &Job, line: &Line) -> Result<Command, StartError> {
 
     let directory = environ::expand(&job.intent.spec.working_dir, &env)?;
     enter(&directory, account.uid)?;
-    let mut arguments = Vec::with_capacity(job.intent.spec.command.len());
-    for word in &job.intent.spec.command {
-        arguments.push(c_string(environ::expand(word, &env)?)?);
-    }
+    let words = environ::expand_command(&job.intent.spec.command, &env)?;
+    let mut arguments = words.into_iter().map(c_string).collect::<Result<Vec<_>, _>>()?;
     if let Some(AgentStart { flags, .. }) = &job.intent.agent {
         let at = flags.at.min(arguments.len());
         let words = flags.words.iter().cloned().map(c_string).collect::<Result<Vec<_>, _>>()?;
@@ -228,14 +224,4 @@ impl Command {
 /// A fault of the machine, while `action` was tried.
 pub fn host(action: &str, error: &io::Error) -> StartError {
     StartError::Host { action: action.to_owned(), reason: words(error), transient: is_transient(error) }
-}
-
-/// The beginning of a text that may be of any length.
-fn clip(text: &str) -> String {
-    if text.len() <= LONGEST_TEXT {
-        return text.to_owned();
-    }
-    let mut short: String = text.chars().take(LONGEST_TEXT / 4).collect();
-    short.push('…');
-    short
 }

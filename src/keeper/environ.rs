@@ -52,15 +52,49 @@ pub fn finish(env: &mut Environment, intent: &Intent) {
     env.extend(marks.into_iter().chain(socket).chain(hooks).map(|(name, value)| (name.to_owned(), value)));
 }
 
+/// Longest that a text may become. The system takes no longer argument, and a short text that names a long variable often
+/// enough would take hundreds of megabytes before the system says so.
+pub const LONGEST: usize = 128 << 10;
+/// Longest that all words of a command may become together: as much as the system ever takes.
+const LONGEST_COMMAND: usize = 6 << 20;
+/// Longest text from outside that an error repeats.
+const LONGEST_TEXT: usize = 4096;
+
+/// The beginning of a text that may be of any length.
+pub fn clip(text: &str) -> String {
+    if text.len() <= LONGEST_TEXT {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(LONGEST_TEXT / 4).collect();
+    short.push('…');
+    short
+}
+
+/// Expands the words of a command.
+pub fn expand_command(words: &[String], env: &Environment) -> Result<Vec<String>, StartError> {
+    let mut expanded = Vec::with_capacity(words.len());
+    let mut length = 0;
+    for word in words {
+        let word = expand(word, env)?;
+        length += word.len() + 1;
+        expanded.push(word);
+        if length > LONGEST_COMMAND {
+            return Err(StartError::CannotExecute {
+                program: expanded.first().map(|program| clip(program)).unwrap_or_default(),
+                reason: format!("its words are longer than {} MiB together", LONGEST_COMMAND >> 20),
+            });
+        }
+    }
+    Ok(expanded)
+}
+
 /// Expands a leading `~` or `~/` and each `${NAME}`; `$${NAME}` stands for `${NAME}` itself.
 ///
 /// Anything else after a `$` stays, among it the other forms of a shell (`${x:-y}`, `$x`): commands often
 /// carry a script for one.
 pub fn expand(text: &str, env: &Environment) -> Result<String, StartError> {
-    let missing = |name: &str| StartError::Expansion {
-        text: text.to_owned(),
-        reason: format!("the variable `{name}` is not set"),
-    };
+    let wrong = |reason| StartError::Expansion { text: clip(text), reason };
+    let missing = |name: &str| wrong(format!("the variable `{}` is not set", clip(name)));
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     if let Some(after) = text.strip_prefix('~')
@@ -70,6 +104,9 @@ pub fn expand(text: &str, env: &Environment) -> Result<String, StartError> {
         rest = after;
     }
     while let Some((before, after)) = rest.split_once("${") {
+        if out.len() > LONGEST {
+            break;
+        }
         let name = after.split_once('}').filter(|(name, _)| is_name(name));
         match (name, before.strip_suffix('$')) {
             (Some((name, tail)), None) => {
@@ -90,6 +127,9 @@ pub fn expand(text: &str, env: &Environment) -> Result<String, StartError> {
         }
     }
     out.push_str(rest);
+    if out.len() > LONGEST.max(text.len()) {
+        return Err(wrong(format!("it is longer than {} KiB", LONGEST >> 10)));
+    }
     Ok(out)
 }
 
@@ -128,6 +168,8 @@ pub fn parse_file(bytes: &[u8]) -> Result<Vec<(String, String)>, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn env(pairs: &[(&str, &str)]) -> Environment {
@@ -155,6 +197,23 @@ mod tests {
     }
 
     #[test]
+    fn what_expands_without_measure_is_refused_in_a_short_word() {
+        let env = env(&[("A", &"\"".repeat(60 << 10)), ("N", &"x".repeat(100 << 10))]);
+        let refused = |words: &[String]| {
+            let error = expand_command(words, &env).unwrap_err();
+            assert!(serde_json::to_vec(&error).unwrap().len() < 32 << 10, "it fits the line to the keeper");
+            error.to_string()
+        };
+        let often = "${A}".repeat(16 << 10);
+        assert!(refused(std::slice::from_ref(&often)).ends_with("it is longer than 128 KiB"));
+        assert!(
+            refused(&vec!["${A}".to_owned(); 9000]).ends_with("its words are longer than 6 MiB together")
+        );
+        assert!(refused(&[format!("{}${{NOPE}}", "\"".repeat(60 << 10))]).contains("`NOPE` is not set"));
+        assert_eq!(expand_command(&["${N}".to_owned(), "b".to_owned()], &env).unwrap()[1], "b");
+    }
+
+    #[test]
     fn an_env_file_is_lines_of_names_and_values() {
         let text = "\u{feff}# c\r\n\nA=1\r\nexport B='two words'\nC=\"\nD=x=y\nE=\n";
         let expected = [("A", "1"), ("B", "two words"), ("C", "\""), ("D", "x=y"), ("E", "")];
@@ -169,5 +228,26 @@ mod tests {
             assert!(error.starts_with("line 2: ") && !error.contains("secret"), "{error}");
         }
         assert_eq!(parse_file(b"\xff").unwrap_err(), "line 1: not UTF-8");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_line_by_line_is_read_back(
+            pairs in prop::collection::vec(("[A-Za-z_][A-Za-z0-9_]{0,8}", "[^\\p{Cc}]{0,20}"), 0..8),
+        ) {
+            let quoted = |(name, value): &(String, String)| format!("export {name}='{value}'\n# {value}\n\n");
+            let text: String = pairs.iter().map(quoted).collect();
+            prop_assert_eq!(parse_file(text.as_bytes()), Ok(pairs));
+        }
+
+        #[test]
+        fn only_names_in_braces_expand(text in "[a-z ~$}{\\PC]{0,30}", value in "\\PC{0,20}") {
+            let env = BTreeMap::from([("X".to_owned(), value.clone())]);
+            let plain = format!("/{}", text.replace("${", "$"));
+            prop_assert_eq!(expand(&plain, &env).unwrap(), plain.clone());
+            // What was put in is not looked at again.
+            let plain = plain.trim_end_matches('$');
+            prop_assert_eq!(expand(&format!("{plain}${{X}}{plain}"), &env).unwrap(), format!("{plain}{value}{plain}"));
+        }
     }
 }

@@ -20,18 +20,18 @@ pub mod client;
 mod birth;
 mod child;
 mod ending;
-mod environ;
+pub(crate) mod environ;
 mod files;
 mod interactive;
 mod outbox;
-mod peers;
-mod questions;
-mod screen;
+pub(crate) mod peers;
+pub(crate) mod questions;
+pub(crate) mod screen;
 mod session;
 mod start;
 mod stop;
 mod terminal;
-mod viewers;
+pub(crate) mod viewers;
 
 use std::{ffi::OsString, io::Write, path::Path, process::ExitCode};
 

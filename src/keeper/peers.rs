@@ -48,7 +48,7 @@ struct Peer {
 }
 
 /// The connections.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Peers {
     list: Vec<Peer>,
     last_number: u64,
@@ -95,26 +95,31 @@ impl Peers {
             if actor.uid != 0 && !self.allowed.contains(&actor.uid) {
                 continue;
             }
-            if self.list.len() >= MOST
-                && let Some((silent, _)) = self.list.iter().enumerate().min_by_key(|(_, peer)| peer.heard)
-            {
-                self.list.swap_remove(silent);
-            }
-            self.last_number += 1;
-            let mut peer = Peer {
-                number: self.last_number,
-                stream: connection.into(),
-                actor,
-                input: Vec::new(),
-                output: self.hello.clone(),
-                heard: now,
-                gone: false,
-                attaches: None,
-            };
-            peer.flush();
-            self.list.push(peer);
+            self.admit(connection.into(), actor, now);
         }
         Ok(())
+    }
+
+    /// Takes one connection in, and greets.
+    pub fn admit(&mut self, stream: UnixStream, actor: Actor, now: Moment) {
+        if self.list.len() >= MOST
+            && let Some((silent, _)) = self.list.iter().enumerate().min_by_key(|(_, peer)| peer.heard)
+        {
+            self.list.swap_remove(silent);
+        }
+        self.last_number += 1;
+        let mut peer = Peer {
+            number: self.last_number,
+            stream,
+            actor,
+            input: Vec::new(),
+            output: self.hello.clone(),
+            heard: now,
+            gone: false,
+            attaches: None,
+        };
+        peer.flush();
+        self.list.push(peer);
     }
 
     /// What to wait for: each connection, and whether it has something to be written.

@@ -243,10 +243,10 @@ fn over_budget(session: &Session, wanted: &Wanted, config: &Config, now: Moment)
     })
 }
 
-/// A newer session evicts an older idle one of the same owner and slot. One that is in a turn finishes it first; both
+/// A newer session evicts an older idle one of the same user, owner and slot. One that is in a turn finishes it first; both
 /// run until then.
 fn take_turns(seats: &mut [Seat<'_>]) {
-    let mut newest: BTreeMap<(&str, &str), _> = BTreeMap::new();
+    let mut newest: BTreeMap<(u32, &str, &str), _> = BTreeMap::new();
     for seat in seats.iter() {
         if let Claim::Holds(wanted) | Claim::Wants(wanted) = seat.claim
             && let Some(place) = place(wanted)
@@ -266,9 +266,9 @@ fn take_turns(seats: &mut [Seat<'_>]) {
     }
 }
 
-/// The owner's place that a session asks for.
-fn place(wanted: &Wanted) -> Option<(&str, &str)> {
-    Some((wanted.spec.owner.as_deref()?, wanted.spec.slot.as_deref()?))
+/// The owner's place that a session asks for: of the same user's sessions, as anybody can write any owner.
+fn place(wanted: &Wanted) -> Option<(u32, &str, &str)> {
+    Some((wanted.uid, wanted.spec.owner.as_deref()?, wanted.spec.slot.as_deref()?))
 }
 
 /// Takes slots back where the limit was lowered: as many as are too many, in the order of [`eviction::rank`].
@@ -356,7 +356,7 @@ fn admit<'a>(seats: &mut [Seat<'a>], limit: u32, mut room: Room) -> Vec<(&'a Ses
     waiting
         .sort_unstable_by_key(|(wanted, seat)| (Reverse(wanted.spec.priority), wanted.first_seen, seat.name));
     for (wanted, seat) in waiting {
-        if let Err(by) = identities.claim(&wanted.spec.identity, wanted.owner, seat.name) {
+        if let Err(by) = identities.claim(&wanted.spec.identity, wanted.uid, seat.name) {
             let identity = wanted.spec.identity.clone();
             seat.verdict = Verdict::Wait(Wait::IdentityTaken { by: by.clone(), identity });
         } else if free == 0 {

@@ -104,7 +104,7 @@ pub struct Wanted {
     /// When the spec was first seen: who waits longer goes first.
     pub first_seen: Timestamp,
     /// Uid of whose session it is: that of its file's owner.
-    pub owner: u32,
+    pub uid: u32,
     /// What a person asked for.
     pub will: Will,
 }

@@ -185,7 +185,7 @@ pub(super) fn given(text: &str) -> Given {
         generation: 1,
         launch: digest("launch 1"),
         first_seen: timestamp(0),
-        owner: USER,
+        uid: USER,
         will: Will::AsDeclared,
     };
     let session = Session {
@@ -330,10 +330,12 @@ impl Given {
         self
     }
 
-    /// Another user's agent.
+    /// Another user's.
     pub(super) fn of_user(mut self, uid: u32) -> Self {
-        if let Desired::Registered(guest) = &mut self.session.desired {
-            guest.uid = uid;
+        match &mut self.session.desired {
+            Desired::Registered(guest) => guest.uid = uid,
+            Desired::Spec(wanted) => wanted.uid = uid,
+            Desired::Gone | Desired::NeverGood | Desired::Unseen => {}
         }
         self
     }

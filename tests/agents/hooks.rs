@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Atm, now, signal, wait_until},
+    harness::{Atm, now, signal},
     stand_in::{StandIn, Watch, does, event},
 };
 

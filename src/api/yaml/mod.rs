@@ -53,17 +53,33 @@ pub fn read<T: Read>(bytes: &[u8], file: &Path, nothing: Nothing) -> Result<T, D
 /// `value` as a document that [`read()`] reads back as the same.
 ///
 /// The emitter takes the line ends of YAML 1.1 for line ends, breaks texts at them and indents what follows; for the
-/// reader they are characters like any other. Such a document is written as JSON, which YAML is too.
+/// reader they are characters like any other. And it leaves texts bare that the reader takes for numbers, as others would
+/// (`1e999`). Such a document is written as JSON, which YAML is too.
 ///
 /// # Errors
 /// A value that YAML has no words for.
 pub fn write(value: &impl serde::Serialize) -> Result<String, String> {
     let text = serde_yaml::to_string(value).map_err(|error| error.to_string())?;
-    if !text.contains(['\u{85}', '\u{2028}', '\u{2029}']) {
+    if !text.contains(['\u{85}', '\u{2028}', '\u{2029}']) && !has_other_numbers(&text) {
         return Ok(text);
     }
     let json = serde_json::to_string_pretty(value).map_err(|error| error.to_string())?;
     Ok(json + "\n")
+}
+
+/// Whether the reader would refuse a text of this document for being a number.
+fn has_other_numbers(text: &str) -> bool {
+    fn within(node: &Node) -> bool {
+        match node {
+            Node::Number(number) => number.is_none(),
+            Node::List(items) => items.iter().any(within),
+            Node::Map(entries) => entries.iter().any(|(key, value)| within(key) || within(value)),
+            Node::Null | Node::Bool(_) | Node::Text(_) => false,
+        }
+    }
+    let source = Source::new(text.as_bytes(), Path::new(""));
+    // One that is not read at all, for its size, is none the better as JSON.
+    source.is_ok_and(|source| tree::parse(&source).is_ok_and(|node| within(&node)))
 }
 
 /// What a file without a value means: empty, only comments, `~` or `{}`.

@@ -114,7 +114,8 @@ impl Typing {
             let Some(length) = unit(rest) else {
                 self.partial = rest.to_vec();
                 self.sent = sent;
-                if rest == [0x1b] {
+                // Not before a key that is held back: it was pressed later.
+                if rest == [0x1b] && self.pressed == Pressed::Nothing {
                     meant.typed.extend_from_slice(rest);
                     self.sent = 1;
                 }
@@ -352,5 +353,11 @@ mod tests {
         let mut typing = Typing::new(DetachKeys::none());
         assert_eq!(typing.read(b"\x1d\x1cd").typed, b"\x1d\x1cd");
         assert!(DetachKeys::new(&"x".parse().unwrap()).is_none());
+    }
+
+    #[test]
+    fn an_escape_does_not_overtake_a_key_that_is_held_back() {
+        assert_eq!(meant(&["x\x1c\x1b"]), ("x\x1c\x1b".to_owned(), false));
+        assert_eq!(meant(&["x\x1c\x1b", "[A"]), ("x\x1c\x1b[A".to_owned(), false));
     }
 }

@@ -88,6 +88,16 @@ impl Link {
     /// Connects to the keeper of the session in `session_dir` and attaches.
     pub fn open(session_dir: &Path, attach: &Attach) -> Result<Self, LinkError> {
         let path = session_dir.join(SOCKET_FILE);
+        let connected = socket::connect(&path, GREETING);
+        Self::over(connected, &path, attach)
+    }
+
+    /// Attaches to the keeper at the other end of a connection to `path`.
+    pub(crate) fn over(
+        connected: io::Result<UnixStream>,
+        path: &Path,
+        attach: &Attach,
+    ) -> Result<Self, LinkError> {
         let shown = || path.to_string_lossy().escape_debug().to_string();
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::PermissionDenied => LinkError::Forbidden(shown()),
@@ -100,7 +110,7 @@ impl Link {
             | io::ErrorKind::BrokenPipe => LinkError::Absent(shown()),
             _ => LinkError::Io { path: shown(), source },
         };
-        let mut stream = socket::connect(&path, GREETING).map_err(failed)?;
+        let mut stream = connected.map_err(failed)?;
         let hello = read_hello(&mut stream).map_err(failed)?;
         if hello.protocol != KEEPER_PROTOCOL {
             return Err(LinkError::Version { path: shown(), theirs: hello.protocol });

@@ -36,6 +36,9 @@ use crate::{
     plan::{session, status},
 };
 
+/// Longest sentence to a client, in bytes: as long as all that can be wrong with a file.
+const LONGEST_MESSAGE: usize = 16 << 10;
+
 /// A failure, as a client is told.
 #[derive(Debug)]
 pub struct Failure {
@@ -46,9 +49,16 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Of this kind, with this sentence.
+    /// Of this kind, with this sentence, or its begin: what a client wrote is repeated in some, and a request of a
+    /// megabyte must not be answered with as much.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        let message = message.into();
+        if message.len() <= LONGEST_MESSAGE {
+            return Self { kind, message };
+        }
+        let mut begin: String = message.chars().take(LONGEST_MESSAGE / 4 - 1).collect();
+        begin.push('…');
+        Self { kind, message: begin }
     }
 }
 

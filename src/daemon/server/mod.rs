@@ -1,11 +1,11 @@
 //! The control socket: newline-delimited JSON-RPC 2.0, one task a connection.
 
 mod connection;
-mod lines;
-mod methods;
+pub(crate) mod lines;
+pub(crate) mod methods;
 pub mod places;
 mod registered;
-mod request;
+pub(crate) mod request;
 mod socket;
 mod tell;
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 
 use super::methods::Failure;
-use crate::api::control::ErrorKind;
+use crate::{api::control::ErrorKind, daemon::specs::names::escaped};
 
 /// Of a line that is no JSON, so much is told back.
 const SHOWN: usize = 100;
@@ -46,7 +46,9 @@ impl<'a> Request<'a> {
             };
         }
         let envelope: Envelope<'a> = serde_json::from_str(text).map_err(|error| match error.classify() {
-            serde_json::error::Category::Data => invalid(Value::Null, format!("not a request: {error}")),
+            serde_json::error::Category::Data => {
+                invalid(Value::Null, format!("not a request: {}", escaped(&error.to_string())))
+            }
             serde_json::error::Category::Io
             | serde_json::error::Category::Syntax
             | serde_json::error::Category::Eof => (Value::Null, no_json(line, &error)),
@@ -76,6 +78,8 @@ impl<'a> Request<'a> {
     /// Its parameters, as its method has them.
     pub fn params<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         serde_json::from_str(self.params).map_err(|error| {
+            // It repeats keys as they were meant, and those may act on a terminal.
+            let error = escaped(&error.to_string());
             let message = format!("wrong parameters for `{}`: {error}", self.method.escape_debug());
             Failure::new(ErrorKind::InvalidRequest, message)
         })
@@ -178,6 +182,18 @@ mod tests {
         }
         let line = br#"{"jsonrpc":"2.0","id":"a","method":"list"}"#;
         assert!(Request::parse(line).unwrap().params::<NamesParams>().unwrap().names.is_empty());
+    }
+
+    #[test]
+    fn no_answer_is_as_long_as_what_was_asked() {
+        let long = "\\u0007".repeat(10_000);
+        let method = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"{long}\",\"params\":{{}}}}");
+        let key = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"list\",\"params\":{{\"{long}\":1}}}}");
+        for line in [method, key] {
+            let request = Request::parse(line.as_bytes()).unwrap();
+            let message = request.params::<NameParams>().unwrap_err().message;
+            assert!(message.len() <= 16 << 10 && !message.contains(char::is_control), "{}", message.len());
+        }
     }
 
     proptest! {

@@ -30,7 +30,7 @@ pub fn read_machine() -> io::Result<Reading> {
 }
 
 /// The bytes that a line such as `Pss:   12 kB` tells.
-pub(super) fn kib(text: &[u8], name: &str) -> Option<u64> {
+pub(crate) fn kib(text: &[u8], name: &str) -> Option<u64> {
     field(text, name)?.checked_mul(1024)
 }
 

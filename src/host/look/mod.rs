@@ -3,8 +3,8 @@
 //! It is done for every session again and again, so it is cheap: one short file a process, parsed in a buffer that
 //! is kept, and nothing but what is asked for.
 
-mod machine;
-mod stat;
+pub(crate) mod machine;
+pub(crate) mod stat;
 #[cfg(test)]
 mod tests;
 

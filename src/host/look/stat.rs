@@ -5,25 +5,25 @@ use crate::api::record::ProcessId;
 
 /// One process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stat {
-    pub(super) pid: i32,
-    pub(super) parent: i32,
-    pub(super) threads: u32,
+pub(crate) struct Stat {
+    pub(crate) pid: i32,
+    pub(crate) parent: i32,
+    pub(crate) threads: u32,
     /// Since boot.
-    pub(super) start_time: u64,
+    pub(crate) start_time: u64,
     /// Processor time of its own.
-    pub(super) ticks: u64,
+    pub(crate) ticks: u64,
     /// Processor time of children that have ended and were waited for.
-    pub(super) ticks_of_ended: u64,
+    pub(crate) ticks_of_ended: u64,
     /// Their page faults.
-    pub(super) faults_of_ended: u64,
-    pub(super) resident_pages: u64,
+    pub(crate) faults_of_ended: u64,
+    pub(crate) resident_pages: u64,
     state: u8,
 }
 
 impl Stat {
     /// The command's name, in parentheses, may have any character: it ends at the last parenthesis.
-    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let name_begins = text.iter().position(|byte| *byte == b'(')?;
         let name_ends = text.iter().rposition(|byte| *byte == b')')?;
         let pid = number(text.get(..name_begins)?.trim_ascii())?;
@@ -52,17 +52,17 @@ impl Stat {
         })
     }
 
-    pub(super) fn id(&self) -> ProcessId {
+    pub(crate) fn id(&self) -> ProcessId {
         ProcessId { pid: self.pid, start_time: self.start_time }
     }
 
     /// A zombie leader whose other threads live has not ended.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.state == b'X' || (self.state == b'Z' && self.threads <= 1)
     }
 
     /// By a signal, or by a debugger.
-    pub(super) fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         matches!(self.state, b'T' | b't')
     }
 }

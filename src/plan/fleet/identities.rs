@@ -1,4 +1,4 @@
-//! At most one live session per identity.
+//! At most one live session per identity of a user.
 
 use std::collections::HashMap;
 
@@ -8,16 +8,15 @@ use crate::{
     plan::{Desired, Observed},
 };
 
-/// An agent that root has registered may be anybody's.
+/// What root runs may be meant for anybody.
 const ROOT: u32 = 0;
 
 /// Who has which identity. Empty, and without a look, where everyone's is its own name: names differ.
 pub(super) struct Identities<'a> {
     shared: bool,
-    taken: HashMap<&'a str, &'a SessionName>,
-    /// By what people started outside atm, and for whose sessions: to name an identity is all that it takes, so
-    /// another user's would keep anybody's session from running.
-    by_guests: HashMap<(u32, &'a str), &'a SessionName>,
+    /// By user, as to name an identity is all that it takes: another user's would keep anybody's session from running.
+    /// Without a user where nobody knows any more whose session it is.
+    taken: HashMap<(Option<u32>, &'a str), &'a SessionName>,
 }
 
 impl<'a> Identities<'a> {
@@ -47,35 +46,34 @@ impl<'a> Identities<'a> {
         let foreign =
             |seat: &Seat<'a>| held(seat).or(wanted(seat)).is_some_and(|id| id != seat.name.as_str());
         let shared = seats.iter().any(foreign);
-        let mut identities = Self { shared, taken: HashMap::new(), by_guests: HashMap::new() };
-        if shared {
-            for seat in seats {
-                let Some(identity) = held(seat) else { continue };
-                if let Desired::Registered(guest) = &seat.session.desired {
-                    identities.by_guests.insert((guest.uid, identity), seat.name);
-                } else {
-                    identities.taken.insert(identity, seat.name);
-                }
-            }
-        }
-        identities
+        let whose = |seat: &Seat<'a>| match &seat.session.desired {
+            Desired::Spec(wanted) => Some(wanted.uid),
+            Desired::Registered(guest) => Some(guest.uid),
+            Desired::Gone | Desired::NeverGood | Desired::Unseen => None,
+        };
+        let taken = if shared {
+            seats.iter().filter_map(|seat| Some(((whose(seat), held(seat)?), seat.name))).collect()
+        } else {
+            HashMap::new()
+        };
+        Self { shared, taken }
     }
 
-    /// Takes `identity` for `name`, a session of the user `owner`, or says who has it.
+    /// Takes `identity` for `name`, a session of the user `uid`, or says who has it.
     pub(super) fn claim(
         &mut self,
         identity: &'a str,
-        owner: u32,
+        uid: u32,
         name: &'a SessionName,
     ) -> Result<(), &'a SessionName> {
         if !self.shared {
             return Ok(());
         }
-        let guest = [owner, ROOT].iter().find_map(|uid| self.by_guests.get(&(*uid, identity)));
-        if let Some(by) = self.taken.get(identity).or(guest) {
+        let users = [Some(uid), Some(ROOT), None];
+        if let Some(by) = users.iter().find_map(|whose| self.taken.get(&(*whose, identity))) {
             return Err(by);
         }
-        self.taken.insert(identity, name);
+        self.taken.insert((Some(uid), identity), name);
         Ok(())
     }
 }

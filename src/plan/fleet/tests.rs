@@ -314,6 +314,19 @@ fn an_identity_has_one_live_session_until_that_one_is_gone() {
 }
 
 #[test]
+fn users_have_identities_and_slots_of_their_own() {
+    let [a, b] = ["a", "b"].map(|name| given(name).identity("x"));
+    check(9, [a.clone().running(), b.clone().of_user(77)], "a runs, b runs");
+    check(9, [a.clone().of_user(0).running(), b.clone()], "a runs, b waits for a");
+    check(9, [a.clone().running(), b.of_user(0)], "a runs, b runs");
+    check(9, [a, given("b").identity("x").of_user(77)], "a runs, b runs");
+    let slot = |name| given(name).spec(|spec| (spec.owner, spec.slot) = (Some("o".into()), Some("s".into())));
+    let idle = slot("a").idle_since(seconds(999_000));
+    check(9, [idle.clone(), slot("b").of_user(77)], "a runs, b runs");
+    check(9, [idle, slot("b")], "a stops SlotTaken, b runs");
+}
+
+#[test]
 fn of_two_that_wait_for_an_identity_rank_decides() {
     check(9, [given("a").identity("x"), given("b").identity("x")], "a runs, b waits for a");
     check(9, [given("a").identity("x"), given("b").identity("x").priority(1)], "a waits for b, b runs");

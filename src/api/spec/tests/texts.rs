@@ -58,9 +58,7 @@ fn windows_line_ends_and_a_mark_change_nothing() {
 
 fn arbitrary_env() -> impl Strategy<Value = Vec<(String, String)>> {
     let name = "[A-Zé][A-Z_]{0,5}".prop_filter("reserved", |name| !name.starts_with("ATM_"));
-    // The emitter leaves these two bare: the parser reads them as texts, YAML 1.2 as numbers.
-    let scalars: Vec<&str> =
-        NORWAY.iter().map(|(text, _)| *text).filter(|text| !text.ends_with("1e999")).collect();
+    let scalars: Vec<&str> = NORWAY.iter().map(|(text, _)| *text).collect();
     let breaks = "[a \u{85}\u{2028}\u{2029}\n\t\"'\\\\é]{0,12}";
     let value = prop_oneof![any::<String>(), breaks, select(scalars).prop_map(str::to_owned)];
     let value = value.prop_map(|text| text.replace(['\0', '\r', '\u{feff}', '\u{fffe}', '\u{ffff}'], ""));
