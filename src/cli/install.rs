@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -13,7 +13,11 @@ use super::{
     error::{CliError, CliResult},
     shipped::{Layout, Shipped},
 };
-use crate::host::{errors::words, users};
+use crate::host::{
+    client::{AtLink, Manner, Place, Rights, put},
+    errors::words,
+    users,
+};
 
 const AFTER: &str = "\
 Everything is in the program itself. What is there and the same is left alone, a config that was changed is
@@ -192,12 +196,6 @@ impl Steps<'_> {
 }
 
 fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    fs::create_dir_all(directory)?;
-    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-    name.push(".atm-new");
-    let new = directory.join(name);
-    fs::write(&new, bytes)?;
-    fs::set_permissions(&new, fs::Permissions::from_mode(mode))?;
-    fs::rename(&new, path)
+    fs::create_dir_all(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+    put(path, bytes, Manner { place: Place::Replace, link: AtLink::Replace, rights: Rights::Own(mode) })
 }
