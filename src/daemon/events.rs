@@ -195,7 +195,7 @@ fn log(event: &Event, pid: Option<i32>, generation: Option<u64>, exit: Option<Ex
             $level!(
                 atm_session = session,
                 atm_run_id = run,
-                atm_event = ?kind,
+                atm_event = %kind,
                 atm_reason = reason,
                 atm_pid = pid,
                 atm_generation = generation,
