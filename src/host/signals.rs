@@ -122,7 +122,7 @@ pub fn run_at_terminal(command: &mut Command) -> io::Result<ExitStatus> {
     let unheard = Unheard::new()?;
     let before = unheard.before;
     // SAFETY: between fork and exec `restore` does nothing but one system call a signal.
-    unsafe { command.pre_exec(move || restore(before)) };
+    unsafe { command.pre_exec(move || restore(&before)) };
     command.status()
 }
 
@@ -148,12 +148,12 @@ impl Unheard {
 
 impl Drop for Unheard {
     fn drop(&mut self) {
-        let _ = restore(self.before); // they were taken so, and are given back so
+        let _ = restore(&self.before); // they were taken so, and are given back so
     }
 }
 
-fn restore(before: [SigAction; 2]) -> io::Result<()> {
-    for (signal, before) in TYPED.into_iter().zip(&before) {
+fn restore(before: &[SigAction; 2]) -> io::Result<()> {
+    for (signal, before) in TYPED.into_iter().zip(before) {
         // SAFETY: this is what was in force before, in this very program.
         unsafe { sigaction(signal, before) }?;
     }
