@@ -199,3 +199,24 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     fs::create_dir_all(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
     put(path, bytes, Manner { place: Place::Replace, link: AtLink::Replace, rights: Rights::Own(mode) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_root_installs_is_not_written_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, victim) = (dir.path().join("bin/atm"), dir.path().join("victim"));
+        fs::create_dir(dir.path().join("bin")).unwrap();
+        fs::write(&victim, "safe").unwrap();
+        for name in ["atm", ".atm.tmp", "atm.atm-new"] {
+            std::os::unix::fs::symlink(&victim, dir.path().join("bin").join(name)).unwrap();
+        }
+        write(&path, b"new", 0o755).unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"safe");
+        let about = fs::symlink_metadata(&path).unwrap();
+        assert_eq!((about.is_file(), about.mode() & 0o777), (true, 0o755));
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+}
