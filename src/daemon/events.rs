@@ -24,7 +24,7 @@ use crate::api::{
 };
 
 /// Events kept in memory.
-const KEPT: usize = 2000;
+pub(super) const KEPT: usize = 2000;
 
 /// [`crate::api::status::Reason::BackOff`], as an event has it.
 const BACK_OFF: &str = "BackOff";
