@@ -1,15 +1,22 @@
 //! An agent's settings file with atm's hooks in it, and without them again. Texts in, texts out.
 
+use std::ops::Range;
+
 use super::{
     json_text::{Json, Kind, Left, Node, Wrong, new_file, parse, put, splice, take, wrong_at},
     settings::{TIMEOUT, command},
 };
+use call::{Beside, Call, by_shell, read};
+
+mod call;
 
 /// What is to be in the file.
 #[derive(Debug, Clone, Copy)]
 pub struct Wish<'a> {
     /// This program, by its whole path.
     pub program: &'a str,
+    /// Where the daemon is, as flags; where there are none, what is written already says it.
+    pub places: &'a [String],
     /// The events that are to be reported.
     pub events: &'a [&'static str],
     /// What becomes of the status line.
@@ -40,20 +47,21 @@ pub struct Edited {
 pub fn install(before: Option<&str>, wish: &Wish) -> Result<Edited, Wrong> {
     let mut done = Vec::new();
     let Some(before) = before else {
-        let groups = wish.events.iter().map(|event| (*event, Json::Array(vec![group(wish.program)])));
+        let groups = wish.events.iter().map(|event| (*event, Json::Array(vec![group(wish)])));
         let mut members = vec![("hooks", Json::Object(groups.collect()))];
         done.push(format!("hooks for {} events", wish.events.len()));
         if wish.status_line == StatusLine::Report {
-            members.push(("statusLine", own_status_line(wish.program)));
+            members.push(("statusLine", own_status_line(wish)));
             done.push("a status line that reports and shows nothing".to_owned());
         }
         return Ok(Edited { text: Some(new_file(&Json::Object(members))), done });
     };
     let mut text = before.to_owned();
-    let (mut added, mut renewed) = (0, 0);
+    let (mut added, mut renewed, mut by_hand) = (0, 0, 0);
     for event in wish.events {
-        match add_hook(&text, event, wish.program)? {
+        match add_hook(&text, event, wish)? {
             Step::Done => {}
+            Step::ByHand => by_hand += 1,
             Step::Added(next) => {
                 text = next;
                 added += 1;
@@ -64,9 +72,13 @@ pub fn install(before: Option<&str>, wish: &Wish) -> Result<Edited, Wrong> {
             }
         }
     }
-    for (count, what) in [(added, "hooks"), (renewed, "this program's path in hooks")] {
+    for (count, what, why) in [
+        (added, "hooks", ""),
+        (renewed, "the command in hooks", ""),
+        (by_hand, "nothing", ", which a hook written by hand reports"),
+    ] {
         if count > 0 {
-            done.push(format!("{what} for {count} event{}", if count == 1 { "" } else { "s" }));
+            done.push(format!("{what} for {count} event{}{why}", if count == 1 { "" } else { "s" }));
         }
     }
     if wish.status_line != StatusLine::None {
@@ -75,7 +87,7 @@ pub fn install(before: Option<&str>, wish: &Wish) -> Result<Edited, Wrong> {
     Ok(Edited { text: Some(text), done })
 }
 
-/// Takes out of the file what [`install`] puts in, whichever program of ours it names.
+/// Takes out of the file what [`install`] puts in, whichever program of ours it names, and what does the same by hand.
 pub fn uninstall(before: &str, program: &str) -> Result<Edited, Wrong> {
     let mut done = Vec::new();
     let (mut left, mut hooks) = (Left::Text(before.to_owned()), 0);
@@ -103,31 +115,35 @@ pub fn uninstall(before: &str, program: &str) -> Result<Edited, Wrong> {
 /// What became of one event's hook.
 enum Step {
     Done,
+    ByHand,
     Added(String),
     Renewed(String),
 }
 
-fn add_hook(text: &str, event: &'static str, program: &str) -> Result<Step, Wrong> {
+fn add_hook(text: &str, event: &'static str, wish: &Wish) -> Result<Step, Wrong> {
     let root = root(text)?;
     let Some(hooks) = root.member("hooks") else {
-        let hooks = Json::Object(vec![(event, Json::Array(vec![group(program)]))]);
+        let hooks = Json::Object(vec![(event, Json::Array(vec![group(wish)]))]);
         return Ok(Step::Added(put(text, &root, Some("hooks"), &hooks)));
     };
     is_object(text, &hooks.value, "hooks")?;
     let Some(groups) = hooks.value.member(event) else {
-        return Ok(Step::Added(put(text, &hooks.value, Some(event), &Json::Array(vec![group(program)]))));
+        return Ok(Step::Added(put(text, &hooks.value, Some(event), &Json::Array(vec![group(wish)]))));
     };
     for group in items(text, &groups.value, event)? {
         for handler in handlers(group) {
-            let Some((place, words)) = ours(handler, program) else { continue };
-            if words == command(program) {
+            let Some((place, old, call)) = reports(handler, wish.program) else { continue };
+            let Some(places) = places(&call, wish).filter(|_| call.beside == Beside::Nothing) else {
+                return Ok(Step::ByHand);
+            };
+            let new = command(wish.program, places);
+            if old == new {
                 return Ok(Step::Done);
             }
-            let new = serde_json::Value::from(command(program)).to_string();
-            return Ok(Step::Renewed(splice(text, place, &new)));
+            return Ok(Step::Renewed(splice(text, place, &serde_json::Value::from(new).to_string())));
         }
     }
-    Ok(Step::Added(put(text, &groups.value, None, &group(program))))
+    Ok(Step::Added(put(text, &groups.value, None, &group(wish))))
 }
 
 /// What is left without the first hook of ours; `None` where there is none.
@@ -139,7 +155,7 @@ fn without_a_hook(text: &str, root: &Node, program: &str) -> Result<Option<Left>
     for (event_at, event) in events.iter().enumerate() {
         for (group_at, group) in items(text, &event.value, &event.key)?.iter().enumerate() {
             let all = handlers(group);
-            let Some(first) = all.iter().position(|handler| ours(handler, program).is_some()) else {
+            let Some(first) = all.iter().position(|handler| only_reports(handler, program)) else {
                 continue;
             };
             // A group needs a hook: one of ours alone goes whole.
@@ -166,25 +182,31 @@ fn add_status_line(text: String, wish: &Wish, done: &mut Vec<String>) -> Result<
             return Ok(text);
         }
         done.push("a status line that reports and shows nothing".to_owned());
-        return Ok(put(&text, &root, Some("statusLine"), &own_status_line(wish.program)));
+        return Ok(put(&text, &root, Some("statusLine"), &own_status_line(wish)));
     };
-    let Some((command, place)) = command_of(&line.value) else {
+    let Some((old, place)) = command_of(&line.value) else {
         done.push("nothing for the status line: it is no command".to_owned());
         return Ok(text);
     };
-    let (new, what) = match wrapped(command, wish.program) {
-        Some(inner) => {
-            let inner = match &inner {
-                Wrapped::Text(inner) => Some(inner.as_str()),
-                Wrapped::Nothing => None,
+    let (new, what) = match read(old, wish.program) {
+        Some(call) => {
+            let Some(places) = places(&call, wish) else {
+                done.push("nothing for the status line, which reports by hand".to_owned());
+                return Ok(text);
             };
-            let new = status_line(wish.program, inner);
-            if new == command {
+            let inner = match &call.beside {
+                Beside::Shows(inner) => Some(inner.as_str()),
+                Beside::Nothing | Beside::Other => None,
+            };
+            let new = status_line(wish.program, places, inner);
+            if new == old {
                 return Ok(text);
             }
-            (new, "this program's path in the status line")
+            (new, "the command in the status line")
         }
-        None => (status_line(wish.program, Some(command)), "the status line, which goes on to be shown"),
+        None => {
+            (status_line(wish.program, wish.places, Some(old)), "the status line, which goes on to be shown")
+        }
     };
     done.push(what.to_owned());
     Ok(splice(&text, place, &serde_json::Value::from(new).to_string()))
@@ -197,69 +219,56 @@ fn without_status_line(text: &str, program: &str, done: &mut Vec<String>) -> Res
     let Some(at) = members.iter().rposition(|member| member.key == "statusLine") else { return Ok(None) };
     let Some(line) = members.get(at).map(|member| &member.value) else { return Ok(None) };
     let Some((command, place)) = command_of(line) else { return Ok(None) };
-    let Some(inner) = wrapped(command, program) else { return Ok(None) };
+    let left = match read(command, program).map(|call| call.beside) {
+        Some(Beside::Shows(inner)) => {
+            Left::Text(splice(text, place, &serde_json::Value::from(inner).to_string()))
+        }
+        Some(Beside::Nothing) => take(text, &root, at),
+        Some(Beside::Other) | None => return Ok(None),
+    };
     done.push("the status line".to_owned());
-    Ok(Some(match inner {
-        Wrapped::Text(inner) => Left::Text(splice(text, place, &serde_json::Value::from(inner).to_string())),
-        Wrapped::Nothing => take(text, &root, at),
-    }))
+    Ok(Some(left))
 }
 
-fn group(program: &str) -> Json {
+fn group(wish: &Wish) -> Json {
     let handler = Json::Object(vec![
         ("type", Json::text("command")),
-        ("command", Json::text(&command(program))),
+        ("command", Json::text(&command(wish.program, wish.places))),
         ("timeout", Json::Raw(TIMEOUT.to_string())),
     ]);
     Json::Object(vec![("hooks", Json::Array(vec![handler]))])
 }
 
-fn own_status_line(program: &str) -> Json {
-    Json::Object(vec![("type", Json::text("command")), ("command", Json::text(&status_line(program, None)))])
+fn own_status_line(wish: &Wish) -> Json {
+    let command = status_line(wish.program, wish.places, None);
+    Json::Object(vec![("type", Json::text("command")), ("command", Json::text(&command))])
 }
 
 /// The command of a status line that reports, and shows what `inner` prints, a person's own command for a shell.
-fn status_line(program: &str, inner: Option<&str>) -> String {
-    let reports = command(program);
-    inner.map_or(reports.clone(), |inner| format!("{reports} --pass | sh -c {}", shell_words::quote(inner)))
+fn status_line(program: &str, places: &[String], inner: Option<&str>) -> String {
+    let reports = command(program, places);
+    inner.map_or(reports.clone(), |inner| format!("{reports} --pass | {}", by_shell(inner)))
 }
 
-/// What a status line of ours wraps.
-enum Wrapped {
-    /// A person's own.
-    Text(String),
-    /// None.
-    Nothing,
+/// Where the daemon is, for a command in the place of `call`; `None`: that one is a person's own, and stays.
+fn places<'a>(call: &'a Call, wish: &Wish<'a>) -> Option<&'a [String]> {
+    let written = call.places.as_deref()?;
+    Some(if wish.places.is_empty() { written } else { wish.places })
 }
 
-/// What a status line wraps; `None` where it is none of ours.
-fn wrapped(command: &str, program: &str) -> Option<Wrapped> {
-    let words = shell_words::split(command).ok()?;
-    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [first, "hook"] if is_atm(first, program) => Some(Wrapped::Nothing),
-        [first, "hook", "--pass", "|", "sh", "-c", inner] if is_atm(first, program) => {
-            Some(Wrapped::Text((*inner).to_owned()))
-        }
-        _ => None,
-    }
-}
-
-/// The place of a hook's command and the command, where it is one of ours.
-fn ours<'a>(handler: &'a Node, program: &str) -> Option<(std::ops::Range<usize>, &'a str)> {
+/// The place of a hook's command, the command and what it is, where it is one that reports.
+fn reports<'a>(handler: &'a Node, program: &str) -> Option<(Range<usize>, &'a str, Call)> {
     let (command, place) = command_of(handler)?;
-    let words = shell_words::split(command).ok()?;
-    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [first, "hook"] if is_atm(first, program) => Some((place, command)),
-        _ => None,
-    }
+    Some((place, command, read(command, program)?))
 }
 
-fn is_atm(word: &str, program: &str) -> bool {
-    word == program || word.rsplit('/').next() == Some("atm")
+/// Whether a hook reports and does nothing else.
+fn only_reports(handler: &Node, program: &str) -> bool {
+    reports(handler, program).is_some_and(|(_, _, call)| call.beside == Beside::Nothing)
 }
 
 /// The command of `{"type": "command", "command": "…"}` and its place.
-fn command_of(node: &Node) -> Option<(&str, std::ops::Range<usize>)> {
+fn command_of(node: &Node) -> Option<(&str, Range<usize>)> {
     let command = node.text_of("command").filter(|_| node.text_of("type") == Some("command"))?;
     Some((command, node.member("command")?.value.span.clone()))
 }

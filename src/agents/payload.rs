@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{
     Deserializer as _,
-    de::{MapAccess, Visitor},
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Value, value::RawValue};
 
@@ -37,10 +37,8 @@ const KEPT: &[&str] = &[
     "resets_at",
     "last_assistant_message",
     "new_cwd",
-    "trigger",
     // Of Claude Code's status line.
     "model",
-    "workspace",
     "cost",
     "context_window",
     "rate_limits",
@@ -50,8 +48,22 @@ const KEPT: &[&str] = &[
     "turn-id",
 ];
 
-/// Of these only the text of an error says something: else they are the conversation itself.
-const OF_ERRORS: &[&str] = &["last_assistant_message", "error_details"];
+/// What goes on behind a turn. Of a task or a cron only its status says something: the rest are commands and prompts.
+const BEHIND: &[&str] = &["background_tasks", "session_crons"];
+
+/// Whether `key` says something of `event`. By the same names other events have what is the conversation itself: what
+/// a failed tool printed is its `error`, and what a server asks is a `message`.
+fn says_something(key: &str, event: Option<&str>, has_type: bool) -> bool {
+    match key {
+        "error" | "error_type" | "error_details" | "resets_at" | "last_assistant_message" => {
+            event == Some("StopFailure")
+        }
+        "reason" => event == Some("SessionEnd"),
+        // Where the kind is told, the sentence is not needed.
+        "message" => event == Some("Notification") && !has_type,
+        _ => true,
+    }
+}
 
 /// No value that matters is longer.
 const LONGEST: usize = 32 << 10;
@@ -65,8 +77,14 @@ pub fn sift(text: &[u8], whole: bool) -> Map<String, Value> {
     if read.is_err() && whole {
         return Map::new();
     }
-    if kept.get("hook_event_name").and_then(Value::as_str) != Some("StopFailure") {
-        kept.retain(|key, _| !OF_ERRORS.contains(&key.as_str()));
+    let event = kept.get("hook_event_name").and_then(Value::as_str).map(str::to_owned);
+    let has_type = kept.contains_key("notification_type");
+    kept.retain(|key, _| says_something(key, event.as_deref(), has_type));
+    // What goes on behind the turn would have stood in what is missing, and what is missing is no proof of rest.
+    if read.is_err() && event.as_deref() == Some("Stop") {
+        for key in BEHIND {
+            kept.entry(*key).or_insert_with(|| vec![going_on()].into());
+        }
     }
     kept
 }
@@ -86,7 +104,16 @@ impl<'de> Visitor<'de> for Sieve<'_> {
         while let Some(key) = map.next_key::<String>()? {
             // Taken as text first: however deep or large it is, it is skipped without recursion.
             let text = map.next_value::<&RawValue>()?.get();
-            if text.len() > LONGEST || !KEPT.contains(&key.as_str()) {
+            if !KEPT.contains(&key.as_str()) {
+                continue;
+            }
+            if BEHIND.contains(&key.as_str()) {
+                if let Ok(statuses) = serde_json::Deserializer::from_str(text).deserialize_seq(Statuses) {
+                    self.kept.insert(key, statuses);
+                }
+                continue;
+            }
+            if text.len() > LONGEST {
                 continue;
             }
             if let Ok(value) = serde_json::from_str(text) {
@@ -94,6 +121,67 @@ impl<'de> Visitor<'de> for Sieve<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// A task whose status nobody can tell: it is not known to be over.
+fn going_on() -> Value {
+    Map::new().into()
+}
+
+/// A list of tasks as one of their statuses, each once: few bytes, however many they are and whatever they hold.
+struct Statuses;
+
+impl<'de> Visitor<'de> for Statuses {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut tasks: A) -> Result<Value, A::Error> {
+        /// More than any agent has: what comes beyond is not looked at, and goes on.
+        const MOST: usize = 16;
+        let mut kept: Vec<Value> = Vec::new();
+        while let Some(task) = tasks.next_element::<&RawValue>()? {
+            let status = serde_json::Deserializer::from_str(task.get()).deserialize_map(Status);
+            let task = match status {
+                Ok(Some(status)) if kept.len() < MOST => serde_json::json!({"status": status}),
+                Ok(_) | Err(_) => going_on(),
+            };
+            if !kept.contains(&task) {
+                kept.push(task);
+            }
+        }
+        Ok(kept.into())
+    }
+}
+
+/// The status of a task, if it has one that is a word.
+struct Status;
+
+impl<'de> Visitor<'de> for Status {
+    type Value = Option<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a task")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<String>, A::Error> {
+        let mut status = None;
+        while let Some(key) = map.next_key::<String>()? {
+            if key != "status" {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let is_word = |text: &String| {
+                (1..=32).contains(&text.len())
+                    && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+            };
+            let text = map.next_value::<&RawValue>()?.get();
+            status = serde_json::from_str(text).ok().filter(is_word);
+        }
+        Ok(status)
     }
 }
 

@@ -46,15 +46,20 @@ pub const CODEX_EVENTS: &[&str] = &[
     "Stop",
 ];
 
-/// The command of a hook in a person's settings, for a shell: this program, by its whole path.
-pub fn command(program: &str) -> String {
-    format!("{} hook", shell_words::quote(program))
+/// The command of a hook in a person's settings, for a shell: this program, by its whole path, with the flags that say
+/// where the daemon is, if it is not where it is looked for.
+pub fn command(program: &str, places: &[String]) -> String {
+    let mut command = format!("{} hook", shell_words::quote(program));
+    for place in places {
+        _ = write!(command, " {}", shell_words::quote(place));
+    }
+    command
 }
 
 /// The command of a hook that is passed to the agent of a session. Another agent in that session, which this one may
 /// start, is not passed it, and is not taken for this one by it.
 fn passed(program: &str) -> String {
-    format!("{} --passed", command(program))
+    format!("{} --passed", command(program, &[]))
 }
 
 /// Settings of Claude Code that have it report by `program`, as one line. Claude Code adds them to a person's own.

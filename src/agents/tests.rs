@@ -293,8 +293,51 @@ fn nothing_of_the_conversation_itself_passes() {
         "hook_event_name": "Stop", "prompt": secret, "tool_input": {"command": secret},
         "tool_response": {"stdout": secret}, "last_assistant_message": secret, "error_details": secret,
         "transcript_path": secret, "compact_summary": secret, "delta": secret,
+        "background_tasks": [
+            {"id": secret, "type": "shell", "status": "running", "description": secret, "command": secret},
+            {"status": {"of": secret}}, {"status": format!("{secret} and more")}, secret, [secret],
+        ],
+        "session_crons": [{"id": "c1", "schedule": "*/5 * * * *", "prompt": secret}],
     });
-    assert!(!Value::Object(sift(payload.to_string().as_bytes(), true)).to_string().contains(secret));
+    let passed = |payload: &Value| Value::Object(sift(payload.to_string().as_bytes(), true));
+    assert!(!passed(&payload).to_string().contains(secret));
+    assert_eq!(passed(&payload)["background_tasks"], json!([{"status": "running"}, {}]));
+    // What a tool printed, what a server asks, why a tool was refused.
+    for (event, more) in [
+        ("PostToolUseFailure", json!({"error": secret, "tool_name": "Bash"})),
+        ("Elicitation", json!({"message": secret})),
+        ("PermissionDenied", json!({"reason": secret})),
+        ("Notification", json!({"message": secret, "notification_type": "permission_prompt"})),
+    ] {
+        let mut payload = json!({"hook_event_name": event});
+        payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        assert!(!passed(&payload).to_string().contains(secret), "{event}");
+    }
+}
+
+#[test]
+fn what_goes_on_behind_a_turn_is_heard_however_much_it_is() {
+    let stop = |tasks: Value| claude("Stop", json!({"background_tasks": tasks, "session_crons": []})).word;
+    let task = |status: &str| json!({"id": "b1", "status": status, "command": "x".repeat(40 << 10)});
+    assert_eq!(stop(json!([task("completed"), task("running")])), Some(ends(true)));
+    assert_eq!(stop(json!([task("completed"), task("killed")])), Some(ends(false)));
+    let mut many: Vec<Value> = (0..5000).map(|_| json!({"status": "completed", "command": "true"})).collect();
+    assert_eq!(stop(many.clone().into()), Some(ends(false)));
+    many.push(json!({"status": "running"}));
+    assert_eq!(stop(many.into()), Some(ends(true)));
+    let odd: Vec<Value> = (0..5000).map(|number| json!({"status": format!("s{number}")})).collect();
+    let text = json!({"hook_event_name": "Stop", "background_tasks": odd}).to_string();
+    assert!(Value::Object(sift(text.as_bytes(), true)).to_string().len() < 1000);
+    // What cannot be read of it goes on.
+    for odd in [json!([{}]), json!([null]), json!([{"status": 7}]), json!([[]]), json!(["completed"])] {
+        assert_eq!(stop(odd.clone()), Some(ends(true)), "{odd}");
+    }
+    // Cut off within it, or before it.
+    let text = r#"{"hook_event_name":"Stop","background_tasks":[{"status":"completed","command":"x"}]}"#;
+    for cut in ["command", "\"background"].map(|at| text.find(at).unwrap()) {
+        let payload = sift(&text.as_bytes()[..cut], false);
+        assert_eq!(read(Agent::Claude, &payload).word, Some(ends(true)), "{cut}");
+    }
 }
 
 #[test]

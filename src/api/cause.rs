@@ -42,7 +42,7 @@ pub enum StopReason {
 
 impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+        self.serialize(f) // the word that programs are told, too
     }
 }
 

@@ -1,5 +1,7 @@
 //! What happened, as told by `atm events` and the journal.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -69,6 +71,12 @@ pub enum EventKind {
     Unregistered,
     /// The daemon itself uses more memory than `daemonMemoryWarning`.
     DaemonMemory,
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f) // the word that programs are told, too
+    }
 }
 
 impl EventKind {

@@ -163,7 +163,7 @@ impl From<StopReason> for Reason {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{self:?}"))
+        self.serialize(f) // the word that programs are told, too
     }
 }
 

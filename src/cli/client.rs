@@ -21,6 +21,7 @@ use crate::{
             CONTROL_PROTOCOL, Directories, ErrorKind, InitializeParams, InitializeResult,
             OLDEST_CONTROL_PROTOCOL, RpcError, RpcNotification, RpcRequest, Supported,
         },
+        quantity::Dur,
         time::Moment,
     },
     host::{
@@ -61,7 +62,7 @@ pub enum ClientError {
         why: String,
     },
     /// Somebody listens and does not answer.
-    #[error("the daemon at `{}` did not answer within {limit:?}", socket.display())]
+    #[error("the daemon at `{}` did not answer within {}", socket.display(), Dur(*limit))]
     Silent {
         /// Where.
         socket: PathBuf,
@@ -449,6 +450,9 @@ mod tests {
         let error = Client::open(candidate(socket), Duration::from_millis(20)).unwrap_err();
         assert!(matches!(error, ClientError::Silent { .. }), "{error:?}");
         assert_eq!(CliError::from(error).kind, Kind::Unreachable);
+        let limit = Duration::from_secs(90);
+        let error = ClientError::Silent { socket: "/run/s".into(), limit };
+        assert_eq!(error.to_string(), "the daemon at `/run/s` did not answer within 1m30s");
     }
 
     #[test]

@@ -406,8 +406,7 @@ impl Page {
             self.lines(&format!("({hidden} earlier; `atm events NAME` has all)"));
         }
         for event in events.iter().skip(hidden) {
-            let line =
-                format!("{}  {:<14} {}", text::local(event.at), format!("{:?}", event.kind), event.message);
+            let line = format!("{}  {:<14} {}", text::local(event.at), event.kind, event.message);
             _ = writeln!(self.text, "  {}", escape(&line));
         }
     }

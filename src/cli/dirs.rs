@@ -175,6 +175,18 @@ impl Places {
         self.asked_mode().unwrap_or(default)
     }
 
+    /// The flags by which whoever runs elsewhere finds the same daemon as this command, or the path that is no text.
+    pub fn words_for_client(&self) -> Result<Vec<String>, PathBuf> {
+        let mut words = Vec::new();
+        for (flag, path) in [("--socket", &self.socket), ("--runtime-dir", &self.runtime_dir)] {
+            let Some(path) = path else { continue };
+            let path = absolute(path);
+            words.extend([flag.to_owned(), path.to_str().ok_or_else(|| path.clone())?.to_owned()]);
+        }
+        words.extend(self.asked_mode().map(|mode| mode.flag().to_owned()));
+        Ok(words)
+    }
+
     /// `directories`, with what the flags say instead.
     #[must_use]
     pub fn over(&self, directories: Directories) -> Directories {

@@ -3,7 +3,10 @@
 use std::{
     fs,
     io::{self, BufRead, IsTerminal},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::{
+        fs::{DirBuilderExt, OpenOptionsExt},
+        process::ExitStatusExt,
+    },
     path::{Path, PathBuf},
     process::Command,
 };
@@ -17,7 +20,10 @@ use super::{
 };
 use crate::{
     api::{diagnose::Diagnostics, name::SessionName},
-    host::client::{Place, pid, uid},
+    host::{
+        client::{Place, pid, uid},
+        signals::run_at_terminal,
+    },
 };
 
 const AFTER: &str = "\
@@ -110,14 +116,16 @@ fn run_editor(file: &Path) -> CliResult {
     let Some((program, arguments)) = words.split_first() else {
         return Err(CliError::new(Kind::Usage, "no editor is set").hint("set EDITOR"));
     };
-    let status = Command::new(program).args(arguments).arg(file).status().map_err(|error| {
+    let status = run_at_terminal(Command::new(program).args(arguments).arg(file)).map_err(|error| {
         CliError::io(format_args!("cannot run the editor `{program}`"), &error).hint("set EDITOR")
     })?;
     if status.success() {
-        Ok(())
-    } else {
-        Err(CliError::failed(format!("the editor `{program}` failed ({status})")))
+        return Ok(());
     }
+    Err(CliError::failed(match status.signal() {
+        Some(signal) => format!("the editor `{program}` was ended by signal {signal}"),
+        None => format!("the editor `{program}` failed ({status})"),
+    }))
 }
 
 fn put(

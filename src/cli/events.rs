@@ -44,11 +44,6 @@ enum Form {
     Json,
 }
 
-/// The word for a kind of event, as in JSON.
-pub fn word(kind: EventKind) -> String {
-    serde_json::to_value(kind).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
 /// Ends well when the daemon answers; with `-w` it ends by a signal, or with the daemon.
 pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let mut client = context.connect()?;
@@ -156,8 +151,8 @@ fn row(event: &Event) -> Vec<Cell> {
         | EventKind::TurnCancelled => Style::Plain,
     };
     let kind = match &event.reason {
-        Some(reason) => format!("{} ({reason})", word(event.kind)),
-        None => word(event.kind),
+        Some(reason) => format!("{} ({reason})", event.kind),
+        None => event.kind.to_string(),
     };
     vec![
         text::local(event.at).into(),

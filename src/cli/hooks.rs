@@ -24,7 +24,9 @@ mod file;
 const AFTER: &str = "\
 Agents that atm starts report by themselves. This is for those that you start: they are
 then listed too, with what they do. Your settings stay as they are, to the byte, but for
-what is added; a status line is wrapped and shown as before.
+what is added; a status line is wrapped and shown as before. Hooks that you wrote yourself
+stay, and none is added beside them. With --socket, --runtime-dir, --user or --system they
+report to that daemon, and to the same one when you install again without.
 
 Examples:
   atm hooks install
@@ -48,7 +50,7 @@ enum Verb {
     /// Have Claude Code and Codex report to atm
     #[command(after_help = AFTER)]
     Install(Install),
-    /// Take out of their settings what `install` puts in
+    /// Take out of their settings what reports to atm
     Uninstall(Which),
 }
 
@@ -92,42 +94,78 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
             .hint("move the program to a directory whose name is UTF-8")
     })?;
     match &args.verb {
-        Verb::Install(Install { which, print }) => {
-            for (agent, path) in found(which, context)? {
-                let file = File::read(path)?;
-                let events = agent.events(context)?;
-                let status_line = match agent {
-                    Settings::Claude if which.project => StatusLine::Wrap,
-                    Settings::Claude => StatusLine::Report,
-                    Settings::Codex => StatusLine::None,
-                };
-                let wish = Wish { program, events: &events, status_line };
-                let edited = install(file.text.as_deref(), &wish).map_err(|wrong| file.wrong(&wrong))?;
-                if *print {
-                    context.out.note(&format!("{}:", file.shown()))?;
-                    let text = edited.text.unwrap_or_default();
-                    // A project's settings come with it, from whoever wrote that. A program takes them as they are.
-                    let shown =
-                        if context.out.is_terminal() { escape_lines(&text) } else { text.as_str().into() };
-                    context.out.bytes(shown.as_bytes())?;
-                    continue;
-                }
-                let written = file.put(edited, "added", context)?;
-                if written && agent == Settings::Codex {
-                    context.out.note("Codex asks at its next start whether these hooks are yours")?;
-                }
-            }
-        }
-        Verb::Uninstall(which) => {
-            for (_, path) in places(which, context)? {
-                let file = File::read(path)?;
-                let Some(text) = &file.text else { continue };
-                let edited = uninstall(text, program).map_err(|wrong| file.wrong(&wrong))?;
-                file.put(edited, "took out", context)?;
-            }
+        Verb::Install(asked) => put_in(asked, program, context),
+        Verb::Uninstall(which) => take_out(which, program, context),
+    }
+}
+
+/// Writes all of it or, where a file is not as it should be, nothing.
+fn put_in(Install { which, print }: &Install, program: &str, context: &mut Context) -> CliResult {
+    let places = context.places.words_for_client().map_err(|path| {
+        CliError::failed(format!("`{}` is no name that settings could hold", path.display()))
+            .hint("name a place whose name is UTF-8")
+    })?;
+    let mut asked = Vec::new();
+    for (agent, path) in found(which, context)? {
+        // An agent takes its time to tell its version: the file is read after that, and nobody's change is lost.
+        asked.push((agent, path, agent.events(context)?));
+    }
+    let (mut ready, mut errors) = (Vec::new(), Vec::new());
+    for (agent, path, events) in asked {
+        let status_line = match agent {
+            Settings::Claude if which.project => StatusLine::Wrap,
+            Settings::Claude => StatusLine::Report,
+            Settings::Codex => StatusLine::None,
+        };
+        let wish = Wish { program, places: &places, events: &events, status_line };
+        let edited = File::read(path).and_then(|file| {
+            let edited = install(file.text.as_deref(), &wish).map_err(|wrong| file.wrong(&wrong))?;
+            Ok((agent, file, edited))
+        });
+        match edited {
+            Ok(edited) => ready.push(edited),
+            Err(error) => errors.push(error),
         }
     }
-    Ok(())
+    if !errors.is_empty() {
+        for (_, file, _) in &ready {
+            context.out.note(&format!("{}: left as it is too", file.shown()))?;
+        }
+    }
+    CliError::gather(errors)?;
+    let mut errors = Vec::new();
+    for (agent, file, edited) in ready {
+        if *print {
+            context.out.note(&format!("{}:", file.shown()))?;
+            let text = edited.text.unwrap_or_default();
+            // A project's settings come with it, from whoever wrote that. A program takes them as they are.
+            let shown = if context.out.is_terminal() { escape_lines(&text) } else { text.as_str().into() };
+            context.out.bytes(shown.as_bytes())?;
+            continue;
+        }
+        match file.put(edited, "added", context) {
+            Ok(true) if agent == Settings::Codex => {
+                context.out.note("Codex asks at its next start whether these hooks are yours")?;
+            }
+            Ok(_) => {}
+            Err(error) => errors.push(error),
+        }
+    }
+    CliError::gather(errors)
+}
+
+/// Out of each file as far as it goes: what is wrong with one is no reason to leave the others.
+fn take_out(which: &Which, program: &str, context: &mut Context) -> CliResult {
+    let mut errors = Vec::new();
+    for (_, path) in places(which, context)? {
+        let taken = File::read(path).and_then(|file| {
+            let Some(text) = &file.text else { return Ok(()) };
+            let edited = uninstall(text, program).map_err(|wrong| file.wrong(&wrong))?;
+            file.put(edited, "took out", context).map(drop)
+        });
+        errors.extend(taken.err());
+    }
+    CliError::gather(errors)
 }
 
 /// The files of the agents that are meant.

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -13,7 +13,12 @@ use super::{
     error::{CliError, CliResult},
     shipped::{Layout, Shipped},
 };
-use crate::host::{errors::words, files::make_above, users};
+use crate::host::{
+    client::{AtLink, Manner, Place, Rights, put},
+    errors::words,
+    files::make_above,
+    users,
+};
 
 const AFTER: &str = "\
 Everything is in the program itself. What is there and the same is left alone, a config that was changed is
@@ -192,12 +197,27 @@ impl Steps<'_> {
 }
 
 fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     make_above(path, 0o755)?;
-    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-    name.push(".atm-new");
-    let new = directory.join(name);
-    fs::write(&new, bytes)?;
-    fs::set_permissions(&new, fs::Permissions::from_mode(mode))?;
-    fs::rename(&new, path)
+    put(path, bytes, Manner { place: Place::Replace, link: AtLink::Replace, rights: Rights::Own(mode) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_root_installs_is_not_written_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, victim) = (dir.path().join("bin/atm"), dir.path().join("victim"));
+        fs::create_dir(dir.path().join("bin")).unwrap();
+        fs::write(&victim, "safe").unwrap();
+        for name in ["atm", ".atm.tmp", "atm.atm-new"] {
+            std::os::unix::fs::symlink(&victim, dir.path().join("bin").join(name)).unwrap();
+        }
+        write(&path, b"new", 0o755).unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"safe");
+        let about = fs::symlink_metadata(&path).unwrap();
+        assert_eq!((about.is_file(), about.mode() & 0o777), (true, 0o755));
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
 }

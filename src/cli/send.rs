@@ -1,6 +1,6 @@
 //! `atm send`: types for a person who is not attached.
 
-use std::time::Duration;
+use std::{io::Read, time::Duration};
 
 use super::{
     attach::reach::{IfEnded, ask_keeper},
@@ -53,12 +53,10 @@ pub struct Args {
 pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let mut text = args.text.join(" ");
     if text == "-" {
-        text = std::io::read_to_string(std::io::stdin().lock())
-            .map_err(|error| CliError::io("cannot read standard input", &error))?;
+        text = from_input(std::io::stdin().lock())?;
     }
     if text.len() > LONGEST {
-        return Err(CliError::new(Kind::Usage, format!("the text is longer than {LONGEST} bytes"))
-            .hint("write it to a file, and send the file's name"));
+        return Err(too_long());
     }
     let typed = typed(&text, &args.keys);
     ask_keeper(context, &args.name, IfEnded::Start, &Request::Type { typed })?;
@@ -68,6 +66,27 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let _ = poll::wait(&[], Some(AFTER_TEXT)); // an interrupted pause is only shorter
     let typed = vec![Typed::Key(Key::ENTER)];
     ask_keeper(context, &args.name, IfEnded::Start, &Request::Type { typed }).map(drop)
+}
+
+fn too_long() -> CliError {
+    CliError::new(Kind::Usage, format!("the text is longer than {LONGEST} bytes"))
+        .hint("write it to a file, and send the file's name")
+}
+
+/// What is on standard input, and no more of it than can be sent: it may never end.
+fn from_input(input: impl Read) -> CliResult<String> {
+    let mut bytes = Vec::new();
+    input
+        .take(LONGEST as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| CliError::io("cannot read standard input", &error))?;
+    if bytes.len() > LONGEST {
+        return Err(too_long());
+    }
+    String::from_utf8(bytes).map_err(|_| {
+        CliError::new(Kind::Usage, "standard input is no text: not UTF-8")
+            .hint("write it to a file, and send the file's name")
+    })
 }
 
 fn typed(text: &str, keys: &[Key]) -> Vec<Typed> {
@@ -83,6 +102,26 @@ fn typed(text: &str, keys: &[Key]) -> Vec<Typed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn input_that_never_ends_is_read_no_further_than_it_can_be_sent() {
+        struct Endless(usize);
+        impl Read for Endless {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                self.0 += buffer.len();
+                assert!(self.0 < 4 * LONGEST, "it reads on");
+                buffer.fill(b'x');
+                Ok(buffer.len())
+            }
+        }
+        assert_eq!(from_input(Endless(0)).unwrap_err(), too_long());
+        let most = "x".repeat(LONGEST);
+        assert_eq!(from_input(most.as_bytes()).unwrap(), most);
+        // A letter of several bytes on the edge.
+        let beyond = format!("{}ä", "x".repeat(LONGEST));
+        assert_eq!(from_input(beyond.as_bytes()).unwrap_err(), too_long());
+        assert!(from_input(b"\xff".as_slice()).unwrap_err().message.contains("not UTF-8"));
+    }
 
     #[test]
     fn several_lines_are_a_paste() {

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     api::{name::SessionName, status::SessionView},
     host::{
-        client::{Place, put},
+        client::{Manner, Place, put},
         errors::words,
         files::make_directory,
     },
@@ -106,11 +106,9 @@ impl SpecFiles {
         self.directory.join(format!("{name}.yaml"))
     }
 
-    /// Writes a spec whole. The temporary name is none that the daemon reads.
+    /// Writes a spec whole.
     pub fn write(&self, path: &Path, bytes: &[u8], place: Place) -> CliResult {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("spec");
-        let temporary = path.with_file_name(format!(".{name}.tmp"));
-        put(path, &temporary, bytes, place).map_err(|error| {
+        put(path, bytes, Manner::of_spec(place)).map_err(|error| {
             let told = CliError::io(format_args!("cannot write `{}`", path.display()), &error);
             match error.kind() {
                 io::ErrorKind::AlreadyExists => {

@@ -32,7 +32,7 @@ pub struct Patience {
     /// Do not wait for the outcome
     #[arg(long, conflicts_with = "timeout")]
     pub no_wait: bool,
-    /// Wait at most this long: 30s, 5m [default: 60s for a start; for a stop its grace and 30s]
+    /// Wait at most this long: 30s, 5m [default: the session's grace and 30s; where it is to run, 60s at least]
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<Dur>,
 }

@@ -23,7 +23,7 @@ mod tests;
 use std::{
     any::Any,
     error::Error,
-    fmt::{self, Debug},
+    fmt::{self, Display},
     hash::Hash,
     panic::AssertUnwindSafe,
     pin::pin,
@@ -157,7 +157,7 @@ pub async fn run<K, R>(
     config: Config,
     heartbeat: &Heartbeat,
 ) where
-    K: Hash + Eq + Clone + Debug,
+    K: Hash + Eq + Clone + Display,
     R: Reconciler<K>,
 {
     let (mut triggers, mut shutdown) = (pin!(triggers.fuse()), pin!(shutdown.fuse()));
@@ -212,8 +212,8 @@ pub async fn run<K, R>(
 /// How one reconcile ended: with an answer, or with the payload of a panic.
 type Outcome<E> = Result<Result<Action, E>, Box<dyn Any + Send>>;
 
-async fn reconcile<K: Debug, R: Reconciler<K>>(reconciler: &R, key: K) -> (K, Outcome<R::Error>) {
-    let span = debug_span!("reconcile", ?key);
+async fn reconcile<K: Display, R: Reconciler<K>>(reconciler: &R, key: K) -> (K, Outcome<R::Error>) {
+    let span = debug_span!("reconcile", %key);
     // The inner block makes the call itself part of what is caught: it may panic before its future exists.
     let caught = AssertUnwindSafe(async { reconciler.reconcile(&key).await }).catch_unwind();
     let outcome = caught.instrument(span).await;
@@ -227,9 +227,9 @@ struct Requests<'a, K, R> {
     gather: Duration,
 }
 
-impl<K: Hash + Eq + Clone + Debug, R: Reconciler<K>> Requests<'_, K, R> {
+impl<K: Hash + Eq + Clone + Display, R: Reconciler<K>> Requests<'_, K, R> {
     fn take(&mut self, Trigger { key, reason }: Trigger<K>) {
-        debug!(?key, ?reason, "triggered");
+        debug!(%key, ?reason, "triggered");
         if reason.forgives() {
             self.queue.forgive(&key);
         }
@@ -248,12 +248,12 @@ impl<K: Hash + Eq + Clone + Debug, R: Reconciler<K>> Requests<'_, K, R> {
                 }
             }
             Ok(Err(failure)) => {
-                warn!(?key, error = %Chain(&failure), "reconcile failed");
+                warn!(%key, error = %Chain(&failure), "reconcile failed");
                 self.queue
                     .failed(&key, |failures| back(self.reconciler.error_policy(&key, &failure, failures)));
             }
             Err(panic) => {
-                error!(?key, panic = %panic_message(&*panic).escape_debug(), "reconcile panicked");
+                error!(%key, panic = %panic_message(&*panic).escape_debug(), "reconcile panicked");
                 self.queue.failed(&key, |failures| back(exponential(failures)));
             }
         }

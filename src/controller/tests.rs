@@ -186,24 +186,25 @@ async fn no_more_than_concurrency_run_at_once_and_all_get_their_turn() {
 /// As in the daemon: what each of many keys finds out concerns one key that is shared by all.
 #[tokio::test(start_paused = true)]
 async fn a_thousand_keys_that_ask_for_a_shared_one_cause_few_runs_of_it() {
+    const SHARED: u32 = 1000;
     struct Shared {
         runs: RefCell<HashMap<&'static str, u32>>,
-        decided: mpsc::UnboundedSender<Trigger<Option<u32>>>,
+        decided: mpsc::UnboundedSender<Trigger<u32>>,
     }
-    impl Reconciler<Option<u32>> for Rc<Shared> {
+    impl Reconciler<u32> for Rc<Shared> {
         type Error = Infallible;
-        async fn reconcile(&self, key: &Option<u32>) -> Result<Action, Infallible> {
-            let kind = if key.is_some() { "own" } else { "shared" };
+        async fn reconcile(&self, key: &u32) -> Result<Action, Infallible> {
+            let kind = if *key == SHARED { "shared" } else { "own" };
             *self.runs.borrow_mut().entry(kind).or_default() += 1;
-            if key.is_some() {
-                self.decided.unbounded_send(Trigger::new(None, Reason::Decided)).unwrap();
+            if *key != SHARED {
+                self.decided.unbounded_send(Trigger::new(SHARED, Reason::Decided)).unwrap();
             }
             Ok(Action::await_change())
         }
     }
     let (decided, requests) = mpsc::unbounded();
     let shared = Rc::new(Shared { runs: RefCell::default(), decided });
-    let exits = stream::iter((0..1000).map(|key| Trigger::new(Some(key), Reason::Observed)));
+    let exits = stream::iter((0..SHARED).map(|key| Trigger::new(key, Reason::Observed)));
     let triggers = stream::select(exits, requests);
     let _ = timeout(S, run(&shared, triggers, pending(), Config::default(), &Heartbeat::new())).await;
     let runs = shared.runs.borrow();

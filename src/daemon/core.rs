@@ -4,7 +4,7 @@
 //! Reconciling a key reads the store, asks the plan and does what it says. Both run on one thread, so between
 //! two awaits nothing changes.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, fmt, rc::Rc};
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -47,6 +47,15 @@ pub enum Key {
     Fleet,
     /// One session: its next move.
     Session(SessionName),
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fleet => f.pad("fleet"),
+            Self::Session(name) => name.fmt(f),
+        }
+    }
 }
 
 /// All that can wake the daemon from outside.

@@ -25,7 +25,7 @@ use crate::api::{
 };
 
 /// Events kept in memory.
-const KEPT: usize = 2000;
+pub(super) const KEPT: usize = 2000;
 
 /// [`crate::api::status::Reason::BackOff`], as an event has it.
 const BACK_OFF: &str = "BackOff";
@@ -178,7 +178,7 @@ fn log(event: &Event, pid: Option<i32>, generation: Option<u64>, exit: Option<Ex
             $level!(
                 atm_session = session,
                 atm_run_id = run,
-                atm_event = ?kind,
+                atm_event = %kind,
                 atm_reason = reason,
                 atm_pid = pid,
                 atm_generation = generation,

@@ -178,6 +178,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_limits_are_those_that_are_documented() {
+        let text = include_str!("../../docs/protocol.md").replace('\n', " ");
+        let (head, within) = (LONGEST_HEAD >> 10, PATIENCE.as_secs());
+        let told = format!(
+            "with a head of {head} KiB at most, within {within} s, and on {CONNECTIONS} connections at once"
+        );
+        assert!(text.contains(&told), "{told}");
+    }
+
+    #[test]
     fn only_this_machine_is_meant() {
         for (host, mine) in [
             ("localhost", true),

@@ -65,7 +65,7 @@ const PRIORITIES: PriorityMappings = PriorityMappings {
 
 /// Kinds of events by the name that they are told under.
 static KINDS: LazyLock<BTreeMap<String, EventKind>> =
-    LazyLock::new(|| EventKind::ALL.into_iter().map(|kind| (format!("{kind:?}"), kind)).collect());
+    LazyLock::new(|| EventKind::ALL.into_iter().map(|kind| (kind.to_string(), kind)).collect());
 
 /// Makes entries of what is told, and passes them on.
 #[derive(Debug)]
@@ -283,7 +283,7 @@ mod tests {
         let (_, told) = heard(|| {
             let kind = EventKind::Started;
             let absent: Option<&str> = None;
-            info!(atm_event = ?kind, atm_session = "a", atm_pid = Some(7), atm_reason = absent, "a: started");
+            info!(atm_event = %kind, atm_session = "a", atm_pid = Some(7), atm_reason = absent, "a: started");
         });
         assert_eq!(told["message"], "a: started");
         assert_eq!(told["message_id"], EventKind::Started.message_id());

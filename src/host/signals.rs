@@ -2,7 +2,11 @@
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::process::CommandExt,
+    },
+    process::{Command, ExitStatus},
     ptr,
 };
 
@@ -108,6 +112,52 @@ impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Runs a command that a person works with at this terminal, and waits for its end.
+///
+/// What they type there to interrupt goes to everybody at the terminal and is meant for the command, as emacs takes
+/// ctrl-g by it: meanwhile it does nothing to this process. The command finds it as it would have without that.
+pub fn run_at_terminal(command: &mut Command) -> io::Result<ExitStatus> {
+    let unheard = Unheard::new()?;
+    let before = unheard.before;
+    // SAFETY: between fork and exec `restore` does nothing but one system call a signal.
+    unsafe { command.pre_exec(move || restore(&before)) };
+    command.status()
+}
+
+/// What a terminal sends for a key that interrupts.
+const TYPED: [Signal; 2] = [Signal::SIGINT, Signal::SIGQUIT];
+
+/// While it lives, they do nothing.
+struct Unheard {
+    before: [SigAction; 2],
+}
+
+impl Unheard {
+    fn new() -> io::Result<Self> {
+        let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+        let mut before = [ignore; 2];
+        for (signal, before) in TYPED.into_iter().zip(&mut before) {
+            // SAFETY: no handler function is installed.
+            *before = unsafe { sigaction(signal, &ignore) }?;
+        }
+        Ok(Self { before })
+    }
+}
+
+impl Drop for Unheard {
+    fn drop(&mut self) {
+        let _ = restore(&self.before); // they were taken so, and are given back so
+    }
+}
+
+fn restore(before: &[SigAction; 2]) -> io::Result<()> {
+    for (signal, before) in TYPED.into_iter().zip(before) {
+        // SAFETY: this is what was in force before, in this very program.
+        unsafe { sigaction(signal, before) }?;
+    }
+    Ok(())
 }
 
 /// In a child that will execute a program: every disposition default, nothing blocked. Both are inherited

@@ -75,7 +75,7 @@ pub(super) fn settings(bytes: &[u8], _: &Path) -> Result<(), Broken> {
     let parsed = json_text::parse(before);
     promise!(parsed.is_ok() == serde_json::from_str::<Value>(before).is_ok(), "it is not read as JSON is");
     for status_line in [StatusLine::Report, StatusLine::Wrap, StatusLine::None] {
-        let wanted = Wish { program: PROGRAM, events: EVENTS, status_line };
+        let wanted = Wish { program: PROGRAM, places: &[], events: EVENTS, status_line };
         let (Ok(with), Ok(clean)) = (install(Some(before), &wanted), uninstall(before, PROGRAM)) else {
             continue;
         };

@@ -190,6 +190,26 @@ fn edit_puts_a_valid_copy_into_place() {
     assert_eq!((done.code, done.stdout.as_str()), (0, "a unchanged\n"));
 }
 
+/// What a terminal sends for ctrl-c goes to everybody at it, and is the editor's to take: emacs uses it for ctrl-g.
+#[test]
+fn edit_leaves_an_interruption_to_the_editor() {
+    let home = editable();
+    let seen = home.path().join("seen");
+    let script = format!(
+        "grep SigIgn /proc/$$/status > {}; kill -INT $PPID; kill -QUIT $PPID; echo 'priority: 5' >> \"$2\"",
+        seen.display()
+    );
+    let done = edit(home.path(), &script);
+    assert_eq!((done.code, done.stdout.as_str()), (0, "a configured\n"), "{}", done.stderr);
+    // The editor itself hears it as well as this test does.
+    let ignored = |text: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+        u64::from_str_radix(line.trim(), 16).unwrap() & 0b110
+    };
+    let ours = fs::read_to_string("/proc/self/status").unwrap();
+    assert_eq!(ignored(&fs::read_to_string(seen).unwrap()), ignored(&ours));
+}
+
 #[test]
 fn edit_keeps_what_cannot_be_put_into_place() {
     let home = editable();
@@ -201,7 +221,8 @@ fn edit_keeps_what_cannot_be_put_into_place() {
             1,
             "was changed meanwhile",
         ),
-        ("echo 'priority: 5' >> \"$2\"; exit 3".to_owned(), 1, "failed"),
+        ("echo 'priority: 5' >> \"$2\"; exit 3".to_owned(), 1, "failed (exit status: 3)"),
+        ("echo 'priority: 5' >> \"$2\"; kill -KILL $$".to_owned(), 1, "was ended by signal 9"),
     ] {
         fs::write(&spec, GOOD).unwrap();
         let done = edit(home.path(), &script);

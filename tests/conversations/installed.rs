@@ -92,6 +92,76 @@ fn files_that_are_made_go_again_and_an_old_agent_gets_what_it_knows() {
 }
 
 #[test]
+fn what_an_agent_writes_while_it_is_asked_is_kept() {
+    let atm = Atm::new();
+    fs::create_dir(atm.path("bin")).unwrap();
+    // As Claude Code does at its first start.
+    script(
+        &atm.path("bin/claude"),
+        "#!/bin/sh\nmkdir -p ~/.claude && echo '{\"model\": \"opus\"}' > ~/.claude/settings.json\necho 2.1.330\n",
+    );
+    done(&atm, &["install"]);
+    let text = fs::read_to_string(atm.path(".claude/settings.json")).unwrap();
+    assert!(text.contains("\"model\": \"opus\"") && text.contains("atm hook"), "{text}");
+}
+
+#[test]
+fn one_bad_file_leaves_none_half_done_and_none_behind() {
+    let atm = Atm::new();
+    let [claude, codex] = [".claude/settings.json", ".codex/hooks.json"].map(|path| atm.path(path));
+    for directory in [".claude", ".codex"] {
+        fs::create_dir(atm.path(directory)).unwrap();
+    }
+    fs::write(&claude, BEFORE).unwrap();
+    fs::write(&codex, "{").unwrap();
+    let (code, out, err) = told(&hooks(&atm, &["install"]));
+    assert_eq!((code, out.as_str()), (Some(4), ""), "{err}");
+    assert!(err.contains("settings.json: left as it is too") && err.contains("hooks.json:1:"), "{err}");
+    assert_eq!(fs::read_to_string(&claude).unwrap(), BEFORE);
+
+    fs::remove_file(&codex).unwrap();
+    done(&atm, &["install"]);
+    fs::write(&claude, "{").unwrap();
+    let (code, out, err) = told(&hooks(&atm, &["uninstall"]));
+    assert_eq!(code, Some(4), "{err}");
+    assert!(err.contains("settings.json:1:") && out.contains("hooks.json: took out 10 hooks"), "{out}{err}");
+    assert!(!codex.exists());
+    assert_eq!(fs::read_to_string(&claude).unwrap(), "{");
+}
+
+#[test]
+fn agents_report_to_the_daemon_that_was_named() {
+    let mut atm = Atm::new();
+    atm.up();
+    // Nothing in their environment says where it is.
+    let socket = atm.path("run/atm.sock").display().to_string();
+    done(&atm, &["--socket", &socket, "install", "--claude"]);
+    let text = fs::read_to_string(atm.path(".claude/settings.json")).unwrap();
+    let settings: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let hook = settings["hooks"]["Stop"][0]["hooks"][0]["command"].as_str().unwrap();
+    assert_eq!(hook, format!("{} hook --socket {socket}", env!("CARGO_BIN_EXE_atm")));
+    let status_line = settings["statusLine"]["command"].as_str().unwrap();
+    assert_eq!(status_line, hook);
+    done(&atm, &["uninstall", "--claude"]);
+    assert!(!atm.path(".claude/settings.json").exists());
+}
+
+#[test]
+fn a_made_file_goes_again_where_the_way_to_it_is_a_link() {
+    let atm = Atm::new();
+    fs::create_dir(atm.path("disk")).unwrap();
+    symlink("disk", atm.path("home")).unwrap();
+    let home = atm.path("home").display().to_string();
+    for verb in ["install", "uninstall"] {
+        let env = [("HOME", home.as_str()), ("PATH", "/usr/bin:/bin"), ("CLAUDE_CONFIG_DIR", "")];
+        let (code, out, err) = told(&atm.atm_with(&env, "", &["hooks", verb, "--claude"]));
+        assert_eq!(code, Some(0), "{out}{err}");
+        assert_eq!(atm.path("disk/.claude/settings.json").exists(), verb == "install");
+    }
+    assert_eq!(fs::read_dir(atm.path("disk/.claude")).unwrap().count(), 0);
+}
+
+#[test]
 fn what_cannot_be_read_stays_as_it_is() {
     let atm = Atm::new();
     fs::create_dir(atm.path(".claude")).unwrap();

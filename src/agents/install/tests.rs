@@ -2,8 +2,12 @@
 
 use super::*;
 
-const WISH: Wish =
-    Wish { program: "/usr/bin/atm", events: &["SessionStart", "Stop"], status_line: StatusLine::Report };
+const WISH: Wish = Wish {
+    program: "/usr/bin/atm",
+    places: &[],
+    events: &["SessionStart", "Stop"],
+    status_line: StatusLine::Report,
+};
 
 fn installed(before: &str) -> String {
     let edited = install(Some(before), &WISH).unwrap();
@@ -160,13 +164,66 @@ fn a_program_that_moved_takes_the_place_of_the_old_one() {
     for before in SETTINGS {
         let text = install(Some(before), &old).unwrap().text.unwrap();
         let edited = install(Some(&text), &WISH).unwrap();
-        assert_eq!(
-            edited.done,
-            ["this program's path in hooks for 2 events", "this program's path in the status line"]
-        );
+        assert_eq!(edited.done, ["the command in hooks for 2 events", "the command in the status line"]);
         let text = edited.text.unwrap();
         assert_eq!(text, installed(before));
         assert_eq!(uninstall(&text, "/elsewhere/atm").unwrap().text.as_deref(), Some(*before));
+    }
+}
+
+#[test]
+fn where_the_daemon_is_goes_into_the_commands_and_stays_there() {
+    let places = ["--socket".to_owned(), "/run/a b/s".to_owned()];
+    let there = Wish { places: &places, ..WISH };
+    for before in SETTINGS {
+        let text = install(Some(before), &there).unwrap().text.unwrap();
+        let is: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let ours = is["hooks"]["Stop"].as_array().unwrap().last().unwrap();
+        assert_eq!(ours["hooks"][0]["command"], "/usr/bin/atm hook --socket '/run/a b/s'");
+        let line = is["statusLine"]["command"].as_str().unwrap();
+        assert!(line.starts_with("/usr/bin/atm hook --socket '/run/a b/s'"), "{line}");
+        // Whoever installs again without a word of it, after an upgrade, means the same daemon.
+        assert_eq!(installed(&text), text);
+        let moved = Wish { program: "/opt/atm", ..WISH };
+        let text = install(Some(&text), &moved).unwrap().text.unwrap();
+        assert!(text.contains("/opt/atm hook --socket '/run/a b/s'"), "{text}");
+        let other = ["--user".to_owned()];
+        let edited = install(Some(&text), &Wish { places: &other, ..WISH }).unwrap();
+        assert_eq!(edited.done, ["the command in hooks for 2 events", "the command in the status line"]);
+        let text = edited.text.unwrap();
+        assert!(text.contains("/usr/bin/atm hook --user") && !text.contains("--socket"), "{text}");
+        assert_eq!(uninstall(&text, "/usr/bin/atm").unwrap().text.as_deref(), Some(*before), "{text}");
+    }
+}
+
+#[test]
+fn what_people_wrote_by_hand_reports_already_and_is_taken_out_too() {
+    let hook = r#"{"hooks": [{"type": "command", "command": "atm hook --agent claude"}]}"#;
+    let line = r#"{"type": "command", "command": "atm hook --pass | ~/.claude/statusline.sh"}"#;
+    let before = format!(
+        r#"{{"statusLine": {line}, "hooks": {{"SessionStart": [{hook}], "Stop": [{hook}]}}, "a": 1}}"#
+    );
+    let edited = install(Some(&before), &WISH).unwrap();
+    assert_eq!(edited.text.as_deref(), Some(before.as_str()));
+    assert_eq!(
+        edited.done,
+        [
+            "nothing for 2 events, which a hook written by hand reports",
+            "nothing for the status line, which reports by hand"
+        ]
+    );
+    let edited = uninstall(&before, "/usr/bin/atm").unwrap();
+    let after = r#"{"statusLine": {"type": "command", "command": "~/.claude/statusline.sh"}, "a": 1}"#;
+    assert_eq!(edited.text.as_deref(), Some(after));
+    // What does something beside it reports too, and stays: what that is nobody can tell.
+    for command in ["atm hook; say done", "atm hook --pass | sh -c 'mine'", "atm hook || true"] {
+        let before = format!(
+            r#"{{"hooks": {{"SessionStart": [{hook}], "Stop": [{{"hooks": [{{"type": "command", "command": "{command}"}}]}}]}}}}"#
+        );
+        let wish = Wish { status_line: StatusLine::None, ..WISH };
+        assert_eq!(install(Some(&before), &wish).unwrap().text.as_deref(), Some(before.as_str()));
+        let left = uninstall(&before, "/usr/bin/atm").unwrap().text.unwrap();
+        assert!(left.contains(command) && !left.contains("--agent"), "{left}");
     }
 }
 

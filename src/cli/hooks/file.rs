@@ -1,11 +1,6 @@
 //! An agent's settings file: read whole, and put back so that a reader never sees half of it.
 
-use std::{
-    fs::{self, OpenOptions, Permissions},
-    io::{self, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::PathBuf};
 
 use crate::{
     agents::{install::Edited, json_text::Wrong},
@@ -14,7 +9,10 @@ use crate::{
         error::{CliError, CliResult, Kind},
         text::escape,
     },
-    host::files::{make_above, read_following},
+    host::{
+        client::{AtLink, Manner, Place, Rights, put},
+        files::{make_above, read_following},
+    },
 };
 
 /// A person's settings are far smaller.
@@ -60,7 +58,7 @@ impl File {
     pub fn wrong(&self, wrong: &Wrong) -> CliError {
         let Wrong { line, column, message } = wrong;
         CliError::new(Kind::Invalid, format!("{}:{line}:{column}: {message}", self.path.display()))
-            .hint("nothing was changed: correct the file and try again")
+            .hint("nothing was changed in it: correct the file and try again")
     }
 
     /// Puts it back as it was edited, and says so. `false`: it was as it should be.
@@ -82,49 +80,49 @@ impl File {
 
     /// Through a link, as dotfiles often are one, and with the mode and the owner of the file that was there.
     fn write(&self, text: Option<&str>) -> io::Result<()> {
-        let target = match &self.text {
-            Some(before) => {
-                let target = fs::canonicalize(&self.path)?;
-                if read_following(&target, LONGEST)? != before.as_bytes() {
-                    return Err(io::Error::other("it was changed meanwhile: try again"));
-                }
-                target
-            }
-            None => self.path.clone(),
-        };
+        if let Some(before) = &self.text
+            && read_following(&self.path, LONGEST)? != before.as_bytes()
+        {
+            return Err(io::Error::other("it was changed meanwhile: try again"));
+        }
         let text = match text {
             Some(text) => text,
-            None if target == self.path => return fs::remove_file(&target),
-            None => "{}\n", // the link stays, and with it what it names
+            None if fs::symlink_metadata(&self.path)?.is_symlink() => "{}\n", // it stays, and what it names
+            None => return fs::remove_file(&self.path),
         };
-        make_above(&target, 0o755)?;
-        let there = fs::metadata(&target).ok();
-        let new = sibling(&target)?;
-        let written =
-            write_new(&new, text.as_bytes(), there.as_ref()).and_then(|()| fs::rename(&new, &target));
-        if written.is_err() {
-            let _ = fs::remove_file(&new); // best effort: the error that matters is the first
-        }
-        written
+        make_above(&self.path, 0o755)?;
+        let place = if self.text.is_some() { Place::Replace } else { Place::New };
+        put(&self.path, text.as_bytes(), Manner { place, link: AtLink::Follow, rights: Rights::Kept })
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => io::Error::other("it was made meanwhile: try again"),
+                _ => error,
+            })
     }
 }
 
-fn sibling(path: &Path) -> io::Result<PathBuf> {
-    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-    name.push(".atm-new");
-    Ok(path.with_file_name(name))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn write_new(path: &Path, bytes: &[u8], like: Option<&fs::Metadata>) -> io::Result<()> {
-    let _ = fs::remove_file(path); // of an earlier try
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    if let Some(like) = like {
-        let own = file.metadata()?;
-        if (own.uid(), own.gid()) != (like.uid(), like.gid()) {
-            fchown(&file, Some(like.uid()), Some(like.gid()))?;
+    #[test]
+    fn what_was_made_or_changed_meanwhile_is_not_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/settings.json");
+        let file = File::read(path.clone()).unwrap();
+        assert_eq!(file.text, None);
+        fs::create_dir(dir.path().join("new")).unwrap();
+        fs::write(&path, "{\"theirs\": 1}").unwrap();
+        let error = file.write(Some("{}")).unwrap_err();
+        assert_eq!(error.to_string(), "it was made meanwhile: try again");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\"theirs\": 1}");
+
+        let file = File::read(path.clone()).unwrap();
+        fs::write(&path, "{\"theirs\": 2}").unwrap();
+        for text in [Some("{}"), None] {
+            let error = file.write(text).unwrap_err();
+            assert_eq!(error.to_string(), "it was changed meanwhile: try again");
+            assert_eq!(fs::read_to_string(&path).unwrap(), "{\"theirs\": 2}");
         }
-        file.set_permissions(Permissions::from_mode(like.mode() & 0o7777))?;
+        assert_eq!(fs::read_dir(dir.path().join("new")).unwrap().count(), 1);
     }
-    file.write_all(bytes)?;
-    file.sync_all()
 }

@@ -343,3 +343,54 @@ fn unanswered() -> Failure {
     );
     Failure::new(ErrorKind::Failed, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::{defaults::CLIENTS, quantity::Size, registered, upload},
+        daemon::{events, server::ROOM},
+    };
+
+    /// What people and programs are promised in docs/protocol.md.
+    #[test]
+    fn the_limits_are_those_that_are_documented() {
+        let text = include_str!("../../../docs/protocol.md");
+        let seconds = |limit: Duration| format!("{} s", limit.as_secs());
+        for row in [
+            format!("| a request | `clients.maxMessage`, {}; 128 levels deep |", CLIENTS.max_message),
+            format!("| from connecting to the first byte | {} |", seconds(FIRST_BYTE)),
+            format!("| from a request's first byte to its last | {} |", seconds(REQUEST)),
+            format!("| between requests, for who does not watch | {} |", seconds(SILENCE)),
+            format!(
+                "| an answer that is not read; for watchers | {}; {} min |",
+                seconds(STALLED),
+                STALLED_WATCHER.as_secs() / 60
+            ),
+            format!("| lines that are no requests | {PATIENCE} |"),
+            format!(
+                "| connections that do not watch | {}, of one user {}; of unfinished requests and unread answers {} for longer than a second, {} in any case |",
+                ROOM.connections,
+                ROOM.of_one_user,
+                Size(ROOM.bytes as u64),
+                Size(ROOM.most_bytes as u64)
+            ),
+            format!("| connections that watch | `clients.max`, {} |", CLIENTS.max),
+            format!(
+                "| registered sessions | {} of one user, {} of all |",
+                registered::MAX_OF_A_USER,
+                registered::MAX_OF_ALL
+            ),
+            format!(
+                "| files put for a session | {} of {} |",
+                upload::MOST_UPLOADS,
+                Size(upload::LARGEST_UPLOAD)
+            ),
+        ] {
+            // People write a space before a unit.
+            let spaced = row.replace("MiB", " MiB");
+            assert!(text.contains(&spaced), "{spaced}");
+        }
+        assert_eq!(events::KEPT, 2000, "two thousand");
+    }
+}
