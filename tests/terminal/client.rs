@@ -116,7 +116,7 @@ impl Client {
                 return;
             }
             assert!(Instant::now() < deadline, "not {what}; the screen:\n{}", self.text());
-            let watched = [(self.master.as_fd(), false)];
+            let watched = [(self.master.as_fd(), poll::Interest::READ)];
             poll::wait(&watched, Some(Duration::from_millis(10))).unwrap();
         }
     }
@@ -154,6 +154,29 @@ impl Client {
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+
+    /// Types while nothing that is shown is read.
+    pub fn types_blindly(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            match self.master.write(bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    assert!(poll::writable(self.master.as_fd(), LIMIT).unwrap(), "nobody reads the keyboard");
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Bytes that were typed, and not read by the client.
+    pub fn unread(&self) -> u64 {
+        rustix::io::ioctl_fionread(&self.slave).unwrap()
+    }
+
+    /// Whether its terminal takes no more for now.
+    pub fn is_stuck(&self) -> bool {
+        !poll::writable(self.slave.as_fd(), Duration::from_millis(50)).unwrap()
     }
 
     pub fn resize(&mut self, columns: u16, rows: u16) {
