@@ -138,7 +138,7 @@ mod tests {
     fn full() -> (UnixStream, UnixStream) {
         let (mut ours, mut theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        while ours.write(&[0; 64 << 10]).is_ok() {}
+        while ours.write(&[0; 4 << 10]).is_ok() {}
         theirs.write_all(b"waits").unwrap();
         (ours, theirs)
     }

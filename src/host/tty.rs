@@ -84,9 +84,8 @@ impl Raw {
         while !rest.is_empty() {
             match self.write(rest) {
                 Ok(0) if self.takes(Duration::from_secs(1)) => {}
-                Ok(0) => break,
-                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
-                Err(_) => break, // the terminal is gone
+                Ok(count) if count > 0 => rest = rest.get(count..).unwrap_or_default(),
+                Ok(_) | Err(_) => break, // the terminal is stuck, or gone
             }
         }
     }

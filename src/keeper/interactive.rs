@@ -67,16 +67,15 @@ impl Session {
                 Some(view) => Some(Reply::Screen(view)),
                 None => refused("its screen was lost to a fault: what it prints from now on shows again"),
             },
-            Request::Type { typed } => match terminal.enter(peer, typed) {
-                Err(why) => refused(why),
-                Ok(()) => {
-                    let now = monotonic();
-                    if let Some(page) = &self.page {
-                        page.store(word::INPUT, now.as_nanos());
-                    }
-                    None
+            Request::Type { typed } => {
+                if let Err(why) = terminal.enter(peer, typed) {
+                    return refused(why);
                 }
-            },
+                if let Some(page) = &self.page {
+                    page.store(word::INPUT, monotonic().as_nanos());
+                }
+                None
+            }
             _ => {
                 terminal.detach(monotonic());
                 Some(Reply::Ok)

@@ -427,11 +427,10 @@ impl Client {
         }
         let keyboard = ready.get(1).is_some_and(|ready| ready.read);
         match self.read(keyboard) {
-            Ok(None) => None,
             // What else is typed is for a session that is not there: to its next run it would be a surprise. But the
             // terminal is raw, and whoever has no detach key must come out of it.
             Ok(Some(meant)) if meant.detach || meant.typed.contains(&INTERRUPT) => Some(Outcome::Left),
-            Ok(Some(_)) => None,
+            Ok(_) => None,
             Err(outcome) => Some(outcome),
         }
     }
