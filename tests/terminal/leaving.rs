@@ -34,6 +34,7 @@ fn a_terminal_that_is_behind_is_restored_though_a_key_waits() {
     client.settle();
     client.types("\r");
     assert!(wait_until(|| client.is_stuck()));
+    client.fill();
     client.types_blindly(b"\x1cd");
     assert!(wait_until(|| client.unread() == 0));
     client.types_blindly(b"x");
