@@ -147,7 +147,9 @@ mod tests {
     fn nothing_is_told_that_was_not_asked() {
         let (ours, mut theirs) = full();
         let (fd, none) = (ours.as_fd(), Interest { read: false, write: false });
+        let begun = monotonic();
         assert_eq!(wait(&[(fd, Interest::WRITE)], Some(MOMENT)).unwrap(), [Ready::default()]);
+        assert!(monotonic().since(begun) >= MOMENT, "not woken by what it did not wait for");
         let read = Ready { read: true, write: false };
         let both = Interest { read: true, write: true };
         let all = [(fd, none), (fd, both), (fd, none), (fd, Interest::READ)];
