@@ -363,7 +363,7 @@ impl Screen {
 
     /// What comes next; empty: nothing within that time.
     fn read(&mut self, patience: Duration) -> &[u8] {
-        let watched = [(self.master.as_fd(), false)];
+        let watched = [(self.master.as_fd(), poll::Interest::READ)];
         poll::wait(&watched, Some(patience)).unwrap();
         let count = match self.master.read(&mut self.buffer) {
             Ok(count) => count,

@@ -16,6 +16,8 @@ mod attach;
 #[path = "terminal/client.rs"]
 mod client;
 mod harness;
+#[path = "terminal/leaving.rs"]
+mod leaving;
 #[path = "terminal/looks.rs"]
 mod looks;
 #[path = "terminal/sameness.rs"]

@@ -150,9 +150,9 @@ pub struct CursorView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Typed {
-    /// As it is.
+    /// As it is; with control characters, as a paste.
     Text(String),
-    /// As a paste, where the program knows pastes.
+    /// As a paste, where the program knows pastes; without control characters but tabs and ends of lines.
     Paste(String),
     /// A key.
     Key(Key),

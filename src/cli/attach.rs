@@ -29,7 +29,7 @@ use crate::{
         name::SessionName,
         record::Exit,
     },
-    host::{errors::words, tty},
+    host::tty,
 };
 
 pub mod client;
@@ -134,7 +134,10 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult<ExitCode> {
         .map_err(|error| CliError::io("cannot take over this terminal", &error))?;
     let name = &args.name;
     let outcome = loop {
-        let outcome = client.serve();
+        let outcome = match client.serve() {
+            Outcome::Lost => client.fate(context, name),
+            outcome => outcome,
+        };
         let Outcome::Ended(ended) = outcome else { break outcome };
         client.close(&format!("{name} ended: {}", how(&ended)));
         match client.rejoin(context, name, &attach) {
@@ -150,7 +153,8 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult<ExitCode> {
             (Some(String::new()), Err(error))
         }
         Outcome::LetGo(Detached::Taken) => detached(": another terminal took it over"),
-        Outcome::LetGo(Detached::Asked | Detached::Unknown) => detached(" by `atm detach`"),
+        Outcome::LetGo(Detached::Asked) => detached(" by `atm detach`"),
+        Outcome::LetGo(Detached::Unknown) => detached(": its keeper let go of this terminal"),
         // The screen was left before the line that says so.
         Outcome::Ended(ended) => (None, Ok(code(ended.exit))),
         Outcome::Lost => {
@@ -180,18 +184,10 @@ fn banner(args: &Args) -> String {
 fn open(context: &mut Context, name: &SessionName, attach: &Attach) -> CliResult<Link> {
     reach(context, name, IfEnded::Start, |directory| {
         Link::open(directory, attach).map_err(|error| match error {
-            LinkError::Absent(_) => Miss::Absent,
-            LinkError::Forbidden(_) => Miss::Failed(reach::forbidden(name)),
+            LinkError::Keeper(error) => reach::miss(name, error),
             LinkError::NoTerminal => Miss::Failed(
                 CliError::failed(format!("cannot attach to `{name}`: {error}"))
                     .hint(format!("follow its output: `atm logs -f {name}`")),
-            ),
-            LinkError::Io { ref source, .. } => {
-                Miss::Failed(CliError::failed(format!("{error}: {}", words(source))))
-            }
-            LinkError::Version { .. } => Miss::Failed(
-                CliError::failed(error.to_string())
-                    .hint(format!("`atm restart {name}` gives it a new keeper")),
             ),
         })
     })

@@ -139,6 +139,8 @@ pub struct Client {
     last_id: u64,
     candidate: Candidate,
     server: InitializeResult,
+    /// How long an answer is waited for.
+    patience: Duration,
     /// Whether a wait ends when nobody reads stdout any more.
     for_output: bool,
 }
@@ -179,6 +181,7 @@ impl Client {
             last_id: 0,
             candidate,
             server,
+            patience: ANSWER,
             for_output: false,
         };
         let deadline = after(limit);
@@ -219,6 +222,11 @@ impl Client {
         }
     }
 
+    /// From now on an answer is waited for so long.
+    pub fn be_patient_for(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
     /// From now on a wait for notifications ends when nobody reads stdout any more: else a quiet daemon would keep
     /// this process after its reader has gone.
     pub fn mind_output(&mut self) {
@@ -241,7 +249,7 @@ impl Client {
         method: &str,
         params: &impl Serialize,
     ) -> Result<T, ClientError> {
-        self.request(method, params, after(ANSWER), ANSWER)
+        self.request(method, params, after(self.patience), self.patience)
     }
 
     fn request<T: DeserializeOwned>(

@@ -16,7 +16,8 @@ use crate::{
 const AFTER: &str = "\
 The words of TEXT are typed with a space between them, then the keys, then enter: `--no-enter` leaves that
 out, and keys alone are followed by none. Text of several lines is sent as a paste, where the program knows
-pastes, so that its first line does not end it. atm ends when all was typed.
+pastes, so that its first line does not end it; so is text with control characters, less those but tabs: a
+key is sent by its name. atm ends when all was typed, and what is not typed by then is withdrawn.
 
 Examples:
   atm send fix-login 'please run the tests'

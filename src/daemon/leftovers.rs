@@ -75,7 +75,7 @@ pub fn end(
 /// Waits until one of `left` has ended, but not long: what is not visible yet must be looked for again.
 fn wait_for_end(left: &[ProcessId]) -> io::Result<()> {
     let held: Vec<Process> = left.iter().filter_map(|id| Process::find(*id).ok().flatten()).collect();
-    let watched: Vec<_> = held.iter().map(|process| (process.as_fd(), false)).collect();
+    let watched: Vec<_> = held.iter().map(|process| (process.as_fd(), poll::Interest::READ)).collect();
     poll::wait(&watched, Some(Duration::from_millis(20))).map(drop)
 }
 

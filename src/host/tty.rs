@@ -7,6 +7,7 @@ use std::{
         fd::{AsFd, BorrowedFd},
         unix::fs::OpenOptionsExt,
     },
+    time::Duration,
 };
 
 use nix::{
@@ -72,21 +73,19 @@ impl Raw {
         self.output.as_fd()
     }
 
+    /// Waits until it takes more, for at most `patience`. Says whether it does.
+    pub fn takes(&self, patience: Duration) -> bool {
+        super::poll::writable(self.output(), patience).unwrap_or(false)
+    }
+
     /// Back to what it was. `farewell` is printed before, and waits for a slow terminal, but not for a stuck one.
     pub fn leave(self, farewell: &[u8]) {
         let mut rest = farewell;
         while !rest.is_empty() {
             match self.write(rest) {
-                Ok(0) => {
-                    let watched = [(self.output(), true)];
-                    let patience = Some(std::time::Duration::from_secs(1));
-                    match super::poll::wait(&watched, patience) {
-                        Ok(ready) if ready.iter().any(|ready| ready.write) => {}
-                        _ => break,
-                    }
-                }
-                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
-                Err(_) => break, // the terminal is gone
+                Ok(0) if self.takes(Duration::from_secs(1)) => {}
+                Ok(count) if count > 0 => rest = rest.get(count..).unwrap_or_default(),
+                Ok(_) | Err(_) => break, // the terminal is stuck, or gone
             }
         }
     }

@@ -90,7 +90,7 @@ impl Session {
         if named {
             self.course.cause = cause;
             // Before the first signal: a program that is asked to end clears its screen.
-            self.course.last_screen = self.terminal.as_ref().and_then(|terminal| terminal.seen(KEPT_HISTORY));
+            self.course.last_screen = self.terminal.as_mut().and_then(|terminal| terminal.seen(KEPT_HISTORY));
         }
         if let Some(stopping) = &mut self.record.stopping {
             stopping.kill_at = kill_at;
@@ -205,7 +205,8 @@ impl Session {
         if exit.cause.is_none() {
             return;
         }
-        let screen = self.course.last_screen.take();
+        let last = self.course.last_screen.take();
+        let screen = last.or_else(|| self.terminal.as_mut()?.seen(KEPT_HISTORY));
         let printed = self.course.output_bytes.saturating_sub(exit.lost_output);
         let mut output = self.log.tail(printed.min(KEPT_OUTPUT)).unwrap_or_default();
         // The rest is more than is kept, or was rotated away.
@@ -222,7 +223,7 @@ impl Session {
             generation: self.record.intent.generation,
             spec: self.record.intent.spec.clone(),
             exit: exit.clone(),
-            screen: screen.or_else(|| self.terminal.as_ref()?.seen(KEPT_HISTORY)),
+            screen,
             output: String::from_utf8_lossy(&output).into_owned(),
             output_is_cut: printed > output.len() as u64,
         };

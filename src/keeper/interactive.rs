@@ -47,14 +47,10 @@ impl Session {
                 }
             }
         }
-        let taken = terminal.taken();
-        let peers = &mut self.peers;
-        self.waiting.retain(|(peer, until)| {
-            if *until <= taken {
-                peers.answer(*peer, &Reply::Ok);
-            }
-            *until > taken
-        });
+        for peer in terminal.typed_out() {
+            self.peers.answer(peer, &Reply::Ok);
+        }
+        terminal.withdraw(|peer| self.peers.is_there(peer));
     }
 
     /// Answers what is about the terminal; `None`: later.
@@ -67,20 +63,21 @@ impl Session {
             return refused("the session has no terminal: it runs with `terminal: false`");
         };
         match request {
-            Request::Peek { history, ansi } => Some(Reply::Screen(terminal.view(*history, *ansi))),
-            Request::Type { typed } => match terminal.enter(typed) {
-                None => refused("the program does not read: what was typed before still waits"),
-                Some(until) => {
-                    let now = monotonic();
-                    if let Some(page) = &self.page {
-                        page.store(word::INPUT, now.as_nanos());
-                    }
-                    self.waiting.push((peer, until));
-                    None
-                }
+            Request::Peek { history, ansi } => match terminal.view(*history, *ansi) {
+                Some(view) => Some(Reply::Screen(view)),
+                None => refused("its screen was lost to a fault: what it prints from now on shows again"),
             },
+            Request::Type { typed } => {
+                if let Err(why) = terminal.enter(peer, typed) {
+                    return refused(why);
+                }
+                if let Some(page) = &self.page {
+                    page.store(word::INPUT, monotonic().as_nanos());
+                }
+                None
+            }
             _ => {
-                terminal.detach();
+                terminal.detach(monotonic());
                 Some(Reply::Ok)
             }
         }

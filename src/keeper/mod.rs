@@ -8,7 +8,7 @@
 //! start    intent → child behind the gate → record → gate → exec        (start, birth, child, environ)
 //! run      output → log; children reaped; peers answered                (session, peers)
 //! terminal output → screen and clients; questions answered; typing      (interactive, terminal, questions, screen,
-//!                                                                        viewers, outbox)
+//!                                                                        viewers, outbox, typing)
 //! stop     cause into the record → signals → grace → SIGKILL until none (ending, stop)
 //! end      the log's last byte → exit record → lock free, with the process
 //! ```
@@ -31,6 +31,7 @@ mod session;
 mod start;
 mod stop;
 mod terminal;
+mod typing;
 pub(crate) mod viewers;
 
 use std::{ffi::OsString, io::Write, path::Path, process::ExitCode};

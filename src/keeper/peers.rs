@@ -19,7 +19,7 @@ use crate::{
         time::Moment,
     },
     host::{
-        poll::{self, Got, Ready},
+        poll::{self, Got, Interest, Ready},
         socket,
     },
 };
@@ -122,9 +122,14 @@ impl Peers {
         self.list.push(peer);
     }
 
-    /// What to wait for: each connection, and whether it has something to be written.
-    pub fn watched(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
-        self.list.iter().map(|peer| (peer.stream.as_fd(), !peer.output.is_empty()))
+    /// Each connection, and what to wait for.
+    pub fn watched(&self) -> impl Iterator<Item = (BorrowedFd<'_>, Interest)> {
+        self.list.iter().map(|peer| (peer.stream.as_fd(), peer.interest()))
+    }
+
+    /// Whether one that asked is still connected.
+    pub fn is_there(&self, peer: u64) -> bool {
+        self.list.iter().any(|one| one.number == peer && !one.gone)
     }
 
     /// When the first connection has been silent for too long.
@@ -139,7 +144,7 @@ impl Peers {
             if ready.write {
                 peer.flush();
             }
-            if ready.read && peer.output.len() < UNREAD {
+            if ready.read {
                 peer.read();
             }
             while let Some(request) = peer.next_request() {
@@ -175,6 +180,10 @@ impl Peers {
 }
 
 impl Peer {
+    fn interest(&self) -> Interest {
+        Interest { read: self.output.len() < UNREAD, write: !self.output.is_empty() }
+    }
+
     fn flush(&mut self) {
         while !self.output.is_empty() {
             match self.stream.write(&self.output) {

@@ -29,7 +29,7 @@ use crate::{
         failpoint::{self, Place},
         log_file::LogFile,
         page::Page,
-        poll::{self, Got, Ready},
+        poll::{self, Got, Interest, Ready},
         pty,
         signals::{Heard, Signals},
         tree, users,
@@ -86,8 +86,6 @@ pub struct Session {
     pub peers: Peers,
     /// Its terminal, where it has one.
     pub terminal: Option<Terminal>,
-    /// Who waits until what it sent was typed: a peer, and how much is typed by then.
-    pub waiting: Vec<(u64, u64)>,
     /// Buffer for a turn's output.
     pub buffer: Vec<u8>,
     /// How the run has gone so far.
@@ -154,16 +152,13 @@ impl Session {
         let held = self.terminal.as_mut().and_then(|terminal| terminal.holds(now));
         let patience = self.next().into_iter().chain(held).min().map(|next| next.since(now));
         let typed = self.terminal.as_ref().is_some_and(|terminal| terminal.waiting() > 0);
-        if let Some(terminal) = &mut self.terminal {
-            terminal.watch();
-        }
-        let mut watched = vec![(self.signals.as_fd(), false)];
-        let ours = self.source.ours.as_ref().filter(|_| held.is_none());
-        watched.extend(ours.map(|fd| (fd.as_fd(), typed)));
-        watched.extend(self.source.error.as_ref().map(|fd| (fd.as_fd(), false)));
+        let mut watched = vec![(self.signals.as_fd(), Interest::READ)];
+        let ours = Interest { read: held.is_none(), write: typed };
+        watched.extend(self.source.ours.as_ref().map(|fd| (fd.as_fd(), ours)));
+        watched.extend(self.source.error.as_ref().map(|fd| (fd.as_fd(), Interest::READ)));
         let listener = self.listener.as_ref().filter(|_| self.course.listen_at.is_none());
-        watched.extend(listener.map(|fd| (fd.as_fd(), false)));
-        let (has_output, has_error) = (ours.is_some(), self.source.error.is_some());
+        watched.extend(listener.map(|fd| (fd.as_fd(), Interest::READ)));
+        let (has_output, has_error) = (self.source.ours.is_some(), self.source.error.is_some());
         let has_listener = listener.is_some();
         watched.extend(self.peers.watched());
         let viewers = watched.len();
@@ -171,7 +166,8 @@ impl Session {
         // No memory for a poll is no reason to lose a session: nothing here blocks, so all may be tried.
         let ready = poll::wait(&watched, patience).unwrap_or_else(|_| {
             let _ = poll::wait(&[], Some(BREATH));
-            vec![Ready { read: true, write: true }; watched.len()]
+            let ready = |(_, interest): &(_, Interest)| Ready { read: interest.read, write: interest.write };
+            watched.iter().map(ready).collect()
         });
         let (ready, viewers) = ready.split_at_checked(viewers).unwrap_or_default();
         let mut ready = ready;

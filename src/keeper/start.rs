@@ -134,7 +134,6 @@ impl Begun {
             listener,
             peers: Peers::new(&record, users::own().0, terminal.is_some()),
             terminal,
-            waiting: Vec::new(),
             record,
             buffer: Vec::with_capacity(TURN),
             course: Course::default(),

@@ -1,16 +1,11 @@
 //! A session's terminal: what is printed goes to the screen and to attached clients, what is typed to the program.
 
-use std::{
-    collections::VecDeque,
-    io,
-    os::fd::AsFd,
-    panic::{AssertUnwindSafe, catch_unwind},
-    time::Duration,
-};
+use std::{os::fd::AsFd, time::Duration};
 
 use super::{
     questions::{Piece, Question, Questions},
     screen::Screen,
+    typing::Typing,
     viewers::{Arrival, Viewers},
 };
 use crate::{
@@ -21,7 +16,7 @@ use crate::{
     },
     host::{
         heap,
-        poll::{self, Ready},
+        poll::{Interest, Ready},
         pty,
     },
 };
@@ -29,8 +24,6 @@ use crate::{
 /// While the program has not read so much, no more is read from attached clients: their terminals wait, as at any
 /// program that is busy.
 const THROTTLE: usize = 64 << 10;
-/// While it has not read so much, nothing else is taken from those who send.
-const MOST_TYPED: usize = 1 << 20;
 /// Between two changes of size, each of which makes a program draw anew. The last one counts.
 const RESIZE: Duration = Duration::from_millis(50);
 /// After so long without output the screen's memory is put in order.
@@ -47,12 +40,7 @@ pub struct Terminal {
     resized: Moment,
     tighten_at: Option<Moment>,
     /// Typed, and not taken by the program yet.
-    typed: VecDeque<u8>,
-    /// Bytes that were ever typed, and those of them that were taken.
-    entered: u64,
-    taken: u64,
-    /// Whether clients were not read in this turn.
-    throttled: bool,
+    typed: Typing,
     viewers: Viewers,
     /// Of one read, less the questions in it.
     clean: Vec<u8>,
@@ -67,10 +55,7 @@ impl Terminal {
             size: WindowSize::of_cells(columns, rows),
             resized: Moment::from_nanos(0),
             tighten_at: None,
-            typed: VecDeque::new(),
-            entered: 0,
-            taken: 0,
-            throttled: false,
+            typed: Typing::default(),
             viewers: Viewers::default(),
             clean: Vec::new(),
         }
@@ -83,7 +68,7 @@ impl Terminal {
 
     /// What the program printed. Clients are first: somebody may wait for it.
     pub fn print(&mut self, bytes: &[u8], now: Moment) {
-        let Self { questions, screen, size, viewers, typed, entered, clean, .. } = self;
+        let Self { questions, screen, size, viewers, typed, clean, .. } = self;
         let screen = screen.get_or_insert_with(|| Screen::new(*size));
         clean.clear();
         // All before a question is drawn when it is answered; what follows the last one is drawn at the end.
@@ -113,8 +98,7 @@ impl Terminal {
                 let answer = answer(screen, &question);
                 // One who asks and never reads must not fill our memory.
                 if typed.len() + answer.len() <= THROTTLE {
-                    *entered += answer.len() as u64;
-                    typed.extend(answer);
+                    typed.push(answer);
                 }
             }
         });
@@ -135,8 +119,7 @@ impl Terminal {
     pub fn admit(&mut self, arrival: Arrival, now: Moment) {
         let mut typed = Vec::new();
         self.viewers.admit(arrival, &mut typed, now);
-        self.entered += typed.len() as u64;
-        self.typed.extend(typed);
+        self.typed.push(typed);
     }
 
     /// How many are attached.
@@ -145,8 +128,8 @@ impl Terminal {
     }
 
     /// Lets go of all that are attached.
-    pub fn detach(&mut self) {
-        self.viewers.detach(&Detached::Asked);
+    pub fn detach(&mut self, now: Moment) {
+        self.viewers.detach(&Detached::Asked, now);
     }
 
     /// Tells those who are attached how it ended.
@@ -157,69 +140,43 @@ impl Terminal {
             let size = self.size;
             let screen = self.screen.get_or_insert_with(|| Screen::new(size));
             self.viewers.refresh(screen, between, true, last);
-            self.viewers.end(ended, now);
         }
+        self.viewers.end(ended, now);
     }
 
     /// The screen as text, if anything was ever printed.
-    pub fn seen(&self, history: u32) -> Option<ScreenView> {
-        let screen = self.screen.as_ref()?;
-        let view = || screen.view(history.try_into().unwrap_or(usize::MAX), false);
-        // Asked for on the way to a stop: a fault of the emulator costs the picture, not the stop.
-        catch_unwind(AssertUnwindSafe(view)).ok()
+    pub fn seen(&mut self, history: u32) -> Option<ScreenView> {
+        self.screen.as_mut()?.view(history.try_into().unwrap_or(usize::MAX), false)
     }
 
-    /// The screen as text.
-    pub fn view(&mut self, history: u32, ansi: bool) -> ScreenView {
+    /// The screen as text; `None`: a fault of the emulator has cost it.
+    pub fn view(&mut self, history: u32, ansi: bool) -> Option<ScreenView> {
         self.screen().view(history.try_into().unwrap_or(usize::MAX), ansi)
     }
 
-    /// Types for somebody who is not attached. Returns when that is done: when [`Self::taken`] is as much. `None`:
-    /// the program reads nothing, and more is not kept.
-    pub fn enter(&mut self, typed: &[Typed]) -> Option<u64> {
-        if self.typed.len() > MOST_TYPED {
-            return None;
-        }
+    /// Types for a peer that is not attached; [`Self::typed_out`] says when that is done. An error says why not.
+    pub fn enter(&mut self, peer: u64, typed: &[Typed]) -> Result<(), &'static str> {
         let modes = self.screen().typing_modes();
-        for piece in typed {
-            let bytes = match piece {
-                Typed::Text(text) => text.clone().into_bytes(),
-                Typed::Key(key) => key.bytes(modes.application_cursor),
-                Typed::Paste(text) if modes.bracketed_paste => {
-                    // An end in the middle would let the rest pass for keys.
-                    let text = text.replace("\x1b[201~", "").replace("\r\n", "\r").replace('\n', "\r");
-                    format!("\x1b[200~{text}\x1b[201~").into_bytes()
-                }
-                Typed::Paste(text) => text.replace("\r\n", "\r").replace('\n', "\r").into_bytes(),
-            };
-            self.entered += bytes.len() as u64;
-            self.typed.extend(bytes);
-        }
-        Some(self.entered)
+        self.typed.send(peer, typed, modes)
+    }
+
+    /// The peers of whom the program's terminal has taken all since this was asked last.
+    pub fn typed_out(&mut self) -> Vec<u64> {
+        self.typed.done()
+    }
+
+    /// Takes back what was not taken of peers that are not there any more.
+    pub fn withdraw(&mut self, is_there: impl Fn(u64) -> bool) {
+        self.typed.withdraw(is_there);
     }
 
     /// Types a key at once, or not at all. Says which.
     pub fn press(&mut self, key: &Key, master: impl AsFd) -> bool {
-        self.write(&master);
-        if !self.typed.is_empty() {
-            return false; // it would come when the program reads again
-        }
-        let bytes = key.bytes(self.screen().typing_modes().application_cursor);
-        // A terminal takes a few bytes whole or not at all.
-        if !poll::write(&master, &bytes).is_ok_and(|count| count == bytes.len()) {
-            return false;
-        }
-        self.entered += bytes.len() as u64;
-        self.taken += bytes.len() as u64;
-        true
+        let modes = self.screen().typing_modes();
+        self.typed.press(key, modes, master)
     }
 
-    /// Bytes that the program's terminal has taken, ever.
-    pub fn taken(&self) -> u64 {
-        self.taken
-    }
-
-    /// Bytes that it has not.
+    /// Bytes that the program's terminal has not taken.
     pub fn waiting(&self) -> usize {
         self.typed.len()
     }
@@ -229,15 +186,9 @@ impl Terminal {
         self.viewers.holds(now).then(|| Viewers::look_again(now))
     }
 
-    /// Chooses whom to wait for.
-    pub fn watch(&mut self) {
-        self.throttled = self.typed.len() > THROTTLE;
-        self.viewers.watch(self.throttled);
-    }
-
-    /// Those who are waited for.
-    pub fn watched(&self) -> impl Iterator<Item = (std::os::fd::BorrowedFd<'_>, bool)> {
-        self.viewers.watched()
+    /// Those who are attached, and what to wait for of each.
+    pub fn watched(&self) -> impl Iterator<Item = (std::os::fd::BorrowedFd<'_>, Interest)> {
+        self.viewers.watched(self.typed.len() > THROTTLE)
     }
 
     /// When there is something to do, if nothing else happens.
@@ -249,35 +200,16 @@ impl Terminal {
     /// Hears the clients: `ready` is for those that [`Self::watched`] named. Says whether anything was typed.
     pub fn hear(&mut self, ready: &[Ready], now: Moment) -> bool {
         let mut typed = Vec::new();
-        self.viewers.turn(ready, self.throttled, &mut typed, now);
-        self.viewers.sweep();
-        self.entered += typed.len() as u64;
+        self.viewers.turn(ready, &mut typed, now);
+        self.viewers.sweep(now);
         let any = !typed.is_empty();
-        self.typed.extend(typed);
+        self.typed.push(typed);
         any
     }
 
     /// Gives the program what was typed, as far as it takes it.
     pub fn write(&mut self, master: impl AsFd) {
-        while !self.typed.is_empty() {
-            let (first, _) = self.typed.as_slices();
-            match poll::write(&master, first) {
-                Ok(0) => break,
-                Ok(count) => {
-                    self.taken += count as u64;
-                    self.typed.drain(..count);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => {
-                    // Nobody has the terminal open: nobody will ever read it.
-                    self.taken = self.entered;
-                    self.typed.clear();
-                }
-            }
-        }
-        if self.typed.is_empty() && self.typed.capacity() > THROTTLE {
-            self.typed = VecDeque::new();
-        }
+        self.typed.write(master);
     }
 
     /// A size that the program was not told.
@@ -315,6 +247,6 @@ impl Terminal {
     }
 }
 
-fn answer(screen: &Screen, question: &Question) -> Vec<u8> {
+fn answer(screen: &mut Screen, question: &Question) -> Vec<u8> {
     screen.answer(question).unwrap_or_default()
 }

@@ -19,12 +19,12 @@ use crate::{
         keeper::{FrameKind, decode},
         time::Moment,
     },
-    host::poll::{self, Got, Ready},
+    host::poll::{self, Got, Interest, Ready},
 };
 
 /// At once. One more is refused.
 const MOST: usize = 32;
-/// A client that is so many bytes behind is sent the screen instead.
+/// A client that is so many bytes behind, its last screen not counted, is sent the screen instead.
 const BEHIND: usize = 4 << 20;
 /// Bytes read of one client in a turn.
 const PIECE: usize = 64 << 10;
@@ -43,6 +43,8 @@ const PACE: u64 = 256 << 10;
 const WINDOW: Duration = Duration::from_millis(250);
 /// And then not again for so long: one that is stopped costs a flood a fortieth of its speed.
 const PATIENT_AGAIN: Duration = Duration::from_secs(10);
+/// One that was let go is given so long to take what was begun, and its last word.
+const CLOSING: Duration = Duration::from_secs(10);
 /// Between two looks at one that is waited for.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -74,9 +76,10 @@ struct Viewer {
     size: WindowSize,
     read_only: bool,
     showing: Showing,
+    /// Bytes of the last screen that it was sent. They do not put it behind: else one that is shown a large screen
+    /// would be sent that again and again, and never what follows.
+    screen: usize,
     pace: Pace,
-    /// Whether it was waited for in this turn.
-    watched: bool,
     gone: bool,
 }
 
@@ -97,6 +100,8 @@ pub struct Arrival {
 #[derive(Debug, Default)]
 pub struct Viewers {
     list: Vec<Viewer>,
+    /// Those that were let go and have not taken their last word yet, each until when it is waited for.
+    closing: Vec<(Viewer, Moment)>,
     told: Option<WindowSize>,
 }
 
@@ -109,7 +114,7 @@ impl Viewers {
     /// Takes one in; the screen follows. Appends what it typed already to `typed`.
     pub fn admit(&mut self, arrival: Arrival, typed: &mut Vec<u8>, now: Moment) {
         if arrival.attach.take {
-            self.detach(&Detached::Taken);
+            self.detach(&Detached::Taken, now);
         }
         let mut viewer = Viewer {
             stream: arrival.stream,
@@ -121,13 +126,14 @@ impl Viewers {
                 since: now,
                 history: arrival.attach.history.try_into().unwrap_or(usize::MAX),
             },
+            screen: 0,
             pace: Pace::Abreast,
-            watched: false,
             gone: false,
         };
         if self.list.len() >= MOST {
             let message = format!("{MOST} terminals are attached already");
             viewer.tell(FrameKind::Detached, &Detached::Refused { message });
+            self.close(viewer, now);
             return;
         }
         viewer.obey(typed, now);
@@ -135,28 +141,25 @@ impl Viewers {
         self.told = None; // how many others there are is told to all
     }
 
-    /// What to wait for: each connection that is waited for, and whether it has something to be written. Nothing
-    /// is read from clients that have `throttled` typed more than the program takes.
-    pub fn watch(&mut self, throttled: bool) {
-        for viewer in &mut self.list {
-            viewer.watched = !throttled || !viewer.outbox.is_empty();
-        }
+    /// Each connection, and what to wait for. Nothing is read from clients that have `throttled` typed more than the
+    /// program takes.
+    pub fn watched(&self, throttled: bool) -> impl Iterator<Item = (BorrowedFd<'_>, Interest)> {
+        let listed = self.list.iter().map(move |viewer| {
+            let interest = Interest { read: !throttled, write: !viewer.outbox.is_empty() };
+            (viewer.stream.as_fd(), interest)
+        });
+        listed.chain(self.closing.iter().map(|(viewer, _)| (viewer.stream.as_fd(), Interest::WRITE)))
     }
 
-    /// Those that [`Self::watch`] chose.
-    pub fn watched(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
-        let watched = self.list.iter().filter(|viewer| viewer.watched);
-        watched.map(|viewer| (viewer.stream.as_fd(), !viewer.outbox.is_empty()))
-    }
-
-    /// Writes and reads what can be. Appends what was typed to `typed`.
-    pub fn turn(&mut self, ready: &[Ready], throttled: bool, typed: &mut Vec<u8>, now: Moment) {
-        let watched = self.list.iter_mut().filter(|viewer| viewer.watched);
-        for (viewer, ready) in watched.zip(ready) {
+    /// Writes and reads what can be: `ready` is for each connection as [`Self::watched`] told them. Appends what was
+    /// typed to `typed`.
+    pub fn turn(&mut self, ready: &[Ready], typed: &mut Vec<u8>, now: Moment) {
+        let closing = self.closing.iter_mut().map(|(viewer, _)| viewer);
+        for (viewer, ready) in self.list.iter_mut().chain(closing).zip(ready) {
             if ready.write {
                 viewer.flush();
             }
-            if ready.read && !throttled {
+            if ready.read {
                 viewer.read();
                 viewer.obey(typed, now);
             }
@@ -177,7 +180,7 @@ impl Viewers {
             }
             let sent = viewer.outbox.send(&mut viewer.stream, FrameKind::Output, bytes);
             viewer.gone |= sent.is_err();
-            if viewer.outbox.len() > BEHIND {
+            if viewer.outbox.len() > BEHIND + viewer.screen {
                 viewer.outbox.abandon();
                 // Its terminal has the history that it has: some was missed, and none comes twice.
                 viewer.showing = Showing::Nothing { since: now, history: 0 };
@@ -270,7 +273,7 @@ impl Viewers {
             Showing::Drawn { due, .. } => due,
             Showing::Live => None,
         };
-        idle.filter_map(due).min()
+        idle.filter_map(due).chain(self.closing.iter().map(|(_, until)| *until)).min()
     }
 
     /// When [`Self::holds`] is asked again.
@@ -278,25 +281,36 @@ impl Viewers {
         now.saturating_add(LOOK)
     }
 
-    /// Lets go of those that are gone. Says whether there were any.
-    pub fn sweep(&mut self) -> bool {
+    /// Lets go of those that are gone.
+    pub fn sweep(&mut self, now: Moment) {
         let before = self.list.len();
         self.list.retain(|viewer| !viewer.gone);
-        let fewer = self.list.len() < before;
-        if fewer {
+        if self.list.len() < before {
             self.told = None;
         }
-        fewer
+        self.closing.retain(|(viewer, until)| !viewer.gone && !viewer.outbox.is_empty() && now < *until);
     }
 
     /// Lets go of all.
-    pub fn detach(&mut self, why: &Detached) {
-        for viewer in &mut self.list {
+    pub fn detach(&mut self, why: &Detached, now: Moment) {
+        for mut viewer in std::mem::take(&mut self.list) {
             viewer.outbox.abandon();
             viewer.tell(FrameKind::Detached, why);
-            viewer.gone = true;
+            self.close(viewer, now);
         }
-        self.sweep();
+        self.told = None;
+    }
+
+    /// One that was told the last. What it has not taken is waited for: closed at once, it would take a slow line for
+    /// the end of its keeper.
+    fn close(&mut self, viewer: Viewer, now: Moment) {
+        if viewer.gone || viewer.outbox.is_empty() {
+            return;
+        }
+        if self.closing.len() >= MOST {
+            self.closing.remove(0);
+        }
+        self.closing.push((viewer, now.saturating_add(CLOSING)));
     }
 
     /// Tells all how it ended, after the last that was printed, and waits a little for those who still read.
@@ -308,10 +322,12 @@ impl Viewers {
         for viewer in &mut self.list {
             viewer.tell(FrameKind::Ended, ended);
         }
+        self.list.extend(self.closing.drain(..).map(|(viewer, _)| viewer));
         let until = now().saturating_add(ALL);
         while now() < until {
             self.list.retain(|viewer| !viewer.gone && !viewer.outbox.is_empty());
-            let watched: Vec<_> = self.list.iter().map(|viewer| (viewer.stream.as_fd(), true)).collect();
+            let watched: Vec<_> =
+                self.list.iter().map(|viewer| (viewer.stream.as_fd(), Interest::WRITE)).collect();
             if watched.is_empty() {
                 break;
             }
@@ -319,13 +335,8 @@ impl Viewers {
             if ready.iter().all(|ready| !ready.write) {
                 break;
             }
-            for (viewer, ready) in self.list.iter_mut().zip(ready) {
-                if ready.write {
-                    viewer.flush();
-                } else if ready.read {
-                    viewer.read(); // or its typing would make the wait return for ever
-                    viewer.input.clear();
-                }
+            for (viewer, _) in self.list.iter_mut().zip(ready).filter(|(_, ready)| ready.write) {
+                viewer.flush();
             }
         }
         self.list.clear();
@@ -338,6 +349,7 @@ impl Viewer {
     }
 
     fn show(&mut self, bytes: &[u8]) {
+        self.screen = bytes.len();
         self.gone |= self.outbox.send(&mut self.stream, FrameKind::Screen, bytes).is_err();
     }
 

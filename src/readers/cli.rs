@@ -37,7 +37,8 @@ use crate::{
         select::Selector,
         text::escape,
     },
-    host::log_index,
+    host::{clock::monotonic, log_index, poll::Got},
+    keeper::client::hear_hello,
 };
 
 #[expect(clippy::needless_pass_by_value, reason = "it is for `map_err`")]
@@ -102,9 +103,13 @@ pub(super) fn answers(bytes: &[u8], scratch: &Path) -> Result<(), Broken> {
 pub(super) fn attached(bytes: &[u8], _: &Path) -> Result<(), Broken> {
     let attach = Attach { size: WindowSize::of_cells(80, 24), read_only: false, take: false, history: 0 };
     let [ours, _theirs] = said_by(bytes)?;
-    let Ok(mut link) = Link::over(Ok(ours), Path::new("attach.sock"), &attach) else { return Ok(()) };
+    let (directory, until) = (Path::new("/run/a"), monotonic().saturating_add(SOON));
+    let greeted = hear_hello(Ok(ours), &directory.join("attach.sock"), until);
+    let Some(mut link) = greeted.ok().and_then(|greeted| Link::over(greeted, directory, &attach).ok()) else {
+        return Ok(());
+    };
     let mut shown = 0;
-    while link.fill().unwrap_or(false) {
+    while matches!(link.fill(), Ok(Got::Bytes(_))) {
         while let Ok(Some(said)) = link.said() {
             match said {
                 Said::Screen(bytes) | Said::Output(bytes) => shown += bytes.len(),

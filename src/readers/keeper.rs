@@ -75,9 +75,10 @@ pub(super) fn screen(bytes: &[u8], _: &Path) -> Result<(), Broken> {
         });
     }
     promise!(longest <= LONGEST_ANSWER, "an answer of {longest} bytes");
-    let before = screen.view(100, true);
+    let look = |screen: &mut Screen| screen.view(100, true).ok_or("the emulator has a fault");
+    let before = look(&mut screen)?;
     let dump = screen.dump(100);
-    promise!(screen.view(100, true) == before, "a dump changes the screen");
+    promise!(look(&mut screen)? == before, "a dump changes the screen");
     let mut other = Screen::new(SIZE);
     let (mut clean, mut asked) = (Vec::new(), 0);
     Questions::default().feed(&dump, &mut |piece| match piece {
@@ -87,7 +88,7 @@ pub(super) fn screen(bytes: &[u8], _: &Path) -> Result<(), Broken> {
     });
     promise!(asked == 0, "a dump asks {asked} questions");
     other.feed(&clean);
-    let shown = other.view(100, true);
+    let shown = look(&mut other)?;
     let cells = |view: &crate::api::attach::ScreenView| {
         let first = view.lines.len().saturating_sub(SIZE.rows.into());
         view.lines.get(first..).unwrap_or_default().to_vec()
@@ -109,6 +110,7 @@ pub(super) fn screen(bytes: &[u8], _: &Path) -> Result<(), Broken> {
         screen.resize(size);
         screen.dump(10);
         screen.tighten();
+        look(&mut screen)?;
     }
     Ok(())
 }
@@ -166,7 +168,7 @@ pub(super) fn peer(bytes: &[u8], _: &Path) -> Result<(), Broken> {
         for arrival in peers.arrivals() {
             viewers.admit(arrival, &mut typed, now);
         }
-        viewers.turn(&[ready], false, &mut typed, now);
+        viewers.turn(&[ready], &mut typed, now);
         peers.sweep(now);
     }
     promise!(typed.len() <= bytes.len(), "more is typed than was sent");

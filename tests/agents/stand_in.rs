@@ -100,7 +100,7 @@ impl StandIn {
         let begun = Instant::now();
         writeln!(self.says, "{payload}").unwrap();
         // One that is ended by what it tells does not come to say so.
-        let waited = poll::wait(&[(self.done.get_ref().as_fd(), false)], Some(LIMIT)).unwrap();
+        let waited = poll::wait(&[(self.done.get_ref().as_fd(), poll::Interest::READ)], Some(LIMIT)).unwrap();
         assert!(waited.iter().all(|ready| ready.read), "its hook did not return");
         let mut line = String::new();
         self.done.read_line(&mut line).unwrap();

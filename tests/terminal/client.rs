@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{ErrorKind, Read, Write},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -20,7 +20,10 @@ use atm::{
     api::attach::WindowSize,
     host::{poll, pty},
 };
-use rustix::termios::{Termios, tcgetattr};
+use rustix::{
+    fs::{Mode, OFlags},
+    termios::{Termios, tcgetattr},
+};
 
 use crate::harness::{Atm, LIMIT, is_alive, signal};
 
@@ -116,7 +119,7 @@ impl Client {
                 return;
             }
             assert!(Instant::now() < deadline, "not {what}; the screen:\n{}", self.text());
-            let watched = [(self.master.as_fd(), false)];
+            let watched = [(self.master.as_fd(), poll::Interest::READ)];
             poll::wait(&watched, Some(Duration::from_millis(10))).unwrap();
         }
     }
@@ -154,6 +157,37 @@ impl Client {
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+
+    /// Types while nothing that is shown is read.
+    pub fn types_blindly(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            match self.master.write(bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    assert!(poll::writable(self.master.as_fd(), LIMIT).unwrap(), "nobody reads the keyboard");
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Bytes that were typed, and not read by the client.
+    pub fn unread(&self) -> u64 {
+        rustix::io::ioctl_fionread(&self.slave).unwrap()
+    }
+
+    /// Whether its terminal takes no more for now.
+    pub fn is_stuck(&self) -> bool {
+        !poll::writable(self.slave.as_fd(), Duration::from_millis(50)).unwrap()
+    }
+
+    /// Fills its terminal to the last byte: one that is told as not writable has a little room all the same.
+    pub fn fill(&self) {
+        let path = format!("/proc/self/fd/{}", self.slave.as_raw_fd());
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let again = rustix::fs::open(path, flags, Mode::empty()).unwrap();
+        while poll::write(&again, b"y").is_ok() {}
     }
 
     pub fn resize(&mut self, columns: u16, rows: u16) {

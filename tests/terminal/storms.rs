@@ -8,12 +8,12 @@ use std::{
 
 use atm::{
     api::{
-        attach::{Attach, WindowSize},
+        attach::{Attach, Detached, Typed, WindowSize},
         keeper::{Reply, Request},
     },
     cli::attach::link::{Link, Said},
-    host::poll,
-    keeper::client::ask,
+    host::poll::{self, Got, Interest},
+    keeper::client::{ClientError, ask},
 };
 
 use crate::{
@@ -23,6 +23,24 @@ use crate::{
 
 fn directory(atm: &Atm, name: &str) -> PathBuf {
     atm.runtime().join("sessions").join(name)
+}
+
+fn ticks(pid: i32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<u64> =
+        stat.rsplit_once(") ").unwrap().1.split(' ').filter_map(|field| field.parse().ok()).collect();
+    fields[10] + fields[11]
+}
+
+/// That it uses less than a third of a core over some span: one that spins uses all that it can get.
+fn rests(pid: i32) {
+    let rested = wait_until(|| {
+        let (used, begun) = (ticks(pid), Instant::now());
+        std::thread::sleep(Duration::from_millis(500));
+        let span = u64::try_from(begun.elapsed().as_millis()).unwrap();
+        (ticks(pid) - used) * 10 * 3 < span
+    });
+    assert!(rested, "it spins");
 }
 
 fn keeper(atm: &Atm, name: &str) -> i32 {
@@ -58,9 +76,13 @@ fn read_until(link: &mut Link, mut done: impl FnMut(&[u8]) -> bool) -> Vec<u8> {
             "{:?}",
             String::from_utf8_lossy(&all[all.len().saturating_sub(300)..])
         );
-        poll::wait(&[(link.fd(), link.unsent() > 0)], Some(Duration::from_millis(50))).unwrap();
+        poll::wait(
+            &[(link.fd(), Interest { read: true, write: link.unsent() > 0 })],
+            Some(Duration::from_millis(50)),
+        )
+        .unwrap();
         link.flush().unwrap();
-        assert!(link.fill().unwrap(), "the keeper closed");
+        assert_ne!(link.fill().unwrap(), Got::End, "the keeper closed");
         while let Some(said) = link.said().unwrap() {
             match said {
                 Said::Screen(bytes) | Said::Output(bytes) => all.extend_from_slice(bytes),
@@ -214,13 +236,83 @@ fn what_is_typed_at_a_program_that_does_not_read_waits_in_bounds() {
     read_until(&mut other, |all| String::from_utf8_lossy(all).contains("ready"));
     drop(typist); // and one that leaves so does not make the keeper busy
     assert!(atm.ok(&["peek", "a"]).contains("ready"));
-    let ticks = || {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        let fields: Vec<u64> =
-            stat.rsplit_once(") ").unwrap().1.split(' ').filter_map(|field| field.parse().ok()).collect();
-        fields[10] + fields[11]
-    };
-    let used = ticks();
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(ticks() - used < 15, "a spinning keeper uses all of it");
+    rests(pid);
+}
+
+/// Floods, and reads nothing.
+const DEAF_FLOOD: &str = "command: [sh, -c, \"stty raw -echo; echo ready; while [ ! -e go ]; do sleep 0.02; done; \
+     seq -f '%040.f' 1 200000; echo over; exec sleep 1000\"]\n";
+
+fn deaf_flood(atm: &Atm) {
+    atm.drop_spec("a", &format!("{DEAF_FLOOD}workingDir: {}\n", atm.path("").display()));
+    atm.wait_output("a", "ready");
+}
+
+fn flood(atm: &Atm) {
+    fs::write(atm.path("go"), "").unwrap();
+    assert!(wait_until(|| atm.log("a").ends_with("over\n")), "the flood ends");
+}
+
+#[test]
+fn who_neither_reads_nor_is_read_makes_nobody_spin() {
+    let atm = Atm::start();
+    deaf_flood(&atm);
+    // At the keeper: more typed than it takes, and more printed than the client takes.
+    let mut typist = link(&atm, "a", 80, 24);
+    read_until(&mut typist, |all| String::from_utf8_lossy(all).contains("ready"));
+    // At the client: the same, as its terminal takes nothing.
+    let mut stuck = Client::attach(&atm, 80, 24, &["a"]);
+    stuck.settle();
+    flood(&atm);
+    typist.type_in(&vec![b'x'; 1 << 20]).unwrap();
+    stuck.types_blindly(&vec![b'y'; 700 << 10]);
+    assert!(wait_until(|| stuck.is_stuck()));
+    rests(keeper(&atm, "a"));
+    rests(stuck.pid());
+    assert!(typist.unsent() > 0 && answers(&atm, "a"));
+}
+
+#[test]
+fn the_last_word_reaches_a_client_that_was_behind() {
+    let atm = Atm::start();
+    deaf_flood(&atm);
+    let mut behind = link(&atm, "a", 80, 24);
+    read_until(&mut behind, |all| String::from_utf8_lossy(all).contains("ready"));
+    flood(&atm);
+    let size = WindowSize::of_cells(80, 24);
+    let taking = Attach { size, read_only: false, take: true, history: 0 };
+    let mut taker = Link::open(&directory(&atm, "a"), &taking).unwrap();
+    read_until(&mut taker, |all| String::from_utf8_lossy(all).contains("over"));
+    assert_eq!(atm.get("a")["status"]["attached"], 1, "who was let go counts no more");
+    let (mut last, mut open) = (None, true);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while open && last.is_none() {
+        assert!(Instant::now() < deadline, "neither a word nor the end");
+        poll::wait(&[(behind.fd(), Interest::READ)], Some(Duration::from_millis(50))).unwrap();
+        open = behind.fill().unwrap() != Got::End;
+        while let Some(said) = behind.said().unwrap() {
+            if let Said::Detached(why) = said {
+                last = Some(why);
+            }
+        }
+    }
+    assert_eq!(last, Some(Detached::Taken));
+}
+
+#[test]
+fn what_was_told_as_not_typed_is_never_typed() {
+    let atm = Atm::start();
+    let spec = "command: [sh, -c, 'stty raw -echo; echo ready; while [ ! -e go ]; do sleep 0.02; done; exec cat >got']\n";
+    atm.drop_spec("a", &format!("{spec}workingDir: {}\n", atm.path("").display()));
+    atm.wait_output("a", "ready");
+    let typed = vec![Typed::Text("x".repeat(150 << 10))];
+    let sent = ask(&directory(&atm, "a"), &Request::Type { typed }, Duration::from_millis(500));
+    assert!(matches!(sent, Err(ClientError::Silent(_))), "{sent:?}");
+    assert!(answers(&atm, "a"), "and so it has seen who gave up");
+    fs::write(atm.path("go"), "").unwrap();
+    atm.ok(&["send", "a", "--no-enter", "END"]);
+    let got = || fs::read_to_string(atm.path("got")).unwrap_or_default();
+    assert!(wait_until(|| got().ends_with("END")));
+    let got = got();
+    assert!(got.len() < 100 << 10 && got.trim_start_matches('x') == "END", "{}", got.len());
 }

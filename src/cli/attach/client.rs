@@ -1,9 +1,9 @@
 //! The loop between this terminal and the keeper.
 
-use std::{io, time::Duration};
+use std::{io, os::fd::AsFd, time::Duration};
 
 use super::{
-    detach::{DetachKeys, Typing},
+    detach::{DetachKeys, Meant, Typing},
     link::{Link, LinkError, Said},
     screen::Canvas,
 };
@@ -11,7 +11,8 @@ use crate::{
     api::{
         attach::{Attach, Detached, Ended, WindowSize},
         name::{RunId, SessionName},
-        status::{Phase, Reason},
+        record::{EXIT_FILE, Exit, ExitRecord},
+        status::{ExitView, Phase, Reason},
         time::Moment,
     },
     cli::{
@@ -20,10 +21,11 @@ use crate::{
         error::CliError,
     },
     host::{
-        clock,
-        poll::{self, Got},
+        clock, files,
+        poll::{self, Got, Interest},
         tty::{self, Heard, Raw, Signals},
     },
+    keeper::client::{ClientError, greet},
 };
 
 /// A second detach key is waited for so long.
@@ -40,6 +42,10 @@ const LOOK: Duration = Duration::from_millis(100);
 const ASK: Duration = Duration::from_secs(2);
 /// A daemon needs a moment to see that a session ended.
 const NOTICE: Duration = Duration::from_secs(5);
+/// Longest exit record that is read.
+const LONGEST_EXIT: u64 = 1 << 20;
+/// ctrl-c, as any terminal types it to one that has no modes on.
+const INTERRUPT: u8 = 0x03;
 
 /// How it ended.
 #[derive(Debug)]
@@ -50,7 +56,7 @@ pub enum Outcome {
     LetGo(Detached),
     /// With the session.
     Ended(Ended),
-    /// The keeper is gone without a word.
+    /// The connection ended without a word of the keeper.
     Lost,
     /// By a signal to us; 1 also where the terminal is gone.
     Signal(i32),
@@ -166,8 +172,8 @@ impl Client {
             }
             if ready.keeper {
                 match self.link.fill() {
-                    Ok(true) => {}
-                    Ok(false) | Err(_) => return self.lost(),
+                    Ok(Got::Bytes(_) | Got::Nothing) => {}
+                    Ok(Got::End) | Err(_) => return self.lost(),
                 }
                 match self.take() {
                     Ok(None) => {}
@@ -188,33 +194,25 @@ impl Client {
         }
     }
 
+    /// Nothing is waited for that would not be done: it would be told again and again.
     fn wait(&self) -> io::Result<Ready> {
-        let types = self.link.unsent() < TYPED;
-        let (unsent, shows) = (self.link.unsent() > 0, self.shown.len() < SHOWN);
+        let only = |read| Interest { read, write: false };
+        let keeper = Interest { read: self.shown.len() < SHOWN, write: self.link.unsent() > 0 };
         let stdin = io::stdin();
-        let mut watched = vec![(self.signals.fd(), false)];
-        if types {
-            watched.push((std::os::fd::AsFd::as_fd(&stdin), false));
-        }
-        if shows || unsent {
-            watched.push((self.link.fd(), unsent));
-        }
-        if !self.shown.is_empty() {
-            watched.push((self.raw.output(), true));
-        }
+        let watched = [
+            (self.signals.fd(), Interest::READ),
+            (stdin.as_fd(), only(self.link.unsent() < TYPED)),
+            (self.link.fd(), keeper),
+            (self.raw.output(), Interest { read: false, write: !self.shown.is_empty() }),
+        ];
         let next = [self.decide_at, self.redraw_at].into_iter().flatten().min();
         let ready = poll::wait(&watched, next.map(|next| next.since(clock::monotonic())))?;
-        let mut ready = ready.into_iter();
-        let mut take = |present: bool| ready.next_if(present);
-        let signals = take(true);
-        let keyboard = take(types);
-        let keeper = take(shows || unsent);
-        let terminal = take(!self.shown.is_empty());
+        let [signals, keyboard, keeper, terminal] = ready.try_into().unwrap_or_default();
         Ok(Ready {
             signals: signals.read,
             keyboard: keyboard.read,
-            keeper: keeper.read && shows,
-            keeper_takes: keeper.write && unsent,
+            keeper: keeper.read,
+            keeper_takes: keeper.write,
             terminal: terminal.write,
         })
     }
@@ -240,21 +238,31 @@ impl Client {
     }
 
     fn type_in(&mut self, keyboard: bool) -> Option<Outcome> {
+        let meant = match self.read(keyboard) {
+            Ok(Some(meant)) => meant,
+            Ok(None) => return None,
+            Err(outcome) => return Some(outcome),
+        };
+        if !meant.typed.is_empty() && self.link.type_in(&meant.typed).is_err() {
+            return Some(self.lost());
+        }
+        meant.detach.then_some(Outcome::Left)
+    }
+
+    /// What was typed, or (not `keyboard`) what a pause makes of what was. An error is the end of the terminal.
+    fn read(&mut self, keyboard: bool) -> Result<Option<Meant>, Outcome> {
         let meant = if keyboard {
             let mut typed = Vec::with_capacity(64 << 10);
             match poll::read(io::stdin(), &mut typed) {
                 Ok(Got::Bytes(_)) => self.typing.read(&typed),
-                Ok(Got::Nothing) => return None,
-                Ok(Got::End) | Err(_) => return Some(Outcome::Signal(1)),
+                Ok(Got::Nothing) => return Ok(None),
+                Ok(Got::End) | Err(_) => return Err(Outcome::Signal(1)),
             }
         } else {
             self.typing.pause()
         };
         self.decide_at = if self.typing.is_waiting() { after(TWICE) } else { None };
-        if !meant.typed.is_empty() && self.link.type_in(&meant.typed).is_err() {
-            return Some(self.lost());
-        }
-        meant.detach.then_some(Outcome::Left)
+        Ok(Some(meant))
     }
 
     /// Takes what the keeper said.
@@ -290,12 +298,7 @@ impl Client {
     /// The last that was printed, on a terminal that goes on taking it.
     fn drain(&mut self) {
         const STUCK: Duration = Duration::from_secs(1);
-        while !self.shown.is_empty() {
-            let ready = poll::wait(&[(self.raw.output(), true)], Some(STUCK));
-            if !ready.is_ok_and(|ready| ready.iter().any(|ready| ready.write)) || self.show().is_err() {
-                break;
-            }
-        }
+        while !self.shown.is_empty() && self.raw.takes(STUCK) && self.show().is_ok() {}
     }
 
     fn print(&mut self, bytes: &[u8]) {
@@ -304,11 +307,58 @@ impl Client {
     }
 
     fn lost(&mut self) -> Outcome {
-        // What it said before it went, such as how the session ended.
-        match self.take() {
-            Ok(Some(outcome)) => outcome,
-            Ok(None) | Err(_) => Outcome::Lost,
+        // What it said before it went, such as how the session ended: it may not have been read yet.
+        loop {
+            match self.take() {
+                Ok(Some(outcome)) => {
+                    self.drain();
+                    return outcome;
+                }
+                Ok(None) => {}
+                Err(_) => return Outcome::Lost,
+            }
+            if !matches!(self.link.fill(), Ok(Got::Bytes(_))) {
+                return Outcome::Lost;
+            }
         }
+    }
+
+    /// What became of a session whose keeper closed without a last word. A terminal that took nothing for a while
+    /// misses that word: so it is looked for where else it stands, before the keeper is told as lost.
+    pub fn fate(&mut self, context: &mut Context, name: &SessionName) -> Outcome {
+        let run = self.link.hello.run_id;
+        let exit = files::read_limited(&self.link.directory.join(EXIT_FILE), LONGEST_EXIT);
+        if let Some(exit) = exit.ok().and_then(|bytes| serde_json::from_slice::<ExitRecord>(&bytes).ok())
+            && exit.run_id == run
+        {
+            return Outcome::Ended(Ended { exit: exit.exit, cause: exit.cause.map(|cause| cause.message) });
+        }
+        if greet(&self.link.directory, ASK).is_ok_and(|greeted| greeted.hello.run_id == run) {
+            return Outcome::LetGo(Detached::Unknown);
+        }
+        let Ok(mut daemon) = client::connect_within(&context.places, &context.environment, ASK) else {
+            return Outcome::Lost;
+        };
+        daemon.be_patient_for(ASK);
+        let noticed_by = after(NOTICE);
+        while let Ok(Some(session)) = get_one(&mut daemon, name)
+            && session.run_id == Some(run)
+        {
+            let status = session.status;
+            match (status.phase, status.exit) {
+                (Phase::Running | Phase::Stopping, _)
+                    if noticed_by.is_some_and(|at| clock::monotonic() < at) =>
+                {
+                    let _ = poll::wait(&[], Some(LOOK)); // an interrupted pause is only shorter
+                }
+                (Phase::Running | Phase::Stopping, _) | (_, None) => break,
+                (_, Some(ExitView { code, signal })) => {
+                    let exit = code.map(Exit::Code).or(signal.map(Exit::Signal));
+                    return Outcome::Ended(Ended { exit, cause: status.cause.map(|cause| cause.message) });
+                }
+            }
+        }
+        Outcome::Lost
     }
 
     /// Waits for the next run of a session that ended, as long as the daemon means to start it.
@@ -317,6 +367,8 @@ impl Client {
         let Ok(mut daemon) = client::connect_within(&context.places, &context.environment, ASK) else {
             return Rejoin::Over(None);
         };
+        // Nothing else is heard meanwhile, neither the keyboard nor a signal.
+        daemon.be_patient_for(ASK);
         let noticed_by = after(NOTICE);
         let mut told = false;
         loop {
@@ -326,9 +378,12 @@ impl Client {
                 Phase::Running if known != Some(run) => {
                     let directory = daemon.directories().runtime.join("sessions").join(name.as_str());
                     let attach = Attach { size: self.size, take: false, ..attach.clone() };
-                    match Link::open(&directory, &attach) {
+                    match Link::open_within(&directory, &attach, ASK) {
                         Ok(link) if link.hello.run_id != run => return Rejoin::Again(Box::new(link)),
-                        Ok(_) | Err(LinkError::Absent(_)) => {}
+                        Ok(_) | Err(LinkError::Keeper(ClientError::NotRunning(_))) => {}
+                        Err(LinkError::Keeper(ClientError::Silent(_))) => {
+                            self.say_waiting(&mut told, "its keeper does not answer yet");
+                        }
                         Err(error) => {
                             return Rejoin::Over(Some(Outcome::Failed(CliError::failed(error.to_string()))));
                         }
@@ -338,12 +393,7 @@ impl Client {
                 Phase::Running | Phase::Stopping if noticed_by.is_some_and(|at| clock::monotonic() < at) => {}
                 Phase::Pending if matches!(session.status.reason, Reason::Starting) => {}
                 Phase::Pending => {
-                    if !told {
-                        told = true;
-                        let why = crate::cli::text::escape(&session.status.message).into_owned();
-                        let line = format!("[waiting for its next run: {why}; the detach key leaves]\r\n");
-                        self.print(line.as_bytes());
-                    }
+                    self.say_waiting(&mut told, &crate::cli::text::escape(&session.status.message));
                 }
                 Phase::Running
                 | Phase::Stopping
@@ -352,31 +402,36 @@ impl Client {
                 | Phase::Evicted
                 | Phase::Suspended => return Rejoin::Over(None),
             }
-            let stdin = io::stdin();
-            let watched = [(self.signals.fd(), false), (std::os::fd::AsFd::as_fd(&stdin), false)];
-            let ready = poll::wait(&watched, Some(LOOK)).unwrap_or_default();
-            if let Some(outcome) = self.hear() {
+            if let Some(outcome) = self.rest() {
                 return Rejoin::Over(Some(outcome));
-            }
-            if ready.get(1).is_some_and(|ready| ready.read) || is_due(self.decide_at) {
-                let keyboard = ready.get(1).is_some_and(|ready| ready.read);
-                // Typed for a session that is not there: to its next run it would be a surprise.
-                match self.type_in(keyboard) {
-                    Some(Outcome::Lost) | None => {}
-                    Some(outcome) => return Rejoin::Over(Some(outcome)),
-                }
             }
         }
     }
-}
 
-/// The next answer of a wait, for what was waited for.
-trait NextIf {
-    fn next_if(&mut self, present: bool) -> poll::Ready;
-}
+    fn say_waiting(&mut self, told: &mut bool, why: &str) {
+        if !std::mem::replace(told, true) {
+            self.print(format!("[waiting for its next run: {why}; ctrl-c leaves]\r\n").as_bytes());
+        }
+    }
 
-impl<I: Iterator<Item = poll::Ready>> NextIf for I {
-    fn next_if(&mut self, present: bool) -> poll::Ready {
-        if present { self.next().unwrap_or_default() } else { poll::Ready::default() }
+    /// A moment in which the person and signals are heard, while there is no session.
+    fn rest(&mut self) -> Option<Outcome> {
+        let stdin = io::stdin();
+        let watched = [(self.signals.fd(), Interest::READ), (stdin.as_fd(), Interest::READ)];
+        let ready = poll::wait(&watched, Some(LOOK)).unwrap_or_default();
+        if let Some(outcome) = self.hear() {
+            return Some(outcome);
+        }
+        if !ready.get(1).is_some_and(|ready| ready.read) && !is_due(self.decide_at) {
+            return None;
+        }
+        let keyboard = ready.get(1).is_some_and(|ready| ready.read);
+        match self.read(keyboard) {
+            // What else is typed is for a session that is not there: to its next run it would be a surprise. But the
+            // terminal is raw, and whoever has no detach key must come out of it.
+            Ok(Some(meant)) if meant.detach || meant.typed.contains(&INTERRUPT) => Some(Outcome::Left),
+            Ok(_) => None,
+            Err(outcome) => Some(outcome),
+        }
     }
 }

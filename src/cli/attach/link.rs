@@ -1,22 +1,22 @@
 //! A connection to a keeper that shows its terminal.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, Write},
     os::{
         fd::{AsFd, BorrowedFd},
         unix::net::UnixStream,
     },
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use crate::{
     api::{
         attach::{ATTACH_PROTOCOL, Attach, Attached, Detached, Ended, WindowSize},
-        keeper::{FrameKind, Hello, KEEPER_PROTOCOL, decode, encode},
-        record::SOCKET_FILE,
+        keeper::{FrameKind, Hello, decode, encode},
     },
-    host::{poll, socket},
+    host::poll::{self, Got},
+    keeper::client::{ClientError, Greeted, greet},
 };
 
 /// For the keeper's first word.
@@ -27,32 +27,12 @@ const PIECE: usize = 256 << 10;
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// Nobody listens.
-    #[error("no keeper listens at `{0}`")]
-    Absent(String),
-    /// It may not be used.
-    #[error("`{0}` may not be used: it belongs to another user")]
-    Forbidden(String),
-    /// It does not speak as we do.
-    #[error("the keeper at `{path}` speaks version {theirs} of its protocol, this program {KEEPER_PROTOCOL}")]
-    Version {
-        /// Its socket.
-        path: String,
-        /// Its version.
-        theirs: u32,
-    },
+    /// Its keeper is not there, or does not speak as we do.
+    #[error(transparent)]
+    Keeper(#[from] ClientError),
     /// There is nothing to attach to.
     #[error("it has no terminal: it runs with `terminal: false`, or its keeper is older than this program")]
     NoTerminal,
-    /// Anything else.
-    #[error("cannot talk to the keeper at `{path}`")]
-    Io {
-        /// Its socket.
-        path: String,
-        /// What.
-        #[source]
-        source: io::Error,
-    },
 }
 
 /// The connection.
@@ -63,6 +43,8 @@ pub struct Link {
     /// How much of it was handed out.
     read: usize,
     output: Vec<u8>,
+    /// Where the session's files are.
+    pub directory: PathBuf,
     /// What the keeper said first.
     pub hello: Hello,
 }
@@ -87,39 +69,31 @@ pub enum Said<'a> {
 impl Link {
     /// Connects to the keeper of the session in `session_dir` and attaches.
     pub fn open(session_dir: &Path, attach: &Attach) -> Result<Self, LinkError> {
-        let path = session_dir.join(SOCKET_FILE);
-        let connected = socket::connect(&path, GREETING);
-        Self::over(connected, &path, attach)
+        Self::open_within(session_dir, attach, GREETING)
     }
 
-    /// Attaches to the keeper at the other end of a connection to `path`.
-    pub(crate) fn over(
-        connected: io::Result<UnixStream>,
-        path: &Path,
-        attach: &Attach,
-    ) -> Result<Self, LinkError> {
-        let shown = || path.to_string_lossy().escape_debug().to_string();
+    /// The same, with another patience for the keeper's first word.
+    pub fn open_within(session_dir: &Path, attach: &Attach, patience: Duration) -> Result<Self, LinkError> {
+        Self::over(greet(session_dir, patience)?, session_dir, attach)
+    }
+
+    /// Attaches to the keeper of the session in `session_dir`, which has said hello.
+    pub(crate) fn over(greeted: Greeted, session_dir: &Path, attach: &Attach) -> Result<Self, LinkError> {
+        let hello = greeted.hello.clone();
+        let (path, input, stream) = greeted.into_parts();
         let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::PermissionDenied => LinkError::Forbidden(shown()),
-            // A keeper closes at once on those whom it does not serve, and at its own end.
-            io::ErrorKind::NotFound
-            | io::ErrorKind::NotADirectory
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::BrokenPipe => LinkError::Absent(shown()),
-            _ => LinkError::Io { path: shown(), source },
+            // At its own end, just after its hello.
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                ClientError::NotRunning(path.clone())
+            }
+            _ => ClientError::Io { path: path.clone(), source },
         };
-        let mut stream = connected.map_err(failed)?;
-        let hello = read_hello(&mut stream).map_err(failed)?;
-        if hello.protocol != KEEPER_PROTOCOL {
-            return Err(LinkError::Version { path: shown(), theirs: hello.protocol });
-        }
         if hello.attach < ATTACH_PROTOCOL {
             return Err(LinkError::NoTerminal);
         }
         stream.set_nonblocking(true).map_err(failed)?;
-        let mut link = Self { stream, input: Vec::new(), read: 0, output: Vec::new(), hello };
+        let directory = session_dir.to_owned();
+        let mut link = Self { stream, input, read: 0, output: Vec::new(), directory, hello };
         link.say(FrameKind::Attach, attach).map_err(failed)?;
         Ok(link)
     }
@@ -170,16 +144,14 @@ impl Link {
         Ok(())
     }
 
-    /// Reads once. `false`: the keeper is gone.
-    pub fn fill(&mut self) -> io::Result<bool> {
+    /// Reads once. The end: the keeper is gone.
+    pub fn fill(&mut self) -> io::Result<Got> {
         self.input.drain(..self.read);
         self.read = 0;
         self.input.reserve(PIECE);
         match poll::read(&self.stream, &mut self.input) {
-            Ok(poll::Got::End) => Ok(false),
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(false),
-            Err(error) => Err(error),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(Got::End),
+            got => got,
         }
     }
 
@@ -200,25 +172,5 @@ impl Link {
             Some(FrameKind::Ended) => Said::Ended(serde_json::from_slice(bytes)?),
             _ => Said::Other,
         }))
-    }
-}
-
-fn read_hello(stream: &mut UnixStream) -> io::Result<Hello> {
-    let wrong = |error: &str| io::Error::new(io::ErrorKind::InvalidData, error.to_owned());
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        if let Some((frame, taken)) = decode(&bytes).map_err(|error| wrong(&error.to_string()))? {
-            if FrameKind::from_byte(frame.kind) != Some(FrameKind::Hello) || taken != bytes.len() {
-                return Err(wrong("the keeper did not say hello"));
-            }
-            return Ok(serde_json::from_slice(frame.payload)?);
-        }
-        match stream.read(&mut buffer) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => bytes.extend_from_slice(buffer.get(..count).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
     }
 }

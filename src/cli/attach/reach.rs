@@ -12,7 +12,7 @@ use crate::{
         control::{NameParams, VerbResult},
         keeper::{Reply, Request},
         name::SessionName,
-        status::{Origin, Phase},
+        status::{Origin, Phase, Reason, SessionView},
     },
     cli::{
         client::{Client, after},
@@ -21,7 +21,7 @@ use crate::{
         outcome::{Outcome, started},
         watch::{Change, Watch, WhenFull},
     },
-    host::{clock, poll},
+    host::{clock, errors::words, poll},
     keeper::client::{ClientError, ask},
 };
 
@@ -77,24 +77,25 @@ pub fn reach<T>(
     if session.origin == Origin::Registered {
         return Err(registered(name));
     }
-    if session.status.phase != Phase::Running {
-        match ended {
-            IfEnded::Start => start(context, &mut client, name)?,
-            IfEnded::Fail => {
-                let (phase, reason) = (session.status.phase, session.status.reason);
-                return Err(CliError::failed(format!("`{name}` does not run: {phase} ({reason})"))
-                    .hint(format!("its output: `atm logs {name}`; run it: `atm start {name}`")));
-            }
-        }
+    let mut started = session.status.phase != Phase::Running;
+    if started {
+        up(context, &mut client, &session, ended)?;
     }
     let directory = directory(&client.directories().runtime, name);
-    let deadline = after(LISTEN);
+    let mut deadline = after(LISTEN);
     loop {
         match attempt(&directory) {
             Ok(done) => return Ok(done),
             Err(Miss::Failed(error)) => return Err(error),
             Err(Miss::Absent) if deadline.is_some_and(|deadline| clock::monotonic() < deadline) => {
                 let _ = poll::wait(&[], Some(LOOK)); // an interrupted pause is only shorter
+                // One whose keeper just ended is said to run until the daemon has seen that.
+                let now = if started { None } else { get_one(&mut client, name)? };
+                if let Some(now) = now.filter(has_ended) {
+                    up(context, &mut client, &now, ended)?;
+                    started = true;
+                    deadline = after(LISTEN);
+                }
             }
             Err(Miss::Absent) => {
                 return Err(CliError::failed(format!("the keeper of `{name}` does not listen"))
@@ -116,16 +117,29 @@ pub fn ask_keeper(
             Err(Miss::Failed(CliError::failed(format!("the keeper of `{name}` refuses: {message}"))))
         }
         Ok(reply) => Ok(reply),
-        // It may have ended between the question and the answer: then it is not there.
-        Err(ClientError::NotRunning(_)) => Err(Miss::Absent),
-        Err(ClientError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
-            Err(Miss::Failed(forbidden(name)))
+        Err(ClientError::Silent(_)) if matches!(request, Request::Type { .. }) => {
+            let error = CliError::failed(format!(
+                "not all was typed: the program of `{name}` does not read, or its keeper hangs; what its terminal \
+                 had not taken by now is withdrawn"
+            ));
+            Err(Miss::Failed(error.hint(format!("see what the program shows: `atm peek {name}`"))))
         }
-        Err(error @ ClientError::Silent(_)) if matches!(request, Request::Type { .. }) => {
-            let error = CliError::failed(format!("not all was typed: {error}"));
-            Err(Miss::Failed(error.hint("its program may not read; see what it shows: `atm peek`")))
+        Err(error) => Err(miss(name, error)),
+    })
+}
+
+/// What it means that the keeper of `name` cannot be spoken with. One that ends before it says hello is not there. One
+/// that ends after it was asked may have done what it was asked, and is not asked again.
+pub fn miss(name: &SessionName, error: ClientError) -> Miss {
+    let failed = CliError::failed(error.to_string());
+    Miss::Failed(match error {
+        ClientError::NotRunning(_) => return Miss::Absent,
+        ClientError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => forbidden(name),
+        ClientError::Io { source, .. } => CliError::failed(format!("{}: {}", failed.message, words(&source))),
+        ClientError::Version { .. } => failed.hint(format!("`atm restart {name}` gives it a new keeper")),
+        ClientError::Silent(_) | ClientError::Garbled(_) => {
+            failed.hint(format!("see what the daemon knows of it: `atm describe {name}`"))
         }
-        Err(error) => Err(Miss::Failed(CliError::failed(error.to_string()))),
     })
 }
 
@@ -145,6 +159,24 @@ pub fn forbidden(name: &SessionName) -> CliError {
 
 fn directory(runtime: &Path, name: &SessionName) -> PathBuf {
     runtime.join("sessions").join(name.as_str())
+}
+
+/// Whether it neither runs nor is about to.
+fn has_ended(session: &SessionView) -> bool {
+    session.status.phase != Phase::Running && session.status.reason != Reason::Starting
+}
+
+/// Starts a session that does not run, where that is meant.
+fn up(context: &mut Context, client: &mut Client, session: &SessionView, ended: IfEnded) -> CliResult {
+    let name = &session.name;
+    match ended {
+        IfEnded::Start => start(context, client, name),
+        IfEnded::Fail => {
+            let (phase, reason) = (session.status.phase, session.status.reason);
+            Err(CliError::failed(format!("`{name}` does not run: {phase} ({reason})"))
+                .hint(format!("its output: `atm logs {name}`; run it: `atm start {name}`")))
+        }
+    }
 }
 
 fn start(context: &mut Context, client: &mut Client, name: &SessionName) -> CliResult {

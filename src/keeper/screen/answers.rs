@@ -13,7 +13,7 @@ const BACKGROUND: Rgb = Rgb { r: 0, g: 0, b: 0 };
 
 impl Screen {
     /// The answer, as bytes to be typed; `None`: a terminal that does not know the question says nothing.
-    pub fn answer(&self, question: &Question) -> Option<Vec<u8>> {
+    pub(super) fn say(&self, question: &Question) -> Option<Vec<u8>> {
         let grid = self.term.grid();
         let text = match question {
             Question::Status => "\x1b[0n".to_owned(),

@@ -38,7 +38,8 @@ const MODES: [(TermMode, bool, u16); 12] = [
 
 impl Screen {
     /// The whole screen, with at most `history` lines that left it.
-    pub fn dump(&mut self, history: usize) -> Vec<u8> {
+    pub(super) fn draw_whole(&mut self, history: usize) -> Vec<u8> {
+        let mut ink = Ink::default();
         let mut out = String::with_capacity(8 << 10);
         out.push_str(RESET);
         self.palette(&mut out);
@@ -48,20 +49,20 @@ impl Screen {
             // The screen that does not show is private to the emulator: it is shown for a moment.
             let shown = self.term.grid().clone();
             self.term.swap_alt();
-            lines(&mut out, self.term.grid(), history);
-            cursor(&mut out, self.term.grid(), &self.term.grid().cursor, 0);
+            lines(&mut out, &mut ink, self.term.grid(), history);
+            cursor(&mut out, &mut ink, self.term.grid(), &self.term.grid().cursor, 0);
             keyboard(&mut out, &self.side.other_keyboard);
             self.term.swap_alt();
             *self.term.grid_mut() = shown;
             out.push_str("\x1b[?1049h\x1b]8;;\x1b\\\x1b[0m\x1b(B\x1b)B\x1b[H\x1b[J");
-            lines(&mut out, self.term.grid(), 0);
+            lines(&mut out, &mut ink, self.term.grid(), 0);
         } else {
-            lines(&mut out, self.term.grid(), history);
+            lines(&mut out, &mut ink, self.term.grid(), history);
         }
         self.tabs(&mut out);
         let grid = self.term.grid();
         if grid.saved_cursor != Cursor::default() {
-            cursor(&mut out, grid, &grid.saved_cursor, 0);
+            cursor(&mut out, &mut ink, grid, &grid.saved_cursor, 0);
             out.push_str("\x1b7\x1b]8;;\x1b\\\x1b[0m\x1b(B\x1b)B");
         }
         let mode = *self.term.mode();
@@ -75,7 +76,7 @@ impl Screen {
         if mode.contains(TermMode::ORIGIN) {
             out.push_str("\x1b[?6h");
         }
-        cursor(&mut out, grid, &grid.cursor, top);
+        cursor(&mut out, &mut ink, grid, &grid.cursor, top);
         self.modes(&mut out);
         out.into_bytes()
     }
@@ -155,10 +156,9 @@ fn keyboard(out: &mut String, keyboard: &Keyboard) {
 }
 
 /// All lines of a grid, from the first line of the screen on.
-fn lines(out: &mut String, grid: &Grid<Cell>, history: usize) {
+fn lines(out: &mut String, ink: &mut Ink, grid: &Grid<Cell>, history: usize) {
     let history = history.min(grid.history_size()).try_into().unwrap_or(0_i32);
     let last = i32::try_from(grid.screen_lines()).unwrap_or(i32::MAX) - 1;
-    let mut ink = Ink::default();
     let mut continues = false;
     for number in -history..=last {
         let row = &grid[Line(number)];
@@ -221,23 +221,67 @@ pub(super) fn shown(row: &Row<Cell>, columns: Range<usize>) -> impl Iterator<Ite
     })
 }
 
+/// Bytes of links in a drawing. Each cell may have one of its own, of two thousand bytes and as many of an id: a
+/// screen of such is ten megabytes, and some people are sent thirty a second.
+const LINKS: usize = 1 << 20;
+
 /// Writes cells, and changes the pen only where it changes.
-#[derive(Default)]
 pub(super) struct Ink {
     pen: Cell,
+    /// Bytes of links that may still be written. What has no room for its link is written without it.
+    links: usize,
+}
+
+impl Default for Ink {
+    fn default() -> Self {
+        Self::with_links(LINKS)
+    }
 }
 
 impl Ink {
+    /// With room for so many bytes of links.
+    pub(super) fn with_links(links: usize) -> Self {
+        Self { pen: Cell::default(), links }
+    }
+
     pub(super) fn cells(&mut self, out: &mut String, row: &Row<Cell>, columns: Range<usize>) {
         for (char, cell) in shown(row, columns) {
             if !same_pen(cell, &self.pen) {
-                link(out, &self.pen, cell);
-                pen(out, cell);
-                self.pen = cell.clone();
+                self.change(out, cell);
             }
             out.push(char);
             out.extend(cell.zerowidth().into_iter().flatten());
         }
+    }
+
+    /// Takes on the pen of `cell`.
+    fn change(&mut self, out: &mut String, cell: &Cell) {
+        let next = self.affordable(cell);
+        if !same_pen(&next, &self.pen) {
+            link(out, &self.pen, &next);
+            pen(out, &next);
+            self.pen = next;
+        }
+    }
+
+    /// The pen of `cell`, less a link that there is no room for.
+    fn affordable(&mut self, cell: &Cell) -> Cell {
+        let mut next = cell.clone();
+        if let Some(link) = next.hyperlink().filter(|link| self.pen.hyperlink().as_ref() != Some(link)) {
+            match self.links.checked_sub(link.id().len() + link.uri().len()) {
+                Some(left) => self.links = left,
+                None => next.set_hyperlink(None),
+            }
+        }
+        next
+    }
+
+    /// Leaves the pen of `cell` to what comes later.
+    fn leave(&mut self, out: &mut String, cell: &Cell) {
+        let next = self.affordable(cell);
+        link(out, &self.pen, &next);
+        pen(out, &next);
+        self.pen = Cell::default();
     }
 
     /// Back to the plain pen.
@@ -322,13 +366,12 @@ fn color(out: &mut String, color: Color, base: usize) {
 }
 
 /// Position, pen and character sets; `top`: the line from which positions count.
-fn cursor(out: &mut String, grid: &Grid<Cell>, cursor: &Cursor<Cell>, top: usize) {
+fn cursor(out: &mut String, ink: &mut Ink, grid: &Grid<Cell>, cursor: &Cursor<Cell>, top: usize) {
     let line = usize::try_from(cursor.point.line.0).unwrap_or(0).saturating_sub(top) + 1;
     let column = cursor.point.column.0;
     let _ = write!(out, "\x1b[{line};{}H", column + 1);
     if cursor.input_needs_wrap {
         // Only what is printed in the last column leaves the cursor there, about to go on in the next line.
-        let mut ink = Ink::default();
         let wide = grid[cursor.point].flags.contains(Flags::WIDE_CHAR_SPACER);
         let from = if wide { column.saturating_sub(1) } else { column };
         if wide {
@@ -338,8 +381,7 @@ fn cursor(out: &mut String, grid: &Grid<Cell>, cursor: &Cursor<Cell>, top: usize
         ink.cells(out, row, from..column + 1);
         ink.dry(out);
     }
-    link(out, &Cell::default(), &cursor.template);
-    pen(out, &cursor.template);
+    ink.leave(out, &cursor.template);
     for (index, letter) in [(CharsetIndex::G0, '('), (CharsetIndex::G1, ')')] {
         if cursor.charsets[index] == StandardCharset::SpecialCharacterAndLineDrawing {
             let _ = write!(out, "\x1b{letter}0");

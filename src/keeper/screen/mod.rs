@@ -20,7 +20,8 @@ use alacritty_terminal::{
 };
 
 use self::handler::{Ear, Side};
-use crate::api::attach::WindowSize;
+use super::questions::Question;
+use crate::api::attach::{ScreenView, WindowSize};
 
 /// Memory for lines that left the screen. Older output is in the log.
 const HISTORY_BYTES: usize = 1 << 20;
@@ -92,7 +93,7 @@ impl Screen {
     /// Draws what a program prints.
     pub fn feed(&mut self, bytes: &[u8]) {
         let history = self.term.grid().history_size();
-        self.guarded(|screen| {
+        let _ = self.guarded(|screen| {
             let mut ear = Ear { term: &mut screen.term, side: &mut screen.side };
             screen.parser.advance(&mut ear, bytes);
         });
@@ -101,7 +102,7 @@ impl Screen {
 
     /// DECSTR.
     pub fn soft_reset(&mut self) {
-        self.guarded(|screen| Ear { term: &mut screen.term, side: &mut screen.side }.soft_reset());
+        let _ = self.guarded(|screen| Ear { term: &mut screen.term, side: &mut screen.side }.soft_reset());
     }
 
     /// Takes on another size.
@@ -109,7 +110,7 @@ impl Screen {
         let size = size.clamped();
         let columns = self.size.columns;
         self.size = size;
-        self.guarded(|screen| {
+        let _ = self.guarded(|screen| {
             screen.term.resize(Measure(size));
             if columns != size.columns {
                 screen.term.set_options(Config { scrolling_history: history_for(size), ..Config::default() });
@@ -158,11 +159,40 @@ impl Screen {
         }
     }
 
+    /// What shows, with at most `history` lines that left the screen, as text or (`ansi`) with colours. `None`: what
+    /// there was to show is lost to a fault.
+    pub fn view(&mut self, history: usize, ansi: bool) -> Option<ScreenView> {
+        self.guarded(|screen| screen.read(history, ansi))
+    }
+
+    /// The whole screen, with at most `history` lines that left it, as bytes that make a terminal of the same size show
+    /// it.
+    pub fn dump(&mut self, history: usize) -> Vec<u8> {
+        self.drawn(|screen| screen.draw_whole(history))
+    }
+
+    /// The part around the cursor that a terminal of `size` can show, drawn whole. `anew`: its modes are not known.
+    pub fn paint(&mut self, size: WindowSize, anew: bool) -> Vec<u8> {
+        self.drawn(|screen| screen.draw_part(size, anew))
+    }
+
+    /// The answer, as bytes to be typed; `None`: a terminal that does not know the question says nothing.
+    pub fn answer(&mut self, question: &Question) -> Option<Vec<u8>> {
+        self.guarded(|screen| screen.say(question)).flatten()
+    }
+
+    /// A drawing; of the blank screen, where a fault has cost the one there was.
+    fn drawn(&mut self, draw: impl Fn(&mut Self) -> Vec<u8>) -> Vec<u8> {
+        self.guarded(&draw).or_else(|| self.guarded(&draw)).unwrap_or_default()
+    }
+
     /// A fault of the emulator costs the screen, not the session: what follows is drawn on a blank one.
-    fn guarded(&mut self, draw: impl FnOnce(&mut Self)) {
-        if catch_unwind(AssertUnwindSafe(|| draw(self))).is_err() {
+    fn guarded<T>(&mut self, draw: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        let done = catch_unwind(AssertUnwindSafe(|| draw(self)));
+        if done.is_err() {
             *self = Self::new(self.size);
         }
+        done.ok()
     }
 }
 

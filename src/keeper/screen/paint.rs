@@ -16,7 +16,7 @@ use crate::api::attach::WindowSize;
 
 impl Screen {
     /// The part around the cursor that a terminal of `size` can show, drawn whole. `anew`: its modes are not known.
-    pub fn paint(&self, size: WindowSize, anew: bool) -> Vec<u8> {
+    pub(super) fn draw_part(&self, size: WindowSize, anew: bool) -> Vec<u8> {
         let grid = self.term.grid();
         let (rows, columns) = (usize::from(size.rows), usize::from(size.columns));
         let at = grid.cursor.point;

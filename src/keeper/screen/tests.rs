@@ -27,8 +27,8 @@ impl Whole {
         });
     }
 
-    fn text(&self) -> String {
-        let view = self.screen.view(0, false);
+    fn text(&mut self) -> String {
+        let view = self.screen.view(0, false).unwrap();
         view.lines.join("\n").trim_end_matches('\n').to_owned()
     }
 }
@@ -104,11 +104,11 @@ fn what_a_program_prints_without_end_takes_no_memory_and_ends_nobody() {
 fn a_soft_reset_is_one() {
     let mut whole = Whole::new(20, 4);
     whole.feed(b"\x1b[2;3r\x1b[?6h\x1b[4h\x1b[?25l\x1b[1m\x1b(0\x1b[3;5H\x1b[!pqx");
-    let view = whole.screen.view(0, false);
+    let view = whole.screen.view(0, false).unwrap();
     assert!(view.cursor.visible);
     assert!(whole.text().contains("qx"), "{:?}", whole.text());
     whole.feed(b"\x1b[1;1H");
-    assert_eq!(whole.screen.view(0, false).cursor.row, 0);
+    assert_eq!(whole.screen.view(0, false).unwrap().cursor.row, 0);
 }
 
 #[test]
@@ -136,11 +136,11 @@ fn history_is_bounded_by_bytes() {
 fn a_look_is_text_with_history_cursor_and_title() {
     let mut whole = Whole::new(20, 3);
     whole.feed("\x1b]2;a title\x07one\r\ntwo\r\n\x1b[31mth\x1b[1mree\x1b[0m\r\n漢字\tx  ".as_bytes());
-    let view = whole.screen.view(10, false);
+    let view = whole.screen.view(10, false).unwrap();
     assert_eq!(view.lines, ["one", "two", "three", "漢字    x"]);
     assert_eq!((view.history, view.title.as_str(), view.alternate), (1, "a title", false));
     assert_eq!((view.cursor.row, view.cursor.column), (2, 11));
-    assert_eq!(whole.screen.view(0, true).lines[1], "\x1b[0;31mth\x1b[0;1;31mree\x1b[0m");
+    assert_eq!(whole.screen.view(0, true).unwrap().lines[1], "\x1b[0;31mth\x1b[0;1;31mree\x1b[0m");
 }
 
 /// What a screen is, as far as a program or a person can tell.
@@ -264,8 +264,8 @@ fn a_dump_carries_history_and_wrapped_lines_stay_one() {
     for whole in [&mut one, &mut other] {
         whole.screen.resize(WindowSize::of_cells(20, 3));
     }
-    assert_eq!(other.screen.view(100, false).lines, one.screen.view(100, false).lines);
-    assert!(one.screen.view(100, false).lines.contains(&"0123456789abcdef".to_owned()));
+    assert_eq!(other.screen.view(100, false).unwrap().lines, one.screen.view(100, false).unwrap().lines);
+    assert!(one.screen.view(100, false).unwrap().lines.contains(&"0123456789abcdef".to_owned()));
     let view = one.screen.dump(0);
     other.feed(&view);
     assert_eq!(other.screen.view(0, false), one.screen.view(0, false));
@@ -279,11 +279,11 @@ fn a_terminal_of_another_size_is_shown_the_part_with_the_cursor() {
     small.feed(b"junk\x1b[?1003h");
     small.feed(&one.screen.paint(WindowSize::of_cells(8, 2), true));
     assert_eq!(small.text(), "\ne: 漢字", "with the column of the cursor");
-    assert_eq!(small.screen.view(0, false).cursor.row, 1);
+    assert_eq!(small.screen.view(0, false).unwrap().cursor.row, 1);
     let mut large = Whole::new(40, 9);
     large.feed(&one.screen.paint(WindowSize::of_cells(40, 9), true));
     assert_eq!(large.text(), one.text());
-    assert_eq!(large.screen.view(0, false).cursor, one.screen.view(0, false).cursor);
+    assert_eq!(large.screen.view(0, false).unwrap().cursor, one.screen.view(0, false).unwrap().cursor);
     one.feed(b"\x1b[2J\x1b[Hgone");
     large.feed(&one.screen.paint(WindowSize::of_cells(40, 9), false));
     assert_eq!(large.text(), "gone");
@@ -418,4 +418,62 @@ fn half_a_wide_character_at_the_begin_of_a_line_takes_nothing_from_the_line_befo
 #[test]
 fn the_right_half_of_a_wide_character_is_nothing_without_the_left_one() {
     check_dump("漢字\x08\x1b[3@".as_bytes(), b"text ").unwrap();
+}
+
+/// A screen where each cell has a link of its own, of 4,000 bytes.
+fn full_of_links(columns: u16, rows: u16) -> Whole {
+    let mut whole = Whole::new(columns, rows);
+    for number in 0..usize::from(columns) * usize::from(rows) {
+        let (id, uri) = (format!("{number:04}").repeat(500), "u".repeat(2000));
+        whole.feed(format!("\x1b]8;id={id};{uri}\x1b\\x").as_bytes());
+    }
+    whole
+}
+
+#[test]
+fn links_have_a_share_of_a_drawing_and_no_more() {
+    let mut whole = full_of_links(60, 20);
+    for drawing in [
+        whole.screen.dump(100),
+        whole.screen.paint(WindowSize::of_cells(50, 20), true),
+        whole.screen.paint(WindowSize::of_cells(50, 20), false),
+    ] {
+        assert!(drawing.len() < 5 << 18, "{}", drawing.len());
+        let mut other = Whole::new(60, 20);
+        other.feed(&drawing);
+        assert!(other.screen.cell(0, 0).hyperlink().is_some(), "as many as there is room for");
+        assert!(other.screen.cell(19, 40).hyperlink().is_none());
+        assert_eq!(other.screen.cell(19, 40).c, 'x');
+    }
+    let view = whole.screen.view(100, true).unwrap();
+    assert_eq!(view.lines.len(), 20, "the text has room beside its links");
+    assert!(view.lines.iter().map(String::len).sum::<usize>() < 512 << 10);
+    // One link over many cells is one.
+    let mut one = Whole::new(60, 20);
+    one.feed(b"\x1b]8;;http://x/\x1b\\");
+    one.feed("y".repeat(1100).as_bytes());
+    let dump = String::from_utf8(one.screen.dump(0)).unwrap();
+    assert_eq!(dump.matches("http://x/").count(), 2, "the cells and the cursor");
+}
+
+#[test]
+fn a_fault_found_while_looking_costs_the_screen_and_nobody_else() {
+    let broken = || {
+        let mut whole = Whole::new(20, 4);
+        whole.feed(b"text");
+        // A line that is shorter than the screen, as no emulator without a fault would have it.
+        whole.screen.term.grid_mut()[alacritty_terminal::index::Line(1)] =
+            alacritty_terminal::grid::Row::new(1);
+        whole.screen.term.grid_mut().cursor.point.line = alacritty_terminal::index::Line(i32::MAX);
+        whole.screen
+    };
+    let blank = Screen::new(WindowSize::of_cells(20, 4)).dump(0);
+    assert_eq!(broken().dump(0), blank);
+    assert!(!broken().paint(WindowSize::of_cells(10, 2), true).is_empty());
+    assert_eq!(broken().view(0, false), None);
+    assert_eq!(broken().answer(&Question::Cursor { private: false }), None);
+    let mut screen = broken();
+    screen.view(0, false);
+    screen.feed(b"goes on");
+    assert_eq!(screen.view(0, false).unwrap().lines[0], "goes on");
 }
