@@ -154,8 +154,8 @@ impl Field {
         fs::write(work.join(".git/config"), "[core]\n").unwrap();
         let kinds = Kind::ALL.iter().cycle().take(count);
         let name = |(number, kind): (usize, &Kind)| {
-            let word = format!("{kind:?}").to_lowercase();
-            Declared { name: format!("{word}{}", number / Kind::ALL.len()), kind: *kind }
+            let what = format!("{kind:?}").to_lowercase();
+            Declared { name: format!("{what}{}", number / Kind::ALL.len()), kind: *kind }
         };
         Self { sessions: kinds.enumerate().map(name).collect(), work }
     }
@@ -229,7 +229,7 @@ impl Field {
     }
 
     /// Has the daemon forget what is no more, at its next start.
-    pub fn forget_soon(&self, atm: &Atm) {
+    pub fn forget_soon(atm: &Atm) {
         atm.write_config(&CONFIG.replace("maxAge: 1h", "maxAge: 1s"));
         for _ in 0..200 {
             pause();
@@ -259,7 +259,7 @@ pub fn main(words: &[String]) -> ExitCode {
                 40 => "\x1b[?1049l".to_owned(),
                 _ => format!("{number} {}\n", "x".repeat(usize::try_from(number % 150).unwrap())),
             };
-            if number % 7 == 0 && std::io::stderr().write_all(text.as_bytes()).is_err() {
+            if number.is_multiple_of(7) && std::io::stderr().write_all(text.as_bytes()).is_err() {
                 return ExitCode::FAILURE;
             }
             if std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush()).is_err()

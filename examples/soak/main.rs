@@ -121,7 +121,7 @@ fn soak(args: &Args, seed: u64) -> bool {
         }
     }
     // What is forgotten goes when a daemon starts, and each hour.
-    field.forget_soon(&atm);
+    Field::forget_soon(&atm);
     atm.restart_daemon();
     judge.files(&atm, &field);
     let code = atm.stop_daemon();

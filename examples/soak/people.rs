@@ -23,8 +23,11 @@ use crate::{
 /// What somebody does once; it may hold what it goes on with the next time.
 pub type Act = Box<dyn FnMut(&mut Person<'_>) + Send>;
 
+/// Somebody who has done nothing yet.
+pub type Newcomer = fn() -> Act;
+
 /// Everybody, by what they do.
-pub const ALL: &[(&str, fn() -> Act)] = &[
+pub const ALL: &[(&str, Newcomer)] = &[
     ("attaches", || Box::new(attaches)),
     ("attaches too", || Box::new(attaches)),
     ("looks", || Box::new(looks)),

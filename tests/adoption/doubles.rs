@@ -129,8 +129,7 @@ impl Starts {
 
     fn report(&self, name: &str) -> String {
         let log = self.atm.daemon_log();
-        let lines: Vec<&str> = log.lines().filter(|line| line.contains(&format!("\"{name}\""))).collect();
-        lines[lines.len().saturating_sub(40)..].join("\n")
+        log.lines().filter(|line| line.contains(&format!("\"{name}\""))).collect::<Vec<_>>().join("\n")
     }
 }
 

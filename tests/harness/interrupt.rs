@@ -10,13 +10,13 @@ static STOP: AtomicBool = AtomicBool::new(false);
 /// From here on a signal only asks. By a handler and not by a mask: whoever is started from here would inherit that, and
 /// could not be ended either.
 pub fn hear() {
-    let (heard, hears) = std::sync::mpsc::channel();
+    let (ready, wait) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let mut interrupt = signal(SignalKind::interrupt()).unwrap();
             let mut terminate = signal(SignalKind::terminate()).unwrap();
-            heard.send(()).unwrap();
+            ready.send(()).unwrap();
             loop {
                 tokio::select! {
                     _ = interrupt.recv() => {}
@@ -26,7 +26,7 @@ pub fn hear() {
             }
         });
     });
-    hears.recv().unwrap();
+    wait.recv().unwrap();
 }
 
 /// Whether somebody asked for the end.

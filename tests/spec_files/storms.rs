@@ -133,8 +133,11 @@ impl Storm {
         listed.iter().find_map(|session| {
             let name = session["name"].as_str().unwrap();
             let status = &session["status"];
-            let is = (session["spec"]["command"][2].as_str(), session["spec"]["labels"]["round"].as_str());
-            let same = self.disk.get(name).is_some_and(|(token, round)| is == (Some(token), Some(round)));
+            let is = ["/spec/command/2", "/spec/labels/round"].map(|path| session.pointer(path)?.as_str());
+            let same = self
+                .disk
+                .get(name)
+                .is_some_and(|(token, round)| is == [Some(token.as_str()), Some(round.as_str())]);
             let well = status["phase"] == "Running" && status["specError"].is_null();
             (!same || !well).then(|| format!("{name} is {is:?}, on disk {:?}: {status}", self.disk.get(name)))
         })
@@ -148,8 +151,8 @@ fn number(name: &str) -> Option<u64> {
 /// Hundredths of a second of a processor.
 fn cpu(pid: i32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    let fields = stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2);
+    fields.map(|ticks| ticks.parse::<u64>().unwrap()).sum()
 }
 
 fn resident_kib(pid: i32) -> u64 {

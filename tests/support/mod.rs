@@ -9,8 +9,7 @@ use std::{
     time::Duration,
 };
 
-mod group;
-pub use group::Group;
+pub mod group;
 
 use atm::{
     api::{
