@@ -136,7 +136,7 @@ impl Starts {
 #[test]
 fn no_start_is_doubled_whoever_is_killed_meanwhile() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let target = number("ATM_STARTS").unwrap_or(100);
+    let target = number("ATM_STARTS").unwrap_or(60);
     let clock = u64::from(std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos());
     let seed = number("ATM_STARTS_SEED").unwrap_or(clock);
     eprintln!("ATM_STARTS_SEED={seed}");
@@ -174,12 +174,13 @@ fn no_start_is_doubled_whoever_is_killed_meanwhile() {
     };
     assert!(wait_until(|| unbegun(&starts).is_empty()), "never ran: {:?}", unbegun(&starts));
     let ended = wait_until(|| {
-        let sessions = starts.atm.list();
+        // It may answer late: those that run again and again do so without a pause.
+        let Some(sessions) = starts.atm.try_list() else { return false };
         let once = sessions.iter().filter(|session| session["name"].as_str().unwrap().starts_with("once"));
         once.into_iter()
             .all(|session| matches!(session["status"]["phase"].as_str(), Some("Succeeded" | "Failed")))
     });
-    assert!(ended, "{:#?}", starts.atm.list());
+    assert!(ended, "{:#?}", starts.atm.try_list());
     starts.atm.restart_daemon();
     starts.judge();
     assert_eq!(starts.atm.stop_daemon(), 0);

@@ -126,7 +126,7 @@ impl Storm {
             let (more, less) = (found.difference(&wanted).count(), wanted.difference(&found).count());
             return Some(format!("{more} processes too many, {less} too few"));
         }
-        let listed = self.atm.list();
+        let Some(listed) = self.atm.try_list() else { return Some("the daemon does not answer".to_owned()) };
         if listed.len() != self.disk.len() {
             return Some(format!("{} listed, {} on disk", listed.len(), self.disk.len()));
         }
