@@ -196,6 +196,10 @@ impl Field {
         for verb in ["resume", "start"] {
             let _ = atm.atm(&[&[verb, "--no-wait"], running.as_slice()].concat());
         }
+        for name in &running {
+            // Of a run that lives: what ends it by time would end it at rest.
+            let _ = atm.atm(&["override", name, "--clear"]);
+        }
         let mut wrong = String::new();
         let rests = wait_until(|| {
             wrong.clear();
