@@ -11,6 +11,11 @@ mod harness;
 
 #[path = "adoption/daemons.rs"]
 mod daemons;
+#[allow(dead_code, reason = "not all choices are made here")]
+#[path = "chaos/dice.rs"]
+mod dice;
+#[path = "adoption/doubles.rs"]
+mod doubles;
 #[path = "adoption/keepers.rs"]
 mod keepers;
 #[path = "adoption/records.rs"]

@@ -9,6 +9,9 @@
 
 #[path = "spec_files/contents.rs"]
 mod contents;
+#[allow(dead_code, reason = "not all choices are made here")]
+#[path = "chaos/dice.rs"]
+mod dice;
 #[path = "spec_files/directory.rs"]
 mod directory;
 #[path = "spec_files/fuse.rs"]
@@ -22,6 +25,8 @@ mod kinds;
 mod names;
 #[path = "spec_files/removal.rs"]
 mod removal;
+#[path = "spec_files/storms.rs"]
+mod storms;
 #[path = "spec_files/writing.rs"]
 mod writing;
 

@@ -12,6 +12,8 @@
 mod fleet;
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
+#[path = "../../tests/harness/interrupt.rs"]
+mod interrupt;
 mod processes;
 mod stamp;
 mod table;
@@ -19,16 +21,12 @@ mod table;
 use std::{
     path::Path,
     process::{Command, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
 use atm::host::clock::monotonic;
-use nix::sys::{
-    resource::{Resource, getrlimit, setrlimit},
-    signal::{SigSet, Signal},
-};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use fleet::Fleet;
 use stamp::{Stamp, Stamps};
@@ -68,16 +66,13 @@ const QUICK: Plan = Plan {
     idle: Duration::from_secs(3),
 };
 
-/// Set by the first SIGINT or SIGTERM.
-static STOP: AtomicBool = AtomicBool::new(false);
-
 /// Ends the benchmark in good order, sessions included, where somebody asked for its end.
 ///
 /// # Panics
 ///
 /// Where somebody did: what is measured is dropped on the way out, and with it what was started.
 pub fn stop_if_told() {
-    assert!(!STOP.load(Ordering::Relaxed), "interrupted");
+    assert!(!interrupt::is_told_to_stop(), "interrupted");
 }
 
 fn main() {
@@ -86,7 +81,7 @@ fn main() {
         return stamp::main(&words[1..]);
     }
     let plan = if words.iter().any(|word| word == "--quick") { QUICK } else { FULL };
-    hear_interrupts();
+    interrupt::hear();
     let descriptors = raise_descriptors();
 
     let directory = tempfile::tempdir().unwrap();
@@ -194,18 +189,4 @@ fn raise_descriptors() -> u64 {
     let wanted = hard.min(65536).max(soft);
     setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).unwrap();
     wanted
-}
-
-/// An interrupted benchmark must end its sessions, so a signal only asks. Processes that are started from here get
-/// an empty mask from the standard library.
-fn hear_interrupts() {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGTERM);
-    signals.thread_block().unwrap();
-    thread::spawn(move || {
-        while signals.wait().is_ok() {
-            STOP.store(true, Ordering::Relaxed);
-        }
-    });
 }

@@ -42,11 +42,14 @@ pub fn prune(paths: &Paths, mut known: Known, max_age: Duration) -> io::Result<u
             known.uploads.extend(memory.iter().flat_map(|memory| &memory.uploads).map(Upload::path));
         }
     }
+    // The output goes before what tells of it: a daemon that is killed in between leaves it for the next one.
+    let gone: BTreeSet<SessionName> =
+        old.iter().map(|(name, ..)| name).filter(|name| !known.names.contains(*name)).cloned().collect();
+    remove_outputs(&paths.directories.log, &gone)?;
     let mut removal = Removal::default();
     let mut pruned = 0;
     for (name, path, memory) in old {
-        if !known.names.contains(&name) {
-            remove_output(&paths.log(&name))?;
+        if gone.contains(&name) {
             let _ = fs::remove_dir_all(paths.previous_of(&name)); // as old, unless a clock was changed
         }
         if let Some(memory) = memory {
@@ -59,24 +62,27 @@ pub fn prune(paths: &Paths, mut known: Known, max_age: Duration) -> io::Result<u
     Ok(pruned)
 }
 
-/// Removes `log` and its rotated files, `log.N`, each with its index.
-fn remove_output(log: &Path) -> io::Result<()> {
-    let (Some(directory), Some(stem)) = (log.parent(), log.file_name().and_then(|name| name.to_str())) else {
+/// Removes the logs of all these sessions, rotated ones and indices too. In one listing: one for each session would
+/// take minutes where thousands of short ones were forgotten together.
+fn remove_outputs(directory: &Path, gone: &BTreeSet<SessionName>) -> io::Result<()> {
+    if gone.is_empty() {
         return Ok(());
-    };
+    }
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        let name = entry.file_name();
-        let rest = name.to_str().and_then(|name| name.strip_prefix(stem));
-        let rest = rest.map(|rest| rest.strip_suffix(".idx").unwrap_or(rest));
-        let ours = rest.is_some_and(|rest| {
-            rest.is_empty() || rest.strip_prefix('.').is_some_and(|number| number.parse::<u32>().is_ok())
-        });
-        if ours {
+        let file = entry.file_name();
+        if file.to_str().and_then(session_of).is_some_and(|name| gone.contains(&name)) {
             fs::remove_file(entry.path())?;
         }
     }
     Ok(())
+}
+
+/// Whose output a file is: `NAME.log`, rotated `NAME.log.N`, each with its index, `.idx`.
+fn session_of(file: &str) -> Option<SessionName> {
+    let log = file.strip_suffix(".idx").unwrap_or(file);
+    let rotated = log.rsplit_once('.').filter(|(_, number)| number.parse::<u32>().is_ok());
+    SessionName::new(rotated.map_or(log, |(log, _)| log).strip_suffix(".log")?).ok()
 }
 
 #[cfg(test)]
@@ -106,12 +112,16 @@ mod tests {
         for log in [
             "a.log",
             "a.log.1",
+            "a.log.12",
             "a.log.idx",
             "a.log.1.idx",
             "a.log.bak",
             "a.log.bak.idx",
+            "a.log.log",
+            "a.1.log",
             "ab.log",
             "again.log",
+            "again.log.1",
         ] {
             fs::write(at("l").join(log), "").unwrap();
         }
@@ -131,6 +141,9 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().to_str().unwrap().to_owned())
             .collect();
         left.sort();
-        assert_eq!(left, ["a.log.bak", "a.log.bak.idx", "ab.log", "again.log"]);
+        assert_eq!(
+            left,
+            ["a.1.log", "a.log.bak", "a.log.bak.idx", "a.log.log", "ab.log", "again.log", "again.log.1"]
+        );
     }
 }

@@ -54,7 +54,7 @@ use crate::{
         failpoint::{self, Place},
         lock, machine, poll,
         process::Process,
-        reaper,
+        reaper, signals,
     },
     plan::fleet::Mode,
 };
@@ -92,12 +92,17 @@ pub(super) fn host(action: &'static str, path: &Path) -> impl FnOnce(io::Error) 
 
 /// Runs the daemon until it is told to end.
 pub fn main(options: &Options) -> Result<ExitCode, StartupError> {
+    // Before there is a thread: each has a mask of its own, made from that of the one before.
+    let unblocked = signals::unblock();
     let handed = descriptors::take_listening();
     let _flush = logging::start();
     let handed = handed.unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot take the sockets that systemd handed over: one is made anew");
         Vec::new()
     });
+    if let Err(error) = unblocked {
+        tracing::warn!(%error, "cannot unblock signals: those that were blocked at the start are not heard");
+    }
     let paths = Rc::new(Paths::new(options.directories.clone(), options.socket.clone()));
     directories::make(&paths, options.system)?;
     // Both directories: two daemons must share neither the running sessions nor what is remembered of them.

@@ -67,6 +67,13 @@ pub enum Heard {
     Remake,
 }
 
+/// Hears all signals again: a mask comes with who started us, and where that is a program that takes its own signals by
+/// descriptor, a daemon could be asked neither to end nor to read its config, and would never reap an orphan.
+pub fn unblock() -> io::Result<()> {
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    Ok(())
+}
+
 impl Signals {
     /// Ignores what would end a keeper with its daemon or terminal, and takes the rest by descriptor.
     pub fn take_over() -> io::Result<Self> {

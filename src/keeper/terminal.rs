@@ -28,6 +28,8 @@ const THROTTLE: usize = 64 << 10;
 const RESIZE: Duration = Duration::from_millis(50);
 /// After so long without output the screen's memory is put in order.
 const QUIET: Duration = Duration::from_secs(1);
+/// And so long after it came out of order, where the output never pauses for so long.
+const LATEST: Duration = Duration::from_secs(5);
 
 /// The terminal.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub struct Terminal {
     /// As the program was told.
     size: WindowSize,
     resized: Moment,
+    /// Since when the screen's memory is out of order, and when it is put in order.
+    loose_since: Option<Moment>,
     tighten_at: Option<Moment>,
     /// Typed, and not taken by the program yet.
     typed: Typing,
@@ -54,6 +58,7 @@ impl Terminal {
             screen: None,
             size: WindowSize::of_cells(columns, rows),
             resized: Moment::from_nanos(0),
+            loose_since: None,
             tighten_at: None,
             typed: Typing::default(),
             viewers: Viewers::default(),
@@ -110,8 +115,14 @@ impl Terminal {
             *clean = Vec::new();
         }
         viewers.changed(now);
-        if screen.is_loose() {
-            self.tighten_at = Some(now.saturating_add(QUIET));
+        self.note_disorder(now);
+    }
+
+    /// Sets the date at which the screen's memory is put in order, where it is not.
+    fn note_disorder(&mut self, now: Moment) {
+        if self.screen.as_ref().is_some_and(Screen::is_loose) {
+            let latest = self.loose_since.get_or_insert(now).saturating_add(LATEST);
+            self.tighten_at = Some(now.saturating_add(QUIET).min(latest));
         }
     }
 
@@ -225,8 +236,8 @@ impl Terminal {
             // A program that draws at once must find the screen as large as it was told.
             if let Some(screen) = &mut self.screen {
                 screen.resize(size);
-                self.tighten_at = Some(now.saturating_add(QUIET));
             }
+            self.note_disorder(now);
             if let Some(master) = master {
                 let _ = pty::resize(master, size); // a terminal that is gone has no size
             }
@@ -238,7 +249,7 @@ impl Terminal {
             self.viewers.refresh(screen, between, settled, now);
         }
         if self.tighten_at.is_some_and(|at| at <= now) {
-            self.tighten_at = None;
+            (self.tighten_at, self.loose_since) = (None, None);
             if let Some(screen) = &mut self.screen {
                 screen.tighten();
                 heap::trim();

@@ -20,6 +20,16 @@ use tempfile::TempDir;
 /// Generous: a loaded machine is no failure.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
+/// The program under test: `ATM_BIN` where that is set, as to another build; else what cargo built with this test.
+/// Examples are not told where that is: it lies a directory above theirs.
+pub fn program() -> PathBuf {
+    if let Some(path) = std::env::var_os("ATM_BIN") {
+        return path.into();
+    }
+    let above = || std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("atm");
+    option_env!("CARGO_BIN_EXE_atm").map_or_else(above, PathBuf::from)
+}
+
 /// Directories of one test, and the daemon on them.
 pub struct Atm {
     dir: TempDir,
@@ -126,7 +136,7 @@ impl Atm {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_atm"));
+        let mut command = Command::new(program());
         command
             .env_remove("ATM_SOCKET")
             .env_remove("NOTIFY_SOCKET")
@@ -674,7 +684,8 @@ impl Atm {
 
     /// What a verb writes to a terminal.
     pub fn on_a_terminal(&self, args: &[&str]) -> String {
-        let mut words = vec![env!("CARGO_BIN_EXE_atm")];
+        let program = program();
+        let mut words = vec![program.to_str().unwrap()];
         words.extend(args);
         let output = Command::new("script")
             .args(["-qec", &shell_words::join(words), "/dev/null"])

@@ -14,7 +14,7 @@ use atm::{
 };
 use std::time::Duration;
 
-use crate::support::{Bench, Group, Keeper, eventually, lives};
+use crate::support::{Bench, Keeper, eventually, group::Group, lives};
 
 /// Starts `script`, which writes pids to its output and then `ready`; returns those pids.
 fn start(

@@ -39,6 +39,18 @@ fn sigterm_in_the_foreground_ends_all_sessions_within_their_graces_at_the_same_t
     }
 }
 
+/// As it is started by a program that takes its own signals by descriptor.
+#[test]
+fn a_daemon_that_was_started_with_all_signals_blocked_hears_them() {
+    let mut atm = Atm::new();
+    atm.through = ["env", "--block-signal"].map(str::to_owned).into();
+    atm.up();
+    atm.drop_spec("a", SLEEPER);
+    atm.wait_pid("a");
+    assert_eq!(atm.stop_daemon(), 0);
+    assert!(atm.marked().is_empty(), "left: {:?}", atm.marked());
+}
+
 #[test]
 fn a_second_interrupt_does_not_wait_for_graces() {
     let atm = Atm::start();

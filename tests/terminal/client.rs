@@ -25,7 +25,7 @@ use rustix::{
     termios::{Termios, tcgetattr},
 };
 
-use crate::harness::{Atm, LIMIT, is_alive, signal};
+use crate::harness::{Atm, LIMIT, is_alive, program, signal};
 
 struct Measure(u16, u16);
 
@@ -67,7 +67,7 @@ impl Client {
         // The terminal's own session, so that it is told of sizes and hangups.
         let child = Command::new("setsid")
             .arg("--ctty")
-            .arg(env!("CARGO_BIN_EXE_atm"))
+            .arg(program())
             .args(args)
             .env("ATM_SOCKET", atm.runtime().join("atm.sock"))
             .env_remove("ATM_DETACH_KEY")

@@ -316,3 +316,35 @@ fn what_was_told_as_not_typed_is_never_typed() {
     let got = got();
     assert!(got.len() < 100 << 10 && got.trim_start_matches('x') == "END", "{}", got.len());
 }
+
+/// Private memory that was written to.
+fn dirty_kib(pid: i32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn what_a_large_terminal_took_is_given_back_although_the_output_never_pauses() {
+    let atm = Atm::start();
+    let script = "while :; do seq 1000000 1000300; sleep 0.05; done";
+    atm.drop_spec("a", &format!("command: [sh, -c, '{script}']\nterminal: {{columns: 100, rows: 30}}\n"));
+    atm.wait_output("a", "1000300");
+    let pid = keeper(&atm, "a");
+    let columns = |columns: u16| {
+        let met = wait_until(|| {
+            let json: serde_json::Value =
+                serde_json::from_str(&atm.ok(&["peek", "a", "-o", "json"])).unwrap();
+            json["size"]["columns"] == columns
+        });
+        assert!(met, "not {columns} columns");
+    };
+    let mut link = link(&atm, "a", 1000, 30);
+    columns(1000);
+    let printed = atm.log("a").len();
+    assert!(wait_until(|| atm.log("a").len() > printed + (100 << 10)), "it does not print");
+    link.resize(WindowSize::of_cells(40, 10)).unwrap();
+    columns(40);
+    drop(link);
+    assert!(wait_until(|| dirty_kib(pid) < 4 << 10), "{} KiB", dirty_kib(pid));
+}

@@ -15,6 +15,7 @@ use alacritty_terminal::{
     Term,
     event::VoidListener,
     grid::Dimensions,
+    index::Line,
     term::{Config, TermMode, cell::Cell},
     vte::ansi::{Processor, Timeout},
 };
@@ -49,6 +50,9 @@ pub struct Screen {
     size: WindowSize,
     /// Whether the emulator may hold more lines than it uses.
     loose: bool,
+    /// Whether lines may have room for more columns than they have: the emulator takes columns off a line and leaves it
+    /// its memory, and a line is used again and again.
+    roomy: bool,
 }
 
 impl std::fmt::Debug for Screen {
@@ -87,7 +91,7 @@ impl Screen {
         let size = size.clamped();
         let config = Config { scrolling_history: history_for(size), ..Config::default() };
         let term = Term::new(config, &Measure(size), VoidListener);
-        Self { term, parser: Processor::new(), side: Side::default(), size, loose: false }
+        Self { term, parser: Processor::new(), side: Side::default(), size, loose: false, roomy: false }
     }
 
     /// Draws what a program prints.
@@ -125,6 +129,7 @@ impl Screen {
             }
         }
         self.loose = true;
+        self.roomy |= size.columns < columns;
     }
 
     /// Whether [`Self::tighten`] may free memory.
@@ -132,12 +137,22 @@ impl Screen {
         self.loose
     }
 
-    /// Frees lines that are not in use. Not at each change: the emulator takes a thousand at a time.
+    /// Frees what is not in use. Not at each change: the emulator takes a thousand lines at a time.
     pub fn tighten(&mut self) {
-        if !self.term.mode().contains(TermMode::ALT_SCREEN) {
-            self.term.grid_mut().truncate();
-            self.loose = false;
-        }
+        self.guarded(|screen| {
+            let grid = screen.term.grid_mut();
+            grid.truncate();
+            if screen.roomy {
+                for line in grid.topmost_line().0..=grid.bottommost_line().0 {
+                    let fitting = grid[Line(line)].clone();
+                    grid[Line(line)] = fitting;
+                }
+            }
+        });
+        // The other screen's lines cannot be reached.
+        let whole = !self.term.mode().contains(TermMode::ALT_SCREEN);
+        self.loose &= !whole;
+        self.roomy &= !whole;
     }
 
     /// Its size.
