@@ -8,8 +8,17 @@
 mod harness;
 
 #[cfg(test)]
+#[path = "chaos/blows.rs"]
+mod blows;
+#[cfg(test)]
+#[path = "chaos/client.rs"]
+mod client;
+#[cfg(test)]
 #[path = "chaos/dice.rs"]
 mod dice;
+#[cfg(test)]
+#[path = "chaos/disks.rs"]
+mod disks;
 #[cfg(test)]
 #[path = "chaos/field.rs"]
 mod field;
@@ -22,3 +31,9 @@ mod places;
 #[cfg(test)]
 #[path = "chaos/rounds.rs"]
 mod rounds;
+#[cfg(test)]
+#[path = "chaos/stage.rs"]
+mod stage;
+#[cfg(test)]
+#[path = "chaos/storm.rs"]
+mod storm;
