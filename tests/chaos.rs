@@ -32,8 +32,12 @@ mod places;
 #[path = "chaos/rounds.rs"]
 mod rounds;
 #[cfg(test)]
+#[path = "chaos/sabotage.rs"]
+mod sabotage;
+#[cfg(test)]
 #[path = "chaos/stage.rs"]
 mod stage;
 #[cfg(test)]
 #[path = "chaos/storm.rs"]
+#[allow(dead_code, reason = "the example has other ends")]
 mod storm;

@@ -25,14 +25,18 @@ mod client;
 mod dice;
 #[path = "../../tests/chaos/disks.rs"]
 mod disks;
+#[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../../tests/chaos/field.rs"]
 mod field;
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
+#[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../../tests/chaos/judge.rs"]
 mod judge;
+#[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../../tests/chaos/stage.rs"]
 mod stage;
+#[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../../tests/chaos/storm.rs"]
 mod storm;
 

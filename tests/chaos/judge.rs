@@ -68,8 +68,6 @@ pub struct Told {
     pub lines: u64,
     pub bye: bool,
     pub end: bool,
-    /// Its beginning is missing.
-    pub headless: bool,
 }
 
 /// Reads a log: each run is a header and then 1, 2, 3…, without a gap, a double or a line of another run.
@@ -100,7 +98,7 @@ pub fn read_torn_log(text: &str, torn: &BTreeSet<String>) -> Result<Vec<Told>, S
             && torn.contains(*token)
             && runs.last().is_none_or(|run| run.token != *token)
         {
-            runs.push(Told { token: (*token).to_owned(), headless: true, ..Told::default() });
+            runs.push(Told { token: (*token).to_owned(), ..Told::default() });
         }
         let Some(run) = runs.last_mut() else {
             if torn.iter().any(|token| is_piece(line, token)) {
@@ -151,7 +149,7 @@ fn of_what_could_not_be_kept_pieces_may_be_missing_and_nothing_else() {
     let torn: BTreeSet<String> = ["t-a-1".to_owned()].into();
     let runs = |text: &str| read_torn_log(text, &torn);
     let told = runs("t-a-1 7\nt-a-1 9\nt-a-1 1t-a-1 14\nt-a-1 15\nrun 2 t-a-2\nt-a-2 1\n").unwrap();
-    assert_eq!((told.len(), told[0].lines, told[0].headless, told[1].lines), (2, 15, true, 1));
+    assert_eq!((told.len(), told[0].lines, told[1].lines), (2, 15, 1));
     // Not twice, not backwards, not another session's, and no gap in a run that could be kept.
     runs("run 1 t-a-1\nt-a-1 4\nt-a-1 4\nt-a-1 5\nrun 2 t-b-1\n").unwrap_err();
     runs("t-a-1 4\nrun 1 t-b-1\nt-b-1 1\nt-b-1 3\nt-b-1 4\n").unwrap_err();

@@ -320,10 +320,14 @@ impl Chaos {
         )
     }
 
+    /// The pids of the decoys.
+    pub fn decoys(&self) -> impl Iterator<Item = i32> {
+        self.decoys.iter().map(|decoy| decoy.id().cast_signed())
+    }
+
     /// That no decoy was touched.
     pub fn see_decoys(&self) {
-        for decoy in &self.decoys {
-            let pid = decoy.id().cast_signed();
+        for pid in self.decoys() {
             if !is_alive(pid) {
                 self.fail((Wrong::Signalled, format!("the decoy {pid} was ended")));
             }

@@ -13,8 +13,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
-
 use crate::{
     blows::{Held, Target},
     client::{Manner, misbehave},
@@ -63,7 +61,7 @@ pub struct Tally {
     /// From a SIGKILL until the next daemon answers and all is as it was declared when it fell.
     pub recoveries: Vec<Duration>,
     /// From the end of a disturbance until all is as declared.
-    pub healings: Vec<Duration>,
+    pub healings: Vec<(Duration, String)>,
     /// How often what went wrong: a failure ends the storm.
     pub wrongs: BTreeMap<&'static str, u64>,
 }
@@ -88,20 +86,16 @@ impl Tally {
         }
         writeln!(text, "{:>8}  scenes", self.scenes).unwrap();
         writeln!(text, "{:>8}  SIGKILLs of the daemon", self.kills).unwrap();
-        for (what, spans) in [("recoveries", &self.recoveries), ("healings", &self.healings)] {
-            let mut spans = spans.clone();
+        let healings: Vec<Duration> = self.healings.iter().map(|(took, _)| *took).collect();
+        let longest = self.healings.iter().max().map_or("", |(_, what)| what);
+        for (what, mut spans, after) in
+            [("recoveries", self.recoveries.clone(), ""), ("healings", healings, longest)]
+        {
             spans.sort_unstable();
             let Some(last) = spans.len().checked_sub(1) else { continue };
-            let at = |percent: usize| spans[last * percent / 100].as_millis();
-            writeln!(
-                text,
-                "{:>8}  {what}: p50 {} ms, p99 {} ms, max {} ms",
-                spans.len(),
-                at(50),
-                at(99),
-                at(100)
-            )
-            .unwrap();
+            let [p50, p99, max] = [50, 99, 100].map(|percent| spans[last * percent / 100].as_millis());
+            write!(text, "{:>8}  {what}: p50 {p50} ms, p99 {p99} ms, max {max} ms", spans.len()).unwrap();
+            writeln!(text, "{}{after}", if after.is_empty() { "" } else { " after " }).unwrap();
         }
         for word in WRONGS.into_iter().chain(["Other"]) {
             let count = self.wrongs.get(word).copied().unwrap_or_default();
@@ -260,7 +254,7 @@ impl<'a> Storm<'a> {
             self.pass(calm);
             if !self.plan.plain {
                 for _ in 0..self.dice.below(3) {
-                    self.blow();
+                    self.blow(round);
                 }
             }
             if self.plan.plain || self.dice.percent(75) {
@@ -415,7 +409,7 @@ impl<'a> Storm<'a> {
         look(&self.chaos.mark).runs(token).first().cloned()
     }
 
-    fn blow(&mut self) {
+    fn blow(&mut self, round: u64) {
         let (roll, name, millis) = (self.dice.below(100), self.any_name(), self.dice.below(1500));
         let seed = self.dice.next();
         let until = harness::now() + Duration::from_millis(2 * millis);
@@ -461,7 +455,7 @@ impl<'a> Storm<'a> {
                     self.act("step of the wall clock", &format!("{hours} h"));
                 }
             }
-            _ => self.disturb(seed, millis),
+            _ => self.disturb(round, seed, millis),
         }
     }
 
@@ -484,7 +478,7 @@ impl<'a> Storm<'a> {
     }
 
     /// Something of the machine is not as it should be for a while.
-    fn disturb(&mut self, seed: u64, millis: u64) {
+    fn disturb(&mut self, round: u64, seed: u64, millis: u64) {
         let mut dice = Dice::new(seed);
         let area = *dice.pick(&Area::ALL).unwrap();
         let (kind, strikes) = (dice.below(3), dice.percent(50));
@@ -529,7 +523,8 @@ impl<'a> Storm<'a> {
         let began = harness::now();
         self.converge();
         self.paused = false;
-        self.tally.lock().unwrap().healings.push(began.elapsed());
+        let what = format!("{what}, round {round} of scene {}", self.number);
+        self.tally.lock().unwrap().healings.push((began.elapsed(), what));
     }
 
     /// Of whoever writes now, not all may be kept.
@@ -678,4 +673,17 @@ impl<'a> Storm<'a> {
         }
         None
     }
+}
+
+/// A longer one, and one of other choices, is `cargo run --example chaos`.
+#[test]
+fn whatever_happens_to_a_machine_nothing_is_lost() {
+    let seed = std::env::var("ATM_STORM_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(7);
+    let until = Until::Scenes(1);
+    let plan =
+        Plan { seed, first: 0, sessions: 6, rate: 15, plain: false, until, rounds: 8, within: None };
+    let (tally, failed) = run(&plan);
+    eprintln!("{}", tally.text());
+    assert_eq!(failed, None, "it is played again by ATM_STORM_SEED={seed}");
+    assert!(tally.kills > 0 && !tally.healings.is_empty(), "nothing happened: {tally:?}");
 }
