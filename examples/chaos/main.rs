@@ -42,6 +42,7 @@ mod storm;
 
 use std::{
     fs,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     time::{Duration, Instant},
@@ -83,8 +84,21 @@ struct Args {
     within: Option<u64>,
 }
 
+/// Set in the environment of who was started in a namespace of its own.
+const INSIDE: &str = "ATM_CHAOS_INSIDE";
+
 fn main() -> ExitCode {
     let args = Args::parse();
+    if !rustix::process::geteuid().is_root() && std::env::var_os(INSIDE).is_none() {
+        // Who is root in a namespace may mount there.
+        let inside = ["--user", "--map-root-user", "--"];
+        if Command::new("unshare").args(inside).arg("true").status().is_ok_and(|status| status.success()) {
+            let mut again = Command::new("unshare");
+            again.args(inside).arg(std::env::current_exe().unwrap()).args(std::env::args_os().skip(1));
+            panic!("{}", again.env(INSIDE, "").exec());
+        }
+        eprintln!("no namespaces: file systems and clocks stay as they are");
+    }
     harness::PROGRAM.set(program()).unwrap();
     let clock = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
     let seed = args.seed.unwrap_or(u64::from(clock));
@@ -117,7 +131,8 @@ fn main() -> ExitCode {
 /// The program under test: built as this was, and beside it.
 fn program() -> PathBuf {
     if let Some(named) = std::env::var_os("ATM_BIN") {
-        return fs::canonicalize(&named).unwrap_or_else(|error| panic!("ATM_BIN={}: {error}", named.display()));
+        return fs::canonicalize(&named)
+            .unwrap_or_else(|error| panic!("ATM_BIN={}: {error}", named.display()));
     }
     let own = std::env::current_exe().unwrap();
     let directory = own.parent().and_then(Path::parent).unwrap();
@@ -128,7 +143,9 @@ fn program() -> PathBuf {
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["build", "--locked", "--bin", "atm", "--profile", profile]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    build
+        .args(["build", "--locked", "--bin", "atm", "--profile", profile])
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
     assert!(build.status().unwrap().success(), "atm could not be built");
     directory.join("atm")
 }

@@ -81,6 +81,51 @@ fn a_full_state_keeps_sessions_and_starts_others_when_there_is_room() {
     assert!(!is_alive(pid) && atm.keepers().is_empty());
 }
 
+/// All that was known is gone, and what lives tells whose it is: it is held as well as before.
+#[test]
+fn a_state_directory_that_is_removed_loses_no_live_session() {
+    let mut atm = Atm::start();
+    atm.drop_spec("a", SLEEPER);
+    atm.drop_spec("b", SLEEPER);
+    let pids = [atm.wait_pid("a"), atm.wait_pid("b")];
+    for _ in 0..2 {
+        atm.kill_daemon();
+        fs::remove_dir_all(atm.path("state")).unwrap();
+        atm.up();
+        assert_eq!([atm.wait_pid("a"), atm.wait_pid("b")], pids);
+    }
+    atm.drop_spec("a", &format!("{SLEEPER}env: {{NEW: '1'}}\nonChange: Restart\n"));
+    atm.wait("a", "another run", |s| s["status"]["phase"] == "Running" && s["status"]["pid"] != pids[0]);
+    assert!(!is_alive(pids[0]));
+    atm.remove_spec("b");
+    atm.wait_gone("b");
+    assert!(!is_alive(pids[1]));
+}
+
+/// Another state directory on the same runtime directory: who is somebody else's is left alone.
+#[test]
+fn another_state_directory_takes_nobody_over() {
+    let mut atm = Atm::start();
+    atm.drop_spec("a", SLEEPER);
+    let pid = atm.wait_pid("a");
+    atm.kill_daemon();
+    atm.elsewhere.push(("state", atm.path("another")));
+    atm.drop_spec("b", SLEEPER);
+    atm.up();
+    atm.wait_pid("b");
+    let told = atm.wait("a", "somebody else's", |s| s["status"]["reason"] == "Unknown");
+    assert!(told["status"]["message"].to_string().contains("another state directory"), "{told:#}");
+    atm.remove_spec("a");
+    atm.settle();
+    assert!(is_alive(pid));
+    atm.kill_daemon();
+    atm.elsewhere.clear();
+    atm.drop_spec("a", SLEEPER);
+    atm.remove_spec("b");
+    atm.up();
+    assert_eq!(atm.wait_pid("a"), pid);
+}
+
 /// The runtime directory is full: whatever is to begin needs its record there.
 #[test]
 fn a_full_runtime_directory_keeps_sessions_and_starts_others_when_there_is_room() {

@@ -2,10 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    os::{
-        fd::OwnedFd,
-        unix::net::UnixStream,
-    },
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::Path,
     process::{Command, Stdio},
     thread,
@@ -79,7 +76,8 @@ impl Manner {
 
 /// Lets a client misbehave, for a second at most; `session` is whose keeper is met, by those that meet one.
 pub fn misbehave(manner: Manner, runtime: &Path, session: &str, seed: u64) -> thread::JoinHandle<()> {
-    let (control, keeper) = (runtime.join("atm.sock"), runtime.join("sessions").join(session).join("attach.sock"));
+    let (control, keeper) =
+        (runtime.join("atm.sock"), runtime.join("sessions").join(session).join("attach.sock"));
     thread::spawn(move || {
         let mut dice = Dice::new(seed);
         let mut held = Vec::new();
@@ -101,7 +99,8 @@ pub fn misbehave(manner: Manner, runtime: &Path, session: &str, seed: u64) -> th
             }
             (Manner::Deaf, Some(stream)) => {
                 let _ = stream.set_write_timeout(Some(Duration::from_millis(200)));
-                let _ = stream.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"watch\",\"params\":{}}\n");
+                let _ =
+                    stream.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"watch\",\"params\":{}}\n");
                 for _ in 0..200 {
                     if stream.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"list\"}\n").is_err() {
                         break;

@@ -90,6 +90,7 @@ impl Declared {
         let Self { token, tenths, priority, terminal, style, .. } = self;
         lines.push(format!("command: [sh, -c, '{script}', {token}, '{tenths}', '{code}']"));
         lines.push("onChange: Restart".to_owned());
+        lines.push("workingDir: /".to_owned()); // root's home is closed to one who is root in a namespace only
         lines.push("backoff: {initial: 0s, max: 1ms}".to_owned());
         lines.push(format!("terminal: {terminal}"));
         lines.push(format!("priority: {priority}"));

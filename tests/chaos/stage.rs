@@ -45,7 +45,7 @@ pub struct Chaos {
     /// Begins every token.
     pub mark: String,
     pub declared: BTreeMap<String, Declared>,
-    /// When the file of each name was changed last.
+    /// When what is to run of each name was changed last.
     pub changed: BTreeMap<String, Instant>,
     /// What new sessions are declared with.
     pub pace: &'static str,
@@ -133,7 +133,6 @@ impl Chaos {
         let (text, token) = (declared.yaml(), declared.token.clone());
         let path = self.file(name);
         self.put(&path, &text, text.find(&token).unwrap());
-        self.changed.insert(name.to_owned(), harness::now());
     }
 
     /// Declares `name` anew, or changes what it runs.
@@ -171,6 +170,7 @@ impl Chaos {
         }
         self.declared.insert(name.to_owned(), declared);
         self.write(name);
+        self.changed.insert(name.to_owned(), harness::now());
     }
 
     /// A change of what applies to a running session.
@@ -210,6 +210,7 @@ impl Chaos {
             declared.shaken = true;
             self.disturbed.insert(declared.token.clone());
             self.write(name);
+            self.changed.insert(name.to_owned(), harness::now());
         }
     }
 
@@ -299,7 +300,8 @@ impl Chaos {
         };
         let known = listed.iter().filter_map(|session| session["name"].as_str());
         let stranger = known.filter(|name| counts(name)).find(|name| !self.declared.contains_key(*name));
-        unsettled.or_else(|| stranger.map(|name| (Wrong::Told, format!("{name} is listed, and not declared"))))
+        unsettled
+            .or_else(|| stranger.map(|name| (Wrong::Told, format!("{name} is listed, and not declared"))))
     }
 
     pub fn report(&self) -> String {
@@ -408,7 +410,10 @@ fn lasting(
         return Ok(Some((Wrong::Lost, format!("{name} runs {} times: {runs:?}", runs.len()))));
     };
     // What a killed keeper left is still to be ended, and no run that counts.
-    if !keepers.iter().any(|keeper| keeper.pid == only.parent && keeper.argv.last().is_some_and(|n| n == name)) {
+    if !keepers
+        .iter()
+        .any(|keeper| keeper.pid == only.parent && keeper.argv.last().is_some_and(|n| n == name))
+    {
         return Ok(Some((Wrong::Orphan, format!("{name} runs without a keeper: {only:?}"))));
     }
     let process = (only.pid, only.born);

@@ -141,7 +141,9 @@ pub fn run(plan: &Plan) -> (Tally, Option<u64>) {
             tally.wrong(panic.downcast_ref::<String>().map_or("", String::as_str));
             return (tally, Some(number));
         }
-        tally.lock().unwrap().scenes += 1;
+        let mut tally = tally.lock().unwrap();
+        tally.scenes += 1;
+        eprintln!("scene {number}: {} SIGKILLs of the daemon so far", tally.kills);
     }
     (take(&tally), None)
 }
@@ -211,7 +213,11 @@ impl<'a> Storm<'a> {
         let (up, asleep) = (dice.below(30 * 86400), dice.below(400 * 86400));
         if slept && !plan.plain && harness::is_root() {
             let done = disks::sleep_before(up, asleep);
-            tally.lock().unwrap().count(if done { "a machine that had slept" } else { "(no time namespace)" });
+            tally.lock().unwrap().count(if done {
+                "a machine that had slept"
+            } else {
+                "(no time namespace)"
+            });
         }
         let config = dice.pick(&configs(plan.sessions)).unwrap().clone();
         let mut chaos = Chaos::down(atm, dice.next(), &config);
@@ -400,7 +406,11 @@ impl<'a> Storm<'a> {
     }
 
     fn keeper_of(&self, name: &str) -> Option<Seen> {
-        self.chaos.atm.keepers().into_iter().find(|keeper| keeper.argv.last().is_some_and(|last| last == name))
+        self.chaos
+            .atm
+            .keepers()
+            .into_iter()
+            .find(|keeper| keeper.argv.last().is_some_and(|last| last == name))
     }
 
     /// The process that runs a session, if it is the one that is declared.
@@ -425,9 +435,8 @@ impl<'a> Storm<'a> {
             24..30 => {
                 // What it starts itself: no business of anybody's.
                 let child = self.child_of(&name);
-                let below = child.and_then(|child| {
-                    harness::processes().into_iter().find(|one| one.parent == child.pid)
-                });
+                let below = child
+                    .and_then(|child| harness::processes().into_iter().find(|one| one.parent == child.pid));
                 if let Some(target) = below.and_then(|below| Target::seen(&below)) {
                     self.act("SIGKILL of a grandchild", &name);
                     target.end();
@@ -680,8 +689,7 @@ impl<'a> Storm<'a> {
 fn whatever_happens_to_a_machine_nothing_is_lost() {
     let seed = std::env::var("ATM_STORM_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(7);
     let until = Until::Scenes(1);
-    let plan =
-        Plan { seed, first: 0, sessions: 6, rate: 15, plain: false, until, rounds: 8, within: None };
+    let plan = Plan { seed, first: 0, sessions: 6, rate: 15, plain: false, until, rounds: 8, within: None };
     let (tally, failed) = run(&plan);
     eprintln!("{}", tally.text());
     assert_eq!(failed, None, "it is played again by ATM_STORM_SEED={seed}");

@@ -22,7 +22,8 @@ impl WallClock {
         fs::write(&source, SHIFT).unwrap();
         clock.set(0);
         let mut compiler = Command::new("cc");
-        let compiled = compiler.args(["-shared", "-fPIC", "-O1", "-o"]).args([&clock.library, &source]).status();
+        let compiled =
+            compiler.args(["-shared", "-fPIC", "-O1", "-o"]).args([&clock.library, &source]).status();
         if compiled.is_ok_and(|status| status.success()) {
             return Some(clock);
         }
