@@ -120,10 +120,10 @@ fn main() -> ExitCode {
     let load = fs::read_to_string("/proc/loadavg").unwrap();
     println!("{:>8}  s, load {}", began.elapsed().as_secs(), load.trim());
     let Some(scene) = failed else { return ExitCode::SUCCESS };
-    let Plan { sessions, rate, rounds, plain, .. } = plan;
-    let plain = if plain { " --plain" } else { "" };
+    let Plan { sessions, rate, rounds, .. } = plan;
+    let more = if plan.plain { " --plain" } else { "" };
     println!(
-        "failed; again: --seed {seed} --first {scene} --sessions {sessions} --rate {rate} --rounds {rounds}{plain}"
+        "failed; again: --seed {seed} --first {scene} --sessions {sessions} --rate {rate} --rounds {rounds}{more}"
     );
     ExitCode::FAILURE
 }

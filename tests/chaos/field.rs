@@ -53,6 +53,7 @@ impl Kind {
 
 /// One declared session.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is true or not, whatever the others are")]
 pub struct Declared {
     pub kind: Kind,
     /// Seconds between what it writes.

@@ -283,11 +283,13 @@ impl Chaos {
             if !counts(name) {
                 continue;
             }
-            let found = listed.as_ref().map(|all| all.iter().find(|one| one["name"] == **name));
+            let status = listed.as_ref().map(|all| {
+                all.iter().find(|one| one["name"] == **name).map_or(&Value::Null, |one| &one["status"])
+            });
             let checked = if declared.kind.is_once() {
-                once(&self.atm, name, declared, &self.torn, &sight, found)
+                once(&self.atm, name, declared, &self.torn, &sight, status)
             } else {
-                lasting(name, declared, &sight, &keepers, found)
+                lasting(name, declared, &sight, &keepers, status)
             };
             match checked {
                 Err(wrong) => self.fail(wrong),
@@ -403,7 +405,7 @@ fn lasting(
     declared: &mut Declared,
     sight: &Sight,
     keepers: &[Seen],
-    listed: Option<Option<&Value>>,
+    status: Option<&Value>,
 ) -> Result<Option<Unsettled>, Unsettled> {
     let runs = sight.runs(&declared.token);
     let [only] = runs else {
@@ -422,8 +424,7 @@ fn lasting(
         let why = format!("{name} was {before:?} and is {process:?}: it was restarted without a reason");
         return Err((Wrong::Lost, why));
     }
-    let Some(listed) = listed else { return Ok(Some((Wrong::Told, "no daemon answers".to_owned()))) };
-    let status = &listed.unwrap_or(&Value::Null)["status"];
+    let Some(status) = status else { return Ok(Some((Wrong::Told, "no daemon answers".to_owned()))) };
     if status["phase"] != "Running" || status["pid"] != only.pid {
         return Ok(Some((Wrong::Told, format!("{name} runs as {}, and is told as {status}", only.pid))));
     }
@@ -437,15 +438,14 @@ fn once(
     declared: &mut Declared,
     torn: &BTreeSet<String>,
     sight: &Sight,
-    listed: Option<Option<&Value>>,
+    status: Option<&Value>,
 ) -> Result<Option<Unsettled>, Unsettled> {
     let Kind::Once(code) = declared.kind else { return Ok(None) };
     let runs = sight.runs(&declared.token);
     if !runs.is_empty() {
         return Ok(Some((Wrong::Lost, format!("{name} has not ended: {runs:?}"))));
     }
-    let Some(listed) = listed else { return Ok(Some((Wrong::Told, "no daemon answers".to_owned()))) };
-    let status = &listed.unwrap_or(&Value::Null)["status"];
+    let Some(status) = status else { return Ok(Some((Wrong::Told, "no daemon answers".to_owned()))) };
     let phase = if code == 0 { "Succeeded" } else { "Failed" };
     // How it ended may be lost with its keeper; that it does not run a second time is not.
     let told = if declared.bereft {

@@ -15,7 +15,7 @@ use std::{
 
 use crate::{
     blows::{Held, Target},
-    client::{Manner, misbehave},
+    client::{self, Manner, misbehave},
     dice::Dice,
     disks::{self, Area},
     field::Kind,
@@ -318,7 +318,10 @@ impl<'a> Storm<'a> {
             self.revive_at = None;
         } else if *self.revive_at.get_or_insert(now + Duration::from_millis(100)) <= now {
             self.revive_at = None;
-            self.act("daemon that had ended", "");
+            let log = self.chaos.atm.daemon_log();
+            let last = log.lines().last().unwrap_or_default();
+            eprintln!("a daemon ended by itself: {last}");
+            self.act("daemon that had ended", last);
             self.chaos.atm.revive();
         }
     }
@@ -361,8 +364,12 @@ impl<'a> Storm<'a> {
             "other ending of the name" => self.turn(&name),
             "removed spec" => self.chaos.forget(&name),
             "removed and added spec" => self.chaos.replace(&name, kinds),
-            "reload" if !self.chaos.atm.has_ended() => signal(self.chaos.atm.daemon_pid(), 1),
-            "reload" => {}
+            // As service managers do: one that is not up yet has not said what SIGHUP means to it.
+            "reload" => {
+                if client::list(&self.chaos.atm.runtime()).is_some() && !self.chaos.atm.has_ended() {
+                    signal(self.chaos.atm.daemon_pid(), 1);
+                }
+            }
             _ => self.chaos.reformat(&name),
         }
     }

@@ -28,7 +28,8 @@ pub static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
 /// The program under test.
 pub fn program() -> &'static Path {
-    PROGRAM.get_or_init(|| PathBuf::from(option_env!("CARGO_BIN_EXE_atm").expect("no program was named")))
+    let told = option_env!("CARGO_BIN_EXE_atm");
+    PROGRAM.get_or_init(|| told.unwrap_or_else(|| panic!("no program was named")).into())
 }
 
 /// Directories of one test, and the daemon on them.

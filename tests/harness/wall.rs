@@ -21,10 +21,9 @@ impl WallClock {
         let source = atm.path("shift.c");
         fs::write(&source, SHIFT).unwrap();
         clock.set(0);
-        let mut compiler = Command::new("cc");
-        let compiled =
-            compiler.args(["-shared", "-fPIC", "-O1", "-o"]).args([&clock.library, &source]).status();
-        if compiled.is_ok_and(|status| status.success()) {
+        let mut cc = Command::new("cc");
+        let made = cc.args(["-shared", "-fPIC", "-O1", "-o"]).args([&clock.library, &source]).status();
+        if made.is_ok_and(|status| status.success()) {
             return Some(clock);
         }
         eprintln!("skipped: needs a C compiler");
