@@ -1,6 +1,6 @@
 //! D12, D13, D44: state that cannot be written. What runs goes on; what would be forgotten is not begun.
 
-use std::{fs, io::Write as _, path::PathBuf};
+use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use super::{
     SLEEPER,
@@ -100,6 +100,34 @@ fn a_state_directory_that_is_removed_loses_no_live_session() {
     atm.remove_spec("b");
     atm.wait_gone("b");
     assert!(!is_alive(pids[1]));
+}
+
+/// Under a daemon that lives it is written anew, with all that is known: what a person asked for, and what ran once.
+#[test]
+fn a_daemon_that_loses_its_state_directory_goes_on() {
+    let mut atm = Atm::start();
+    atm.drop_spec("a", SLEEPER);
+    atm.drop_spec("stopped", SLEEPER);
+    atm.drop_spec("once", &format!("{}restartPolicy: Never\n", atm.counting("once", "exit 3")));
+    let a = atm.wait_pid("a");
+    atm.wait_pid("stopped");
+    atm.wait_phase("once", "Failed");
+    atm.ok(&["stop", "stopped"]);
+    fs::remove_dir_all(atm.path("state")).unwrap();
+    atm.drop_spec("b", SLEEPER);
+    let b = atm.wait_pid("b");
+    assert!(super::wait_until(|| atm.memory_file("once").exists() && atm.memory_file("stopped").exists()));
+    for directory in ["state", "state/sessions"] {
+        let mode = fs::metadata(atm.path(directory)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{directory}");
+    }
+    atm.restart_daemon();
+    assert_eq!([atm.wait_pid("a"), atm.wait_pid("b")], [a, b]);
+    atm.settle();
+    assert_eq!(atm.get("stopped")["status"]["reason"], "Stopped");
+    assert_eq!(atm.get("once")["status"]["exit"]["code"], 3);
+    assert_eq!(atm.runs("once"), 1);
+    atm.wait_health("well", |health| !health.to_string().contains("cannot write"));
 }
 
 /// Another state directory on the same runtime directory: who is somebody else's is left alone.

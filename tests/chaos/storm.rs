@@ -92,6 +92,9 @@ fn take(tally: &Mutex<Tally>) -> Tally {
     std::mem::take(&mut *tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 
+/// What takes longer is told: it may be as it has to be, and somebody should know.
+const SLOW: Duration = Duration::from_secs(5);
+
 struct Storm<'a> {
     chaos: Chaos,
     plan: &'a Plan,
@@ -264,11 +267,21 @@ impl<'a> Storm<'a> {
     /// Waits until all is as it was declared at `moment`, while changes go on. Who is held by us, or was changed since,
     /// does not count.
     fn until_settled(&mut self, moment: Instant) {
-        let deadline = harness::now() + LIMIT;
+        let began = harness::now();
+        let deadline = began + LIMIT;
+        let mut last = String::new();
+        let (mut moment, was_paused) = (moment, self.paused);
         loop {
+            if began.elapsed() > SLOW && !self.paused {
+                // Whoever is changed does not count: after long enough, nobody would.
+                self.paused = true;
+                moment = harness::now();
+            }
             self.pump();
             self.revive();
-            match self.unsettled(moment) {
+            let unsettled = self.unsettled(moment);
+            last = unsettled.as_ref().map_or(last, |(_, why)| why.clone());
+            match unsettled {
                 None => break,
                 Some(why) if harness::now() > deadline => {
                     self.held.clear();
@@ -276,6 +289,14 @@ impl<'a> Storm<'a> {
                 }
                 Some(_) => {}
             }
+        }
+        self.paused = was_paused;
+        if began.elapsed() > SLOW {
+            eprintln!(
+                "scene {}: settled after {} ms; the last was: {last}",
+                self.number,
+                began.elapsed().as_millis()
+            );
         }
         self.chaos.see_decoys();
         self.guests.retain(|guest| !guest.is_finished());

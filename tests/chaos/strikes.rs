@@ -150,6 +150,7 @@ impl Storm<'_> {
                 self.chaos.write(&name);
             }
         }
+        self.paused = true;
         let began = harness::now();
         self.converge();
         self.paused = false;
