@@ -1,8 +1,9 @@
 //! Nothing is lost and nothing doubled, whatever is killed and whenever: the real daemon under random files and
 //! random SIGKILLs, judged by `/proc` and by what the sessions wrote, not by what atm says.
 //!
-//! `ATM_CHAOS_SEED` repeats a run's choices, `ATM_CHAOS_ROUNDS` makes it longer. What is killed when is a matter of
-//! the machine's timing too, so a seed that failed may have to be run more than once.
+//! `ATM_CHAOS_SEED` repeats a run's choices, `ATM_CHAOS_ROUNDS` makes it longer, `ATM_STORM_SEED` chooses another storm;
+//! longer ones are `cargo run --example chaos`. What is killed when is a matter of the machine's timing too, so a seed that
+//! failed may have to be run more than once.
 
 #[cfg(test)]
 mod harness;
