@@ -89,7 +89,8 @@ fn a_decoy_that_is_signalled_tells() {
     let chaos = playing(&[]);
     chaos.see_decoys();
     signal(chaos.decoys().next().unwrap(), 15);
-    assert!(wait_until(|| chaos.atm.path("decoy-was-signalled").exists()));
+    let told = chaos.atm.path("decoy-was-signalled");
+    assert!(wait_until(|| fs::read_to_string(&told).is_ok_and(|text| text.ends_with('\n'))));
     assert_eq!(said(|| chaos.see_decoys()), "Signalled");
 }
 
