@@ -172,6 +172,7 @@ fn a_full_runtime_directory_keeps_sessions_and_starts_others_when_there_is_room(
     unshare(CloneFlags::CLONE_NEWNS).unwrap();
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
     mount(Some("none"), &run, Some("tmpfs"), MsFlags::empty(), Some("size=256k,mode=0755")).unwrap();
+    atm.mounts.push(run.clone());
     atm.up();
     atm.drop_spec("a", SLEEPER);
     let pid = atm.wait_pid("a");
