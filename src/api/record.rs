@@ -86,6 +86,9 @@ pub struct Intent {
     pub run_id: RunId,
     /// Whose it is.
     pub instance: InstanceId,
+    /// The state directory of that instance: tells one that was emptied from another one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub state_dir: Option<PathBuf>,
     /// The boot that pids and moments of this run belong to.
     pub boot_id: BootId,
     /// Inode of the pid namespace that the pids belong to.

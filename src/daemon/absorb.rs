@@ -238,7 +238,8 @@ impl<K: Keepers> Daemon<K> {
         kept.ok().flatten().map(|kept| kept.config.as_written(kept.written))
     }
 
-    fn keep_config(&self, config: &Config) {
+    /// Has `config` remembered as the one that was in force last.
+    pub fn keep_config(&self, config: &Config) {
         let kept =
             LastConfig { version: STATE_VERSION, config: config.clone(), written: config.written.clone() };
         if let Ok(bytes) = serde_json::to_vec(&kept) {

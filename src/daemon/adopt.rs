@@ -190,13 +190,15 @@ pub fn intent_of(paths: &Paths, name: &SessionName) -> Option<Box<Intent>> {
     read_versioned(&paths.run(name).intent(), RECORD_VERSION).ok().flatten()
 }
 
-/// Whose runs are in the runtime directory: of one that lives, else of any.
-pub fn instance_of_runs(paths: &Paths) -> Option<InstanceId> {
+/// Whose runs are in the runtime directory: of one that lives, else of any. Of those that were begun with our state
+/// directory alone, unless `any`.
+pub fn instance_of_runs(paths: &Paths, any: bool) -> Option<InstanceId> {
     let names = names_in(&paths.runs()).ok()?;
-    let told = names.iter().filter_map(|name| Some((name, intent_of(paths, name)?.instance)));
-    let told: Vec<_> = told.collect();
+    let told = names.iter().filter_map(|name| Some((name, intent_of(paths, name)?)));
+    let is_ours = |intent: &Intent| any || intent.state_dir.as_ref() == Some(&paths.directories.state);
+    let told: Vec<_> = told.filter(|(_, intent)| is_ours(intent)).collect();
     let living = told.iter().find(|(name, _)| lock::is_held(&paths.lock(name)).unwrap_or(false));
-    living.or(told.first()).map(|(_, instance)| *instance)
+    living.or(told.first()).map(|(_, intent)| intent.instance)
 }
 
 fn classify_held(here: &Here, record: Option<Box<Record>>) -> Found {

@@ -24,7 +24,7 @@ use super::{
     store::{Entry, Store},
     turns::Interrupts,
     view,
-    writer::Writer,
+    writer::{Trouble, Writer},
 };
 use crate::{
     api::{
@@ -78,7 +78,7 @@ pub enum Input {
     /// Look at everything again.
     Resync,
     /// State cannot be written, and why; or it can again.
-    Trouble(Option<String>),
+    Trouble(Trouble),
 }
 
 /// What the daemon is made of.
@@ -223,6 +223,21 @@ impl<K: Keepers> Daemon<K> {
         }
     }
 
+    /// Has all that is remembered written some time soon. What was remembered of sessions that are no more is not known here.
+    fn save_all(&self) {
+        let names: Vec<SessionName> = self.store.look().sessions.keys().cloned().collect();
+        for name in &names {
+            self.save(name);
+        }
+        if let Ok(bytes) = serde_json::to_vec(&*self.instance.borrow()) {
+            self.writer.write(self.paths.instance(), bytes);
+        }
+        let world = self.store.look();
+        if world.sources.config {
+            self.keep_config(&world.config);
+        }
+    }
+
     /// Tells the source of specs whether a session lives: it brakes when many live ones vanish at once.
     pub fn tell_live(&self, name: &SessionName, live: bool) {
         if let Some(specs) = self.specs.borrow().as_ref() {
@@ -288,12 +303,21 @@ impl<K: Keepers> Daemon<K> {
                 let unseen = unseen.map(|key| trigger(key, Reason::Resync));
                 sessions.chain(unseen).chain([trigger(Key::Fleet, Reason::Resync)]).collect()
             }
-            Input::Trouble(Some(trouble)) => {
+            Input::Trouble(Trouble::Begins(trouble)) => {
                 self.warn("state", trouble);
                 Vec::new()
             }
-            Input::Trouble(None) => {
+            Input::Trouble(Trouble::Ends) => {
                 self.store.edit_world(|world| world.warnings.remove("state"));
+                Vec::new()
+            }
+            Input::Trouble(Trouble::Emptied(directory)) => {
+                let directory = directory.display();
+                self.tell_all(
+                    EventKind::RecordDamaged,
+                    format!("{directory} was removed: it is written anew"),
+                );
+                self.save_all();
                 Vec::new()
             }
         }

@@ -147,6 +147,7 @@ impl<K: Keepers> Daemon<K> {
             name: name.clone(),
             run_id,
             instance: self.here.instance,
+            state_dir: Some(self.paths.directories.state.clone()),
             boot_id: self.here.boot.clone(),
             pid_namespace: self.here.pid_namespace,
             generation: wanted.generation,

@@ -23,8 +23,9 @@ use crate::{
 
 /// Reads or makes the instance, and says what is wrong with its file.
 ///
-/// One whose file is damaged or gone is told by the runs: the runtime directory is ours alone. A state directory
-/// that never had one is another matter: what lives in the runtime directory then belongs to another.
+/// One whose file is damaged or gone is told by the runs: the runtime directory is ours alone. An empty state directory
+/// has either lost all that it knew, and then the runs name it as theirs, or it is a new one: what lives in the runtime
+/// directory then belongs to another.
 pub fn load_instance(paths: &Paths) -> (Instance, Vec<Damaged>) {
     let path = paths.instance();
     let mut problems = Vec::new();
@@ -34,8 +35,7 @@ pub fn load_instance(paths: &Paths) -> (Instance, Vec<Damaged>) {
         Err(damaged) => problems.push(damaged),
     }
     let is_lost = !problems.is_empty() || paths.events().exists();
-    let known = is_lost.then(|| adopt::instance_of_runs(paths)).flatten();
-    let id = known.unwrap_or_else(InstanceId::generate);
+    let id = adopt::instance_of_runs(paths, is_lost).unwrap_or_else(InstanceId::generate);
     let instance = Instance { version: STATE_VERSION, instance: id, specs: None, runs: None };
     let write = || {
         let bytes = serde_json::to_vec(&instance)?;

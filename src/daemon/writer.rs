@@ -3,7 +3,13 @@
 //! The thread runs a loop that waits by tokio's time ([`write_all`]). A test runs the same loop beside the daemon's,
 //! without a thread: then the time that it waits is the test's own.
 
-use std::{collections::BTreeMap, io, path::PathBuf, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use tokio::{
     sync::{
@@ -58,11 +64,22 @@ impl Drop for Indispensable {
     }
 }
 
-/// Told when writing begins or ceases to fail.
-pub type OnTrouble = Box<dyn Fn(Option<String>) + Send>;
+/// What is told of writing.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It fails; at the first failure after a success.
+    Begins(String),
+    /// It does not fail any more.
+    Ends,
+    /// A directory was removed with all that was in it, and is made anew: what is remembered is to be written again.
+    Emptied(PathBuf),
+}
+
+/// Hears of trouble.
+pub type OnTrouble = Box<dyn Fn(Trouble) + Send>;
 
 impl Writer {
-    /// Starts the thread. `trouble` hears the first failure after a success, and the first success after it.
+    /// Starts the thread.
     pub fn start(trouble: OnTrouble) -> io::Result<(Self, thread::JoinHandle<()>)> {
         let (jobs, inbox) = unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
@@ -220,7 +237,7 @@ impl Desk<'_> {
                 let before = self.pending.remove(&path);
                 // What was to reach the disk is in this one, too.
                 let durability = before.map_or(durability, |(_, before)| before.max(durability));
-                let outcome = files::replace(&path, &bytes, durability);
+                let outcome = self.replace(&path, &bytes, durability);
                 self.report(outcome.as_ref().err(), &path);
                 if let Some(done) = done {
                     let _ = done.send(outcome); // whoever asked may have gone
@@ -234,7 +251,8 @@ impl Desk<'_> {
                 let written = self.pending.remove(&path);
                 let _ = failpoint::hit(Place::Retire);
                 let outcome = match written {
-                    Some((bytes, _)) => files::replace(&aside, &bytes, Durability::Atomic)
+                    Some((bytes, _)) => self
+                        .replace(&aside, &bytes, Durability::Atomic)
                         .and_then(|()| files::remove_if_there(&path)),
                     None => match std::fs::rename(&path, &aside) {
                         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -278,12 +296,13 @@ impl Desk<'_> {
     /// are lost: they are history, not state.
     fn clear(&mut self) -> io::Result<()> {
         for (path, lines) in std::mem::take(&mut self.lines) {
-            let outcome = failpoint::hit(Place::Append).and_then(|()| append(&path, &lines));
+            let outcome = failpoint::hit(Place::Append)
+                .and_then(|()| self.in_its_directory(&path, || append(&path, &lines)));
             self.report(outcome.as_ref().err(), &path);
         }
         let mut first = Ok(());
         for (path, (bytes, durability)) in std::mem::take(&mut self.pending) {
-            let outcome = files::replace(&path, &bytes, durability);
+            let outcome = self.replace(&path, &bytes, durability);
             self.report(outcome.as_ref().err(), &path);
             if let Err(error) = outcome {
                 self.pending.insert(path, (bytes, durability));
@@ -293,15 +312,37 @@ impl Desk<'_> {
         first
     }
 
+    fn replace(&self, path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
+        self.in_its_directory(path, || files::replace(path, bytes, durability))
+    }
+
+    /// Does `write`; once more where the directory of `path` was missing. Without that a directory that somebody removes
+    /// would keep every session from starting until the daemon is started again, which makes it.
+    fn in_its_directory(&self, path: &Path, write: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        match (write(), path.parent()) {
+            (Err(error), Some(directory))
+                if error.kind() == io::ErrorKind::NotFound && !directory.exists() =>
+            {
+                // Each closed to others, the one above too.
+                for missing in directory.parent().into_iter().chain([directory]) {
+                    files::make_directory(missing, 0o700)?;
+                }
+                (self.trouble)(Trouble::Emptied(directory.to_owned()));
+                write()
+            }
+            (outcome, _) => outcome,
+        }
+    }
+
     fn report(&mut self, failure: Option<&io::Error>, path: &std::path::Path) {
         match failure {
             None if self.failing => {
                 self.failing = false;
-                (self.trouble)(None);
+                (self.trouble)(Trouble::Ends);
             }
             Some(error) if !self.failing => {
                 self.failing = true;
-                (self.trouble)(Some(format!("cannot write {}: {error}", path.display())));
+                (self.trouble)(Trouble::Begins(format!("cannot write {}: {error}", path.display())));
             }
             None | Some(_) => {}
         }

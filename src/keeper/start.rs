@@ -216,7 +216,7 @@ impl Starting<'_> {
         let path = &self.intent.log_file;
         let at = |action: &str| format!("{action} `{}`", path.display());
         let log = failpoint::hit(Place::OpenLog).and_then(|()| LogFile::open(path, self.intent.logs));
-        let mut log = log.map_err(|error| host(&at("open the log"), &error))?;
+        let mut log = log.map_err(|error| no_log(&at("open the log"), &error))?;
         // Without its socket a session cannot be stopped by a person, without its page its activity is
         // unknown: neither is worth a session.
         let listener = failpoint::hit(Place::Listen).and_then(|()| self.files.listen()).ok();
@@ -278,6 +278,19 @@ impl Starting<'_> {
         if let Some(group) = &failure.group {
             let _ = group.remove(); // the next run takes it over
         }
+    }
+}
+
+/// The log cannot be opened. Its directory is atm's own: that it was removed, or is on a file system that became
+/// read-only, is never the session's fault, and passes when somebody mends it. One that runs but once has not run yet.
+fn no_log(action: &str, error: &io::Error) -> StartError {
+    use io::ErrorKind::{NotFound, ReadOnlyFilesystem};
+    match host(action, error) {
+        StartError::Host { action, reason, transient } => {
+            let passes = transient || matches!(error.kind(), NotFound | ReadOnlyFilesystem);
+            StartError::Host { action, reason, transient: passes }
+        }
+        other => other,
     }
 }
 

@@ -1,6 +1,6 @@
 //! D12, D13, D44: state that cannot be written. What runs goes on; what would be forgotten is not begun.
 
-use std::{fs, io::Write as _, path::PathBuf};
+use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use super::{
     SLEEPER,
@@ -81,6 +81,79 @@ fn a_full_state_keeps_sessions_and_starts_others_when_there_is_room() {
     assert!(!is_alive(pid) && atm.keepers().is_empty());
 }
 
+/// All that was known is gone, and what lives tells whose it is: it is held as well as before.
+#[test]
+fn a_state_directory_that_is_removed_loses_no_live_session() {
+    let mut atm = Atm::start();
+    atm.drop_spec("a", SLEEPER);
+    atm.drop_spec("b", SLEEPER);
+    let pids = [atm.wait_pid("a"), atm.wait_pid("b")];
+    for _ in 0..2 {
+        atm.kill_daemon();
+        fs::remove_dir_all(atm.path("state")).unwrap();
+        atm.up();
+        assert_eq!([atm.wait_pid("a"), atm.wait_pid("b")], pids);
+    }
+    atm.drop_spec("a", &format!("{SLEEPER}env: {{NEW: '1'}}\nonChange: Restart\n"));
+    atm.wait("a", "another run", |s| s["status"]["phase"] == "Running" && s["status"]["pid"] != pids[0]);
+    assert!(!is_alive(pids[0]));
+    atm.remove_spec("b");
+    atm.wait_gone("b");
+    assert!(!is_alive(pids[1]));
+}
+
+/// Under a daemon that lives it is written anew, with all that is known: what a person asked for, and what ran once.
+#[test]
+fn a_daemon_that_loses_its_state_directory_goes_on() {
+    let mut atm = Atm::start();
+    atm.drop_spec("a", SLEEPER);
+    atm.drop_spec("stopped", SLEEPER);
+    atm.drop_spec("once", &format!("{}restartPolicy: Never\n", atm.counting("once", "exit 3")));
+    let a = atm.wait_pid("a");
+    atm.wait_pid("stopped");
+    atm.wait_phase("once", "Failed");
+    atm.ok(&["stop", "stopped"]);
+    fs::remove_dir_all(atm.path("state")).unwrap();
+    atm.drop_spec("b", SLEEPER);
+    let b = atm.wait_pid("b");
+    assert!(super::wait_until(|| atm.memory_file("once").exists() && atm.memory_file("stopped").exists()));
+    for directory in ["state", "state/sessions"] {
+        let mode = fs::metadata(atm.path(directory)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{directory}");
+    }
+    atm.restart_daemon();
+    assert_eq!([atm.wait_pid("a"), atm.wait_pid("b")], [a, b]);
+    atm.settle();
+    assert_eq!(atm.get("stopped")["status"]["reason"], "Stopped");
+    assert_eq!(atm.get("once")["status"]["exit"]["code"], 3);
+    assert_eq!(atm.runs("once"), 1);
+    atm.wait_health("well", |health| !health.to_string().contains("cannot write"));
+}
+
+/// Another state directory on the same runtime directory: who is somebody else's is left alone.
+#[test]
+fn another_state_directory_takes_nobody_over() {
+    let mut atm = Atm::start();
+    atm.drop_spec("a", SLEEPER);
+    let pid = atm.wait_pid("a");
+    atm.kill_daemon();
+    atm.elsewhere.push(("state", atm.path("another")));
+    atm.drop_spec("b", SLEEPER);
+    atm.up();
+    atm.wait_pid("b");
+    let told = atm.wait("a", "somebody else's", |s| s["status"]["reason"] == "Unknown");
+    assert!(told["status"]["message"].to_string().contains("another state directory"), "{told:#}");
+    atm.remove_spec("a");
+    atm.settle();
+    assert!(is_alive(pid));
+    atm.kill_daemon();
+    atm.elsewhere.clear();
+    atm.drop_spec("a", SLEEPER);
+    atm.remove_spec("b");
+    atm.up();
+    assert_eq!(atm.wait_pid("a"), pid);
+}
+
 /// The runtime directory is full: whatever is to begin needs its record there.
 #[test]
 fn a_full_runtime_directory_keeps_sessions_and_starts_others_when_there_is_room() {
@@ -99,6 +172,7 @@ fn a_full_runtime_directory_keeps_sessions_and_starts_others_when_there_is_room(
     unshare(CloneFlags::CLONE_NEWNS).unwrap();
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
     mount(Some("none"), &run, Some("tmpfs"), MsFlags::empty(), Some("size=256k,mode=0755")).unwrap();
+    atm.mounts.push(run.clone());
     atm.up();
     atm.drop_spec("a", SLEEPER);
     let pid = atm.wait_pid("a");

@@ -21,24 +21,29 @@ impl Kind {
     pub const ALL: [Self; 7] =
         [Self::Writer, Self::Flood, Self::Slow, Self::Deaf, Self::Once(0), Self::Once(7), Self::Once(3)];
 
-    fn script(self) -> String {
+    /// Those that run for ever.
+    pub const LASTING: [Self; 4] = [Self::Writer, Self::Flood, Self::Slow, Self::Deaf];
+    /// Those that end by themselves.
+    pub const ENDING: [Self; 3] = [Self::Once(0), Self::Once(7), Self::Once(3)];
+
+    fn script(self, pace: &str) -> String {
         // An empty line first: should a keeper have been killed in the middle of a line, ours begins anew. A shell
         // says on stderr what its children were killed by.
         let head = "exec 2>/dev/null; echo; echo \"run $ATM_RUN_ID $0\"; i=0; line() { i=$((i+1)); echo \"$0 $i\"; }; ";
         let body = match self {
-            Self::Writer => "while :; do line; sleep 0.05; done",
+            Self::Writer => "while :; do line; sleep PACE; done",
             Self::Flood => {
-                "while :; do j=0; while [ $j -lt 40 ]; do line; j=$((j+1)); done; sleep 0.05; done"
+                "while :; do j=0; while [ $j -lt 40 ]; do line; j=$((j+1)); done; sleep PACE; done"
             }
             // What the trap runs is not to be ended by the very signal.
             Self::Slow => {
                 "trap '' HUP; trap 'trap \"\" TERM; sleep 0.2; echo \"bye $0\"; exit 0' TERM; \
-                 while :; do line; sleep 0.05; done"
+                 while :; do line; sleep PACE; done"
             }
-            Self::Deaf => "trap '' TERM HUP; while :; do line; sleep 0.05; done",
+            Self::Deaf => "trap '' TERM HUP; while :; do line; sleep PACE; done",
             Self::Once(_) => "while [ $i -lt 20 ]; do line; done; sleep 0.$1; echo \"end $0\"; exit $2",
         };
-        format!("{head}{body}")
+        format!("{head}{}", body.replace("PACE", pace))
     }
 
     pub fn is_once(self) -> bool {
@@ -48,8 +53,11 @@ impl Kind {
 
 /// One declared session.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is true or not, whatever the others are")]
 pub struct Declared {
     pub kind: Kind,
+    /// Seconds between what it writes.
+    pub pace: &'static str,
     /// In its command line and in each of its lines; another command has another one.
     pub token: String,
     pub priority: u64,
@@ -62,8 +70,16 @@ pub struct Declared {
     pub process: Option<(i32, u64)>,
     /// Its process or its keeper was killed by us, or its file was away for a moment: another process is no loss.
     pub shaken: bool,
-    /// Its keeper was killed, with this token: what a lost keeper's run came to nobody can know.
+    /// Its keeper or itself was killed, with this token: then its result is another one, or one that nobody knows.
     pub bereft: bool,
+    /// How often what is remembered of it was taken away: as often it may run once more, though it runs but once.
+    pub forgotten: usize,
+    /// Of one that ends: it has, as it was to.
+    pub over: bool,
+    /// Its file ends with `.yml`.
+    pub yml: bool,
+    /// What is in its file at present is no spec: the last good one is in force.
+    pub spoiled: bool,
 }
 
 impl Declared {
@@ -71,10 +87,11 @@ impl Declared {
     pub fn yaml(&self) -> String {
         let mut lines = Vec::new();
         let code = if let Kind::Once(code) = self.kind { code } else { 0 };
-        let script = self.kind.script().replace('\'', "''");
+        let script = self.kind.script(self.pace).replace('\'', "''");
         let Self { token, tenths, priority, terminal, style, .. } = self;
         lines.push(format!("command: [sh, -c, '{script}', {token}, '{tenths}', '{code}']"));
         lines.push("onChange: Restart".to_owned());
+        lines.push("workingDir: /".to_owned()); // root's home is closed to one who is root in a namespace only
         lines.push("backoff: {initial: 0s, max: 1ms}".to_owned());
         lines.push(format!("terminal: {terminal}"));
         lines.push(format!("priority: {priority}"));

@@ -1,6 +1,6 @@
 //! Oracles that do not ask atm.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::harness::{Seen, processes};
 
@@ -11,14 +11,23 @@ pub struct Sight {
     pub roots: BTreeMap<String, Vec<Seen>>,
     /// By token: all, also those that a shell has forked and not executed yet.
     pub all: BTreeMap<String, Vec<Seen>>,
+    /// Every process of the machine.
+    pub everyone: Vec<Seen>,
+}
+
+impl Sight {
+    /// The runs of a token.
+    pub fn runs(&self, token: &str) -> &[Seen] {
+        self.roots.get(token).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// Looks once. `mark` begins every token of this test.
 pub fn look(mark: &str) -> Sight {
-    let mut sight = Sight::default();
-    for process in processes() {
+    let mut sight = Sight { everyone: processes(), ..Sight::default() };
+    for process in &sight.everyone {
         if let Some(token) = process.argv.iter().find(|word| word.starts_with(mark)) {
-            sight.all.entry(token.clone()).or_default().push(process);
+            sight.all.entry(token.clone()).or_default().push(process.clone());
         }
     }
     for (token, all) in &sight.all {
@@ -30,7 +39,7 @@ pub fn look(mark: &str) -> Sight {
 
 /// Two runs of one name at once. A look takes a while, in which one can end and the next begin, so a pair is
 /// believed only if both are still there at a second look.
-pub fn doubled(mark: &str) -> Option<Vec<Seen>> {
+pub fn doubled(first: &Sight, mark: &str) -> Option<Vec<Seen>> {
     let pairs = |sight: &Sight| -> Vec<Vec<Seen>> {
         let mut by_name: BTreeMap<String, Vec<Seen>> = BTreeMap::new();
         for (token, roots) in &sight.roots {
@@ -38,7 +47,7 @@ pub fn doubled(mark: &str) -> Option<Vec<Seen>> {
         }
         by_name.into_values().filter(|runs| runs.len() > 1).collect()
     };
-    let first = pairs(&look(mark));
+    let first = pairs(first);
     if first.is_empty() {
         return None;
     }
@@ -63,6 +72,12 @@ pub struct Told {
 
 /// Reads a log: each run is a header and then 1, 2, 3…, without a gap, a double or a line of another run.
 pub fn read_log(text: &str) -> Result<Vec<Told>, String> {
+    read_torn_log(text, &BTreeSet::new())
+}
+
+/// The same, where what some tokens wrote could not all be kept: of those numbers may be missing, beginnings, and
+/// pieces of lines. What there is has to be in order all the same, once, and in the log of its own session.
+pub fn read_torn_log(text: &str, torn: &BTreeSet<String>) -> Result<Vec<Told>, String> {
     let mut runs: Vec<Told> = Vec::new();
     let lines: Vec<&str> = text.split('\n').map(|line| line.trim_end_matches('\r')).collect();
     for (index, line) in lines.iter().enumerate() {
@@ -78,16 +93,44 @@ pub fn read_log(text: &str) -> Result<Vec<Told>, String> {
             runs.push(Told { token: (*token).to_owned(), ..Told::default() });
             continue;
         }
-        let Some(run) = runs.last_mut() else { return Err(format!("no header before: {}", around())) };
+        // One whose header is missing.
+        if let ["bye" | "end", token] | [token, _] = words.as_slice()
+            && torn.contains(*token)
+            && runs.last().is_none_or(|run| run.token != *token)
+        {
+            runs.push(Told { token: (*token).to_owned(), ..Told::default() });
+        }
+        let Some(run) = runs.last_mut() else {
+            if torn.iter().any(|token| is_piece(line, token)) {
+                continue;
+            }
+            return Err(format!("no header before: {}", around()));
+        };
+        let is_torn = torn.contains(&run.token);
         match words.as_slice() {
             ["bye", token] if *token == run.token => run.bye = true,
             ["end", token] if *token == run.token => run.end = true,
             [token, number] if *token == run.token && number.parse() == Ok(run.lines + 1) => run.lines += 1,
+            [token, number] if is_torn && *token == run.token && number.parse::<u64>().is_ok() => {
+                let number = number.parse().unwrap_or_default();
+                if number <= run.lines {
+                    return Err(format!("{number} after {} of {}: {}", run.lines, run.token, around()));
+                }
+                run.lines = number;
+            }
             _ if cut => {}
+            _ if torn.iter().any(|token| is_piece(line, token)) => {}
             _ => return Err(format!("after line {} of {}: {}", run.lines, run.token, around())),
         }
     }
     Ok(runs)
+}
+
+/// Whether a line is made of pieces of what `token` may write: it has a beginning or an end of it that no other
+/// session's lines have, or is too short to tell.
+fn is_piece(line: &str, token: &str) -> bool {
+    let session = token.rsplit_once('-').map_or(token, |(session, _)| session);
+    line.contains(session) || session.starts_with(line) || line.len() < token.len()
 }
 
 #[test]
@@ -99,4 +142,15 @@ fn the_judge_sees_gaps_doubles_and_strangers() {
     read_log("run 1 t-a-1\nt-a-1 1\nt-a-1 1\nt-a-1 2\n").unwrap_err();
     read_log("run 1 t-a-1\nt-a-1 1\nt-a-2 1\nt-a-1 2\n").unwrap_err();
     read_log("t-a-1 1\nt-a-1 2\n").unwrap_err();
+}
+
+#[test]
+fn of_what_could_not_be_kept_pieces_may_be_missing_and_nothing_else() {
+    let torn: BTreeSet<String> = ["t-a-1".to_owned()].into();
+    let runs = |text: &str| read_torn_log(text, &torn);
+    let told = runs("t-a-1 7\nt-a-1 9\nt-a-1 1t-a-1 14\nt-a-1 15\nrun 2 t-a-2\nt-a-2 1\n").unwrap();
+    assert_eq!((told.len(), told[0].lines, told[1].lines), (2, 15, 1));
+    // Not twice, not backwards, not another session's, and no gap in a run that could be kept.
+    runs("run 1 t-a-1\nt-a-1 4\nt-a-1 4\nt-a-1 5\nrun 2 t-b-1\n").unwrap_err();
+    runs("t-a-1 4\nrun 1 t-b-1\nt-b-1 1\nt-b-1 3\nt-b-1 4\n").unwrap_err();
 }

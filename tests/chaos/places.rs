@@ -19,7 +19,7 @@ use atm::host::failpoint::{ENV_FAILPOINTS, Place, Role};
 use crate::{
     field::Kind,
     harness::{Atm, signal, wait_until},
-    rounds::Chaos,
+    stage::Chaos,
 };
 
 const ACTIONS: [&str; 3] = ["kill", "err", "delay"];
@@ -97,10 +97,7 @@ impl Course {
         let of_keepers = self.file.starts_with("keeper.");
         self.chaos.settle_with(|chaos| {
             let Some(name) = fs::read_to_string(&fired).ok().filter(|_| of_keepers) else { return };
-            let Some(declared) = chaos.declared.get_mut(&name) else { return };
-            declared.shaken = true;
-            declared.bereft = true;
-            chaos.disturbed.insert(declared.token.clone());
+            chaos.bereave(&name);
         });
     }
 

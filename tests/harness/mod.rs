@@ -11,28 +11,40 @@ use std::{
     os::unix::{fs::PermissionsExt, net::UnixDatagram, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub mod wall;
+
 /// Generous: a loaded machine is no failure.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
+/// The program under test, where whoever runs this has found it: cargo tells tests and benchmarks, and no example.
+pub static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
 /// The program under test: `ATM_BIN` where that is set, as to another build; else what cargo built with this test.
-/// Examples are not told where that is: it lies a directory above theirs.
-pub fn program() -> PathBuf {
-    if let Some(path) = std::env::var_os("ATM_BIN") {
-        return path.into();
-    }
-    let above = || std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("atm");
-    option_env!("CARGO_BIN_EXE_atm").map_or_else(above, PathBuf::from)
+/// An example's lies a directory above its own.
+pub fn program() -> &'static Path {
+    PROGRAM.get_or_init(|| {
+        if let Some(path) = std::env::var_os("ATM_BIN") {
+            return path.into();
+        }
+        let above = || std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("atm");
+        option_env!("CARGO_BIN_EXE_atm").map_or_else(above, PathBuf::from)
+    })
 }
 
 /// Directories of one test, and the daemon on them.
 pub struct Atm {
     dir: TempDir,
+    /// What is not directly in the test's directory, such as on a file system of its own: a name in it, and where.
+    pub elsewhere: Vec<(&'static str, PathBuf)>,
+    /// File systems of the test's own, in a mount namespace of its own: unmounted when nothing uses them any more.
+    pub mounts: Vec<PathBuf>,
     /// Where the runtime directory is, if not with the others.
     runtime: Option<TempDir>,
     daemon: Option<Child>,
@@ -63,6 +75,8 @@ impl Atm {
         fs::create_dir(dir.path().join("sessions.d")).unwrap();
         Self {
             dir,
+            elsewhere: Vec::new(),
+            mounts: Vec::new(),
             runtime: None,
             daemon: None,
             notify: None,
@@ -90,7 +104,11 @@ impl Atm {
 
     /// A path below the test's directory.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        let moved = self.elsewhere.iter().find_map(|(first, place)| {
+            let rest = name.strip_prefix(first)?;
+            (rest.is_empty() || rest.starts_with('/')).then(|| place.join(rest.trim_start_matches('/')))
+        });
+        moved.unwrap_or_else(|| self.dir.path().join(name))
     }
 
     /// The runtime directory.
@@ -219,9 +237,14 @@ impl Atm {
         }
     }
 
+    /// Whether there is no daemon, or it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.daemon.as_mut().is_none_or(|daemon| daemon.try_wait().unwrap().is_some())
+    }
+
     /// Starts the daemon where it has ended by itself, and says whether it had.
     pub fn revive(&mut self) -> bool {
-        let ended = self.daemon.as_mut().is_none_or(|daemon| daemon.try_wait().unwrap().is_some());
+        let ended = self.has_ended();
         if ended {
             self.daemon = None;
             self.launch();
@@ -277,7 +300,7 @@ impl Atm {
 
     /// Writes a spec as editors and `atm apply` do: beside it, and renamed into place.
     pub fn drop_spec(&self, name: &str, text: &str) {
-        let temporary = self.path(&format!("{name}.part"));
+        let temporary = self.specs().with_file_name(format!("{name}.part"));
         fs::write(&temporary, text).unwrap();
         fs::rename(&temporary, self.spec_path(name)).unwrap();
     }
@@ -359,12 +382,17 @@ impl Atm {
 
     /// Keepers that were started for this test's runtime directory, as `/proc` shows them: atm is not asked.
     pub fn keepers(&self) -> Vec<Seen> {
+        self.keepers_among(processes())
+    }
+
+    /// Those of one look at `/proc` that are keepers of this test.
+    pub fn keepers_among(&self, all: impl IntoIterator<Item = Seen>) -> Vec<Seen> {
         let runtime = self.runtime().display().to_string();
         let is_keeper = |seen: &Seen| {
             let argv: Vec<&str> = seen.argv.iter().map(String::as_str).collect();
             matches!(argv.as_slice(), [_, "keeper", directory, _] if *directory == runtime)
         };
-        processes().into_iter().filter(is_keeper).collect()
+        all.into_iter().filter(is_keeper).collect()
     }
 
     /// All that a session ever wrote, as far as it is kept: rotated files first.
@@ -419,6 +447,9 @@ impl Drop for Atm {
                 signal(pid, 9);
             }
             pause();
+        }
+        for mount in &self.mounts {
+            while nix::mount::umount2(mount, nix::mount::MntFlags::MNT_DETACH).is_ok() {}
         }
     }
 }
@@ -684,8 +715,7 @@ impl Atm {
 
     /// What a verb writes to a terminal.
     pub fn on_a_terminal(&self, args: &[&str]) -> String {
-        let program = program();
-        let mut words = vec![program.to_str().unwrap()];
+        let mut words = vec![program().to_str().unwrap()];
         words.extend(args);
         let output = Command::new("script")
             .args(["-qec", &shell_words::join(words), "/dev/null"])

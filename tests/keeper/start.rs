@@ -176,6 +176,20 @@ fn a_failure_of_the_machine_is_told_as_one() {
     }
 }
 
+/// It is tried again whatever the policy: nothing has run.
+#[test]
+fn a_log_directory_that_is_gone_is_told_as_what_may_pass() {
+    let bench = Bench::new();
+    std::fs::remove_dir(bench.root.path().join("log")).unwrap();
+    let mut keeper = bench.start(bench.intent("a", &["true"]));
+    let Some(StartReport::Failed { error: StartError::Host { transient, action, .. } }) = keeper.report()
+    else {
+        panic!("it cannot start")
+    };
+    assert!(transient && action.contains("open the log"), "{action}");
+    keeper.exit();
+}
+
 #[test]
 fn a_name_service_that_hangs_is_given_up_and_ended() {
     let bench = Bench::new();

@@ -1,10 +1,10 @@
 //! Clocks that stand still, jump and are shown in another zone.
 
-use std::{fs, process::Command};
+use std::process::Command;
 
 use super::{
     SLEEPER,
-    harness::{Atm, descendants, is_alive, is_root, signal, wait_until},
+    harness::{Atm, descendants, is_alive, is_root, signal, wait_until, wall::WallClock},
 };
 
 fn over(atm: &Atm, name: &str, reason: &str) {
@@ -52,53 +52,13 @@ fn hours_that_the_machine_slept_make_nobody_old() {
     assert_eq!(atm.get("fails")["status"]["restarts"], 1);
 }
 
-/// A library that shifts the wall clock of who loads it by as many seconds as a file says.
-const SHIFT: &str = r#"
-#define _GNU_SOURCE
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
-int clock_gettime(clockid_t clock, struct timespec *time)
-{
-    int result = (int)syscall(SYS_clock_gettime, clock, time);
-    const char *path = getenv("CLOCK_SHIFT");
-    if (result == 0 && path && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) {
-        char text[32] = {0};
-        int file = open(path, O_RDONLY | O_CLOEXEC);
-        if (file >= 0) {
-            if (read(file, text, sizeof text - 1) > 0)
-                time->tv_sec += atol(text);
-            close(file);
-        }
-    }
-    return result;
-}
-"#;
-
 /// Years forward and back, while the daemon runs and while it does not: what is shown moves, and nothing happens.
 #[test]
 fn a_wall_clock_that_jumps_ends_nothing_and_starts_nothing() {
     let mut atm = Atm::new();
-    let (source, library, shift) = (atm.path("shift.c"), atm.path("shift.so"), atm.path("shift"));
-    fs::write(&source, SHIFT).unwrap();
-    let compiled =
-        Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).args([&library, &source]).status();
-    if !compiled.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: needs a C compiler");
-        return;
-    }
-    let set = |atm: &Atm, seconds: i64| {
-        fs::write(atm.path("shift.new"), seconds.to_string()).unwrap();
-        fs::rename(atm.path("shift.new"), atm.path("shift")).unwrap();
-    };
-    set(&atm, 0);
-    let env = [("LD_PRELOAD", library.display().to_string()), ("CLOCK_SHIFT", shift.display().to_string())];
-    let env = env.map(|(name, value)| (name.to_owned(), value));
+    let Some(clock) = WallClock::new(&atm) else { return };
     let year = 365 * 24 * 3600;
-    atm.env = env.into();
+    atm.env = clock.env().into();
     atm.up();
     atm.drop_spec("a", &format!("{SLEEPER}maxAge: 1h\nmaxIdle: 2h\n"));
     atm.drop_spec("fails", "command: [sh, -c, 'exit 3']\nbackoff: {initial: 1h, max: 1h}\n");
@@ -108,10 +68,10 @@ fn a_wall_clock_that_jumps_ends_nothing_and_starts_nothing() {
     let mut dates = Vec::new();
     for (round, seconds) in [year, -year, 1, 0].into_iter().enumerate() {
         if round % 2 == 0 {
-            set(&atm, seconds);
+            clock.set(seconds);
         } else {
             atm.kill_daemon();
-            set(&atm, seconds);
+            clock.set(seconds);
             atm.up();
         }
         // Time is counted on all the same.

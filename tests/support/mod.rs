@@ -74,6 +74,7 @@ impl Bench {
             name: SessionName::new(name).unwrap(),
             run_id: RunId::generate(),
             instance: InstanceId::generate(),
+            state_dir: None,
             boot_id: clock::boot_id(),
             pid_namespace: 0,
             generation: 1,

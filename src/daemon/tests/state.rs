@@ -6,13 +6,24 @@ use crate::{
     plan::Observed,
 };
 
+/// What is no directory cannot be written into. One that is only missing is made anew.
+fn block(directory: &std::path::Path, aside: &std::path::Path) {
+    std::fs::rename(directory, aside).unwrap();
+    std::fs::write(directory, "").unwrap();
+}
+
+fn unblock(directory: &std::path::Path, aside: &std::path::Path) {
+    std::fs::remove_file(directory).unwrap();
+    std::fs::rename(aside, directory).unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_remembered_is_not_begun_and_tried_again_on_the_host_ladder() {
     for policy in ["Always", "OnFailure", "Never"] {
         with_daemon("{}", async |field| {
             let memories = field.daemon.paths.memories();
             let aside = memories.with_extension("aside");
-            std::fs::rename(&memories, &aside).unwrap();
+            block(&memories, &aside);
             let name = field.write("a", &format!("command: x\nrestartPolicy: {policy}"));
             field
                 .until("host error", |world| {
@@ -32,7 +43,7 @@ async fn what_cannot_be_remembered_is_not_begun_and_tried_again_on_the_host_ladd
             assert_eq!(field.entry(&name, |entry| entry.plan.observed.clone()), Observed::Absent);
             assert_eq!(field.entry(&name, |entry| entry.plan.history.failures), 0, "no fault of its own");
 
-            std::fs::rename(&aside, &memories).unwrap();
+            unblock(&memories, &aside);
             let mended = field.daemon.clock.now();
             field.until_phase(&name, Phase::Running).await;
             assert!(field.daemon.clock.now() - mended < secs(12), "a session waits for more than the ladder");
@@ -50,12 +61,12 @@ async fn what_ends_while_state_cannot_be_written_is_written_when_it_can_be() {
         field.until_phase(&name, Phase::Running).await;
         let memories = field.daemon.paths.memories();
         let aside = memories.with_extension("aside");
-        std::fs::rename(&memories, &aside).unwrap();
+        block(&memories, &aside);
         field.keepers().exit(&name, Exit::Code(0));
         field.until_phase(&name, Phase::Succeeded).await;
         field.until("a warning", |world| world.warnings.contains_key("state")).await;
         field.pass(secs(60)).await; // so that nothing else is left to be written, and only the retry can help
-        std::fs::rename(&aside, &memories).unwrap();
+        unblock(&memories, &aside);
         field.until("no warning", |world| !world.warnings.contains_key("state")).await;
         let kept = std::fs::read_to_string(field.daemon.paths.memory(&name)).unwrap();
         let counted = field.entry(&name, |entry| entry.memory.counted.unwrap());
