@@ -145,6 +145,10 @@ impl Default for Config {
 /// Triggers that are taken in before keys are handed out. A source that never runs dry must not starve the rest.
 const INTAKE: usize = 4096;
 
+/// How long the loop works before whatever else runs on its thread has a turn: a thousand reconciles that are ready at
+/// once, each a process to be started, would let everyone who asks wait for seconds.
+const SLICE: Duration = Duration::from_millis(20);
+
 /// Runs until `triggers` ends or `shutdown` resolves; then it takes no further key, and returns when the running
 /// reconciles have ended.
 ///
@@ -168,6 +172,7 @@ pub async fn run<K, R>(
     let mut open = true;
     while open {
         heartbeat.turn(queue.queue.len());
+        let began = std::time::Instant::now();
         for _ in 0..INTAKE {
             match triggers.next().now_or_never() {
                 Some(Some(trigger)) => queue.take(trigger),
@@ -178,7 +183,9 @@ pub async fn run<K, R>(
                 break;
             }
         }
-        while let Some(Some((key, outcome))) = running.next().now_or_never() {
+        while began.elapsed() < SLICE
+            && let Some(Some((key, outcome))) = running.next().now_or_never()
+        {
             queue.finish(key, outcome);
         }
         if !open {
@@ -190,6 +197,13 @@ pub async fn run<K, R>(
             running.push(reconcile(reconciler, key));
         }
 
+        if began.elapsed() >= SLICE {
+            tokio::task::yield_now().await;
+            if (&mut shutdown).now_or_never().is_some() {
+                break;
+            }
+            continue;
+        }
         let due = queue.queue.next_due().filter(|_| running.len() < concurrency);
         let turn = Instant::now() + config.turn_at_least;
         tokio::select! {

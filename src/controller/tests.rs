@@ -183,6 +183,38 @@ async fn no_more_than_concurrency_run_at_once_and_all_get_their_turn() {
     assert_eq!((crowd.most.get(), crowd.ran.get()), (7, 1000));
 }
 
+#[tokio::test]
+async fn what_else_runs_on_the_thread_has_its_turn_between_many_reconciles() {
+    struct Work(Cell<u32>);
+    impl Reconciler<u32> for Work {
+        type Error = Infallible;
+        async fn reconcile(&self, _: &u32) -> Result<Action, Infallible> {
+            tokio::task::yield_now().await;
+            std::thread::sleep(MS); // a process is started
+            self.0.set(self.0.get() + 1);
+            Ok(Action::await_change())
+        }
+    }
+    let work = Work(Cell::new(0));
+    let triggers = stream::iter((0..300).map(|key| Trigger::new(key, Reason::Observed)));
+    let config = Config { concurrency: 300, ..Config::default() };
+    let mut most = 0;
+    let somebody = async {
+        let mut last = 0;
+        while last < 300 {
+            most = most.max(work.0.get() - last);
+            last = work.0.get();
+            tokio::task::yield_now().await;
+        }
+    };
+    let beat = Heartbeat::new();
+    tokio::select! {
+        () = run(&work, triggers.chain(stream::pending()), pending(), config, &beat) => {}
+        () = somebody => {}
+    }
+    assert!(most <= 50, "{most} of 300 without a turn for anybody else");
+}
+
 /// As in the daemon: what each of many keys finds out concerns one key that is shared by all.
 #[tokio::test(start_paused = true)]
 async fn a_thousand_keys_that_ask_for_a_shared_one_cause_few_runs_of_it() {
