@@ -79,6 +79,13 @@ impl Process {
         Ok(same.then_some(status.ruid))
     }
 
+    /// Whether it was stopped, as by ctrl-z in its shell: it hears of no signal but SIGKILL before it goes on.
+    pub fn is_stopped(&self) -> io::Result<bool> {
+        let stat = procfs::process::Process::new(self.id.pid).and_then(|p| p.stat()).map_err(proc_error)?;
+        self.is_itself()?;
+        Ok(matches!(stat.state, 'T' | 't'))
+    }
+
     /// Where it works.
     pub fn working_dir(&self) -> io::Result<PathBuf> {
         let path = std::fs::read_link(format!("/proc/{}/cwd", self.id.pid))?;

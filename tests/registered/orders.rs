@@ -44,7 +44,7 @@ fn a_stop_asks_it_to_end_and_only_a_kill_makes_it() {
     assert!(wait_until(|| own.signals().contains("USR1")));
     let (code, _, err) = told(&atm.atm(&["stop", &name, "--timeout", "1s"]));
     assert_eq!(code, Some(1), "it goes on: {err}");
-    assert!(wait_until(|| own.signals() == "ready\nUSR1\nTERM\nCONT\n"), "{}", own.signals());
+    assert!(wait_until(|| own.signals() == "ready\nUSR1\nTERM\n"), "{}", own.signals());
     let session = atm.get(&name);
     assert_eq!(
         (&session["status"]["phase"], &session["status"]["reason"]),

@@ -12,7 +12,7 @@ use crate::{
         keepers::Keepers,
         wills::{Verb, VerbError},
     },
-    host::signals as signal,
+    host::{process::is_gone, signals as signal},
     plan::Observed,
 };
 
@@ -44,10 +44,6 @@ impl<K: Keepers> Daemon<K> {
         let message = format!("{how}, asked for by uid {} (pid {})", by.uid, by.pid);
         self.tell(EventKind::Requested, name, run_id, Some(reason.to_string()), message);
         self.signal_guest(name, number)?;
-        if number == signal::TERM {
-            // One that its person has stopped, by ctrl-z in its shell, would not hear it.
-            self.signal_guest(name, signal::CONT)?;
-        }
         let since = self.clock.now();
         self.store.edit(name, |entry| {
             if let Observed::Running(run) | Observed::Stopping { run, .. } = &entry.plan.observed {
@@ -77,12 +73,23 @@ impl<K: Keepers> Daemon<K> {
         let failed = |source| VerbError::Signal { name: name.clone(), source };
         // It was its user's when it registered. What it has executed since may run as somebody else, whom the kernel
         // would not let that user signal; the daemon may, and must not do it for them.
-        if exit.process().user().map_err(failed)? != Some(uid) {
-            return Err(VerbError::Conflict(format!(
-                "the process of {name} runs as another user now than the one who registered it: it is not signalled"
-            )));
+        match exit.process().user() {
+            Ok(now) if now == Some(uid) => {}
+            Err(error) if is_gone(&error) => return Ok(()), // there is nobody to signal
+            Err(error) => return Err(failed(error)),
+            Ok(_) => {
+                return Err(VerbError::Conflict(format!(
+                    "the process of {name} runs as another user now than the one who registered it: it is not \
+                     signalled"
+                )));
+            }
         }
-        exit.process().signal(number).map_err(failed)
+        exit.process().signal(number).map_err(failed)?;
+        // One that its person has stopped, by ctrl-z in its shell, would not hear that it is to end.
+        if number == signal::TERM && exit.process().is_stopped().unwrap_or(false) {
+            exit.process().signal(signal::CONT).map_err(failed)?;
+        }
+        Ok(())
     }
 }
 

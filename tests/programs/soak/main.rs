@@ -17,26 +17,26 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is its purpose")]
 
 #[allow(dead_code, reason = "a client of the tests, of which not all is used")]
-#[path = "../../tests/terminal/client.rs"]
+#[path = "../../terminal/client.rs"]
 mod client;
 mod crowd;
-#[path = "../../tests/chaos/dice.rs"]
+#[path = "../../chaos/dice.rs"]
 mod dice;
 mod field;
-#[path = "../../tests/support/group.rs"]
+#[path = "../../support/group.rs"]
 mod group;
-#[path = "../../tests/harness/mod.rs"]
+#[path = "../../harness/mod.rs"]
 mod harness;
-#[path = "../../tests/harness/interrupt.rs"]
+#[path = "../../harness/interrupt.rs"]
 mod interrupt;
 mod judge;
 mod people;
 #[allow(dead_code, reason = "as above")]
-#[path = "../../tests/registered/support.rs"]
+#[path = "../../registered/support.rs"]
 mod registered;
 mod sample;
 #[allow(dead_code, reason = "as above")]
-#[path = "../../tests/socket/client.rs"]
+#[path = "../../socket/client.rs"]
 mod socket;
 
 use std::{

@@ -17,27 +17,27 @@
 #![allow(clippy::disallowed_methods, reason = "it waits on the real clock")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is its purpose")]
 
-#[path = "../../tests/chaos/blows.rs"]
+#[path = "../../chaos/blows.rs"]
 mod blows;
-#[path = "../../tests/chaos/client.rs"]
+#[path = "../../chaos/client.rs"]
 mod client;
-#[path = "../../tests/chaos/dice.rs"]
+#[path = "../../chaos/dice.rs"]
 mod dice;
-#[path = "../../tests/chaos/disks.rs"]
+#[path = "../../chaos/disks.rs"]
 mod disks;
 #[allow(dead_code, reason = "the tests use more of it")]
-#[path = "../../tests/chaos/field.rs"]
+#[path = "../../chaos/field.rs"]
 mod field;
-#[path = "../../tests/harness/mod.rs"]
+#[path = "../../harness/mod.rs"]
 mod harness;
 #[allow(dead_code, reason = "the tests use more of it")]
-#[path = "../../tests/chaos/judge.rs"]
+#[path = "../../chaos/judge.rs"]
 mod judge;
 #[allow(dead_code, reason = "the tests use more of it")]
-#[path = "../../tests/chaos/stage.rs"]
+#[path = "../../chaos/stage.rs"]
 mod stage;
 #[allow(dead_code, reason = "the tests use more of it")]
-#[path = "../../tests/chaos/storm.rs"]
+#[path = "../../chaos/storm.rs"]
 mod storm;
 
 use std::{
