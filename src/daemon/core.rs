@@ -258,7 +258,9 @@ impl<K: Keepers> Daemon<K> {
         if *instance != before
             && let Ok(bytes) = serde_json::to_vec(&*instance)
         {
-            self.writer.write(self.paths.instance(), bytes);
+            // Before any memory of a run that is begun in there: a daemon that is killed in between would leave one
+            // that seems to have lost its files, where it never came to a start.
+            self.writer.write_next(self.paths.instance(), bytes);
         }
     }
 
