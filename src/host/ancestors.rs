@@ -91,12 +91,13 @@ mod tests {
     fn what_is_executed_is_told() {
         let mut child = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
         let executed = || described(child.id().cast_signed()).unwrap()[0].clone();
-        let mut told = executed();
-        while told.comm != "sleep" {
-            told = executed(); // between the fork and the execution it is called as its parent is
+        let (began, mut told) = (std::time::Instant::now(), executed());
+        // Between the fork and the execution it is called as its parent is; in the midst of that it has no arguments.
+        while (told.comm.as_str(), told.argv.len()) != ("sleep", 2) && began.elapsed().as_secs() < 60 {
+            told = executed();
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(told.argv, ["sleep", "1000"]);
+        assert_eq!((told.comm.as_str(), told.argv), ("sleep", vec!["sleep".to_owned(), "1000".to_owned()]));
     }
 }
