@@ -20,7 +20,7 @@ use std::{
 
 pub use self::machine::{Reading, read_machine};
 use self::stat::Stat;
-use super::{cgroup, clock};
+use super::{cgroup, clock, process::identify};
 use crate::api::{
     activity::{self, Activity, word},
     record::ProcessId,
@@ -33,8 +33,8 @@ const MOST: usize = 1 << 16;
 /// The most processes that a look takes in which somebody waits for: some milliseconds.
 const MOST_AT_ONCE: usize = 256;
 
-/// Sessions whose escaped processes are remembered.
-const MOST_REMEMBERED: usize = 1 << 12;
+/// Sessions whose escaped processes are remembered before those of runs that are over are forgotten.
+const REMEMBERED: usize = 128;
 
 /// What to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +98,8 @@ pub struct Looker {
     seen: BTreeSet<i32>,
     /// By main process, for sessions with a cgroup.
     outside: BTreeMap<ProcessId, Outside>,
+    /// How many of them were left when those of runs that are over were forgotten last.
+    outside_kept: usize,
     /// Children by parent, where the kernel does not tell them; as of one look at all processes.
     kin: Option<BTreeMap<i32, Vec<i32>>>,
 }
@@ -114,6 +116,7 @@ impl Looker {
             members: Vec::new(),
             seen: BTreeSet::new(),
             outside: BTreeMap::new(),
+            outside_kept: 0,
             kin: None,
         }
     }
@@ -266,10 +269,7 @@ impl Looker {
             let left =
                 left.filter(|member| group.as_ref().is_some_and(|group| !group.is_group_of(member.pid)));
             let members = left.map(Stat::id).collect();
-            if self.outside.len() >= MOST_REMEMBERED {
-                self.outside.clear(); // of sessions that are over, mostly
-            }
-            self.outside.insert(target.child, Outside { mark, members });
+            self.remember(target.child, Outside { mark, members });
         }
         let left = self.outside.get(&target.child).map(|known| known.members.clone()).unwrap_or_default();
         for id in left {
@@ -281,6 +281,15 @@ impl Looker {
             }
         }
         Ok(())
+    }
+
+    fn remember(&mut self, child: ProcessId, outside: Outside) {
+        // Only when they have doubled since: each pays for a look at two of them.
+        if self.outside.len() >= (2 * self.outside_kept).max(REMEMBERED) {
+            self.outside.retain(|child, _| identify(child.pid).is_ok_and(|now| now == *child));
+            self.outside_kept = self.outside.len();
+        }
+        self.outside.insert(child, outside);
     }
 
     /// All below the keeper, which is a subreaper: what loses its parent becomes its child.

@@ -181,3 +181,16 @@ fn processes_that_come_and_go_while_it_looks_are_no_error() {
     assert!(fewest >= 3 && most > 3, "from {fewest} to {most} processes");
     assert!(facts.faults_of_ended > before.faults_of_ended + 1000, "{before:?} {facts:?}");
 }
+
+#[test]
+fn of_runs_that_are_over_nothing_is_remembered_for_long() {
+    let mut looker = Looker::new(clock::boot_id());
+    let own = identify(std::process::id().cast_signed()).unwrap();
+    let outside = || Outside { mark: (1, 2), members: vec![own] };
+    looker.remember(own, outside());
+    for n in 0..10_000 {
+        looker.remember(ProcessId { pid: 1_000_000_000 + n, start_time: 1 }, outside());
+    }
+    assert!(looker.outside.len() <= 2 * REMEMBERED, "{}", looker.outside.len());
+    assert!(looker.outside.contains_key(&own));
+}
