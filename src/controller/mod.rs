@@ -172,7 +172,7 @@ pub async fn run<K, R>(
     let mut open = true;
     while open {
         heartbeat.turn(queue.queue.len());
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         for _ in 0..INTAKE {
             match triggers.next().now_or_never() {
                 Some(Some(trigger)) => queue.take(trigger),

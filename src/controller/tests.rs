@@ -183,6 +183,11 @@ async fn no_more_than_concurrency_run_at_once_and_all_get_their_turn() {
     assert_eq!((crowd.most.get(), crowd.ran.get()), (7, 1000));
 }
 
+#[expect(clippy::disallowed_methods, reason = "to hold the thread up is what it is for")]
+fn work_for_a_millisecond() {
+    std::thread::sleep(MS); // as long as a process takes to be started
+}
+
 #[tokio::test]
 async fn what_else_runs_on_the_thread_has_its_turn_between_many_reconciles() {
     struct Work(Cell<u32>);
@@ -190,7 +195,7 @@ async fn what_else_runs_on_the_thread_has_its_turn_between_many_reconciles() {
         type Error = Infallible;
         async fn reconcile(&self, _: &u32) -> Result<Action, Infallible> {
             tokio::task::yield_now().await;
-            std::thread::sleep(MS); // a process is started
+            work_for_a_millisecond();
             self.0.set(self.0.get() + 1);
             Ok(Action::await_change())
         }

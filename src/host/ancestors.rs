@@ -69,7 +69,11 @@ fn argv(pid: i32) -> io::Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::{Command, Stdio};
+    use crate::host::clock::monotonic;
+    use std::{
+        process::{Command, Stdio},
+        time::Duration,
+    };
 
     #[test]
     fn the_chain_goes_from_a_process_over_its_parent_outwards() {
@@ -91,9 +95,9 @@ mod tests {
     fn what_is_executed_is_told() {
         let mut child = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
         let executed = || described(child.id().cast_signed()).unwrap()[0].clone();
-        let (began, mut told) = (std::time::Instant::now(), executed());
+        let (until, mut told) = (monotonic().saturating_add(Duration::from_secs(60)), executed());
         // Between the fork and the execution it is called as its parent is; in the midst of that it has no arguments.
-        while (told.comm.as_str(), told.argv.len()) != ("sleep", 2) && began.elapsed().as_secs() < 60 {
+        while (told.comm.as_str(), told.argv.len()) != ("sleep", 2) && monotonic() < until {
             told = executed();
         }
         child.kill().unwrap();
