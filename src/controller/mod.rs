@@ -199,9 +199,7 @@ pub async fn run<K, R>(
 
         if began.elapsed() >= SLICE {
             tokio::task::yield_now().await;
-            if (&mut shutdown).now_or_never().is_some() {
-                break;
-            }
+            open = (&mut shutdown).now_or_never().is_none();
             continue;
         }
         let due = queue.queue.next_due().filter(|_| running.len() < concurrency);

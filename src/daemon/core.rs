@@ -200,7 +200,7 @@ impl<K: Keepers> Daemon<K> {
         }
     }
 
-    /// Has what is remembered of `name` written as the next thing, so that it survives a power cut: nothing else tells it.
+    /// Has what is remembered of `name` written some time soon, so that it survives a power cut: nothing else tells it.
     pub fn save_to_disk(&self, name: &SessionName) {
         if let Some(bytes) = self.remembered(name) {
             self.writer.write_through(self.paths.memory(name), bytes);
@@ -226,11 +226,9 @@ impl<K: Keepers> Daemon<K> {
     /// Has all that is remembered written some time soon. What was remembered of sessions that are no more is not known here.
     fn save_all(&self) {
         let names: Vec<SessionName> = self.store.look().sessions.keys().cloned().collect();
+        self.save_instance();
         for name in &names {
             self.save(name);
-        }
-        if let Ok(bytes) = serde_json::to_vec(&*self.instance.borrow()) {
-            self.writer.write(self.paths.instance(), bytes);
         }
         let world = self.store.look();
         if world.sources.config {
@@ -252,14 +250,21 @@ impl<K: Keepers> Daemon<K> {
 
     /// Remembers which directories are believed.
     pub fn remember_places(&self, change: impl FnOnce(&mut Instance)) {
-        let mut instance = self.instance.borrow_mut();
-        let before = instance.clone();
-        change(&mut instance);
-        if *instance != before
-            && let Ok(bytes) = serde_json::to_vec(&*instance)
-        {
-            // Before any memory of a run that is begun in there: a daemon that is killed in between would leave one
-            // that seems to have lost its files, where it never came to a start.
+        let changed = {
+            let mut instance = self.instance.borrow_mut();
+            let before = instance.clone();
+            change(&mut instance);
+            *instance != before
+        };
+        if changed {
+            self.save_instance();
+        }
+    }
+
+    /// Before any memory of a run that is begun in there: a daemon that is killed in between would leave one that seems
+    /// to have lost its files, where it never came to a start.
+    fn save_instance(&self) {
+        if let Ok(bytes) = serde_json::to_vec(&*self.instance.borrow()) {
             self.writer.write_next(self.paths.instance(), bytes);
         }
     }

@@ -144,15 +144,8 @@ impl<K: Keepers> Daemon<K> {
             entry.run_gone = true;
             if !std::mem::replace(&mut entry.losing, true) {
                 // What its agent said is known here, and not in its record.
-                let known = match &entry.plan.observed {
-                    Observed::Running(known) | Observed::Stopping { run: known, .. }
-                        if known.run_id == run.run_id =>
-                    {
-                        known
-                    }
-                    _ => run,
-                };
-                let (run, cause) = (known.clone(), cause.clone());
+                let known = entry.plan.observed.run().filter(|known| known.run_id == run.run_id);
+                let (run, cause) = (known.unwrap_or(run).clone(), cause.clone());
                 entry.plan.observed =
                     Observed::Stopping { run, cause, since, kill_at: since, unkillable: false };
                 return true;

@@ -213,7 +213,7 @@ pub fn full_house(world: &World) -> Option<String> {
 
 /// The turn of what runs.
 fn turn(observed: &Observed, clock: &Clock) -> Option<TurnView> {
-    let (Observed::Running(run) | Observed::Stopping { run, .. }) = observed else { return None };
+    let run = observed.run()?;
     let Turn { number, in_flight, since, cancel, unheard: _ } = run.turn;
     let since = since.map(|at| clock.show(at));
     (number > 0).then(|| TurnView { number, in_flight, since, cancel: cancel.map(|cancel| cancel.cause) })

@@ -55,10 +55,7 @@ pub struct Tenant<'a> {
 
 impl<'a> Tenant<'a> {
     fn run(&self) -> Option<&'a Run> {
-        match &self.session.observed {
-            Observed::Running(run) | Observed::Stopping { run, .. } => Some(run),
-            Observed::Absent | Observed::Starting { .. } | Observed::Unknown { .. } => None,
-        }
+        self.session.observed.run()
     }
 
     /// What outlives SIGKILL may stay for ever: others go on.

@@ -353,6 +353,22 @@ impl Observed {
         }
     }
 
+    /// The run that has processes.
+    pub fn run(&self) -> Option<&Run> {
+        match self {
+            Self::Running(run) | Self::Stopping { run, .. } => Some(run),
+            Self::Absent | Self::Starting { .. } | Self::Unknown { .. } => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn run_mut(&mut self) -> Option<&mut Run> {
+        match self {
+            Self::Running(run) | Self::Stopping { run, .. } => Some(run),
+            Self::Absent | Self::Starting { .. } | Self::Unknown { .. } => None,
+        }
+    }
+
     /// The run that lives, where it is known.
     pub fn run_id(&self) -> Option<RunId> {
         match self {

@@ -370,11 +370,7 @@ fn busy_ones_go_last(world: &World) -> Result<(), TestCaseError> {
 }
 
 fn used(world: &World) -> u64 {
-    let runs = world.sessions.values().filter_map(|session| match &session.observed {
-        Observed::Running(run) | Observed::Stopping { run, .. } => Some(activity::memory(run)),
-        _ => None,
-    });
-    runs.sum()
+    world.sessions.values().filter_map(|session| session.observed.run()).map(activity::memory).sum()
 }
 
 /// What holds at any moment, whatever came before.

@@ -220,7 +220,7 @@ impl World {
             if session.is_registered() {
                 continue; // nobody looks at what is a person's own
             }
-            if let Observed::Running(run) | Observed::Stopping { run, .. } = &mut session.observed {
+            if let Some(run) = session.observed.run_mut() {
                 let body = self.bodies.entry(name.clone()).or_insert_with(|| Body::new(now));
                 let look = Look { at: now, ..body.look };
                 if let Some(seen) = run.seen {
@@ -361,10 +361,7 @@ impl World {
         let Some(session) = self.sessions.get_mut(text) else {
             return;
         };
-        let used = match &session.observed {
-            Observed::Running(run) | Observed::Stopping { run, .. } => Some(memory(run)),
-            Observed::Absent | Observed::Starting { .. } | Observed::Unknown { .. } => None,
-        };
+        let used = session.observed.run().map(memory);
         let (run, since, cause) = match &session.observed {
             Observed::Running(run) => (Some(run.clone()), run.since, None),
             Observed::Stopping { run, cause, .. } => (Some(run.clone()), run.since, Some(cause.clone())),

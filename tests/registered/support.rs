@@ -8,6 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use serde_json::{Value, json};
 
 use super::harness::{Atm, is_alive, signal, start_time, wait_until};
@@ -85,7 +86,7 @@ impl Own {
         fs::read_to_string(&self.signals).unwrap_or_default()
     }
 
-    /// SIGKILL, and reaped.
+    /// SIGKILL, and reaped. Its group is named by its pid, which is nobody else's before that.
     pub fn end(&mut self) {
         signal_group(self.pid(), 9);
         self.child.wait().unwrap();
@@ -97,23 +98,29 @@ impl Own {
         assert!(wait_until(|| !is_alive(self.pid())), "it does not end");
     }
 
-    /// Whether it has ended by itself.
+    /// Whether it has ended by itself. What it has started ends with it.
     pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let pid = Pid::from_raw(self.pid()).unwrap();
+        // Gone where it was reaped before.
+        let ended = waitid(WaitId::Pid(pid), look).is_ok_and(|status| status.is_some());
+        if ended {
+            self.end();
+        }
+        ended || self.child.try_wait().unwrap().is_some()
     }
 }
 
 impl Drop for Own {
     fn drop(&mut self) {
-        // Its group is named by its pid, which is nobody else's before it is reaped.
-        if self.child.try_wait().unwrap().is_none() {
+        if !self.has_ended() {
             self.end();
         }
     }
 }
 
 fn signal_group(pid: i32, number: i32) {
-    let group = rustix::process::Pid::from_raw(pid).unwrap();
+    let group = Pid::from_raw(pid).unwrap();
     let number = rustix::process::Signal::from_named_raw(number).unwrap();
     let _ = rustix::process::kill_process_group(group, number);
 }

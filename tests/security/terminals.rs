@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    io::Read,
     os::unix::ffi::OsStrExt,
     path::Path,
     process::{Command, Stdio},
@@ -134,13 +135,33 @@ impl Field {
     /// All that a verb writes to a terminal; one that goes on is ended after a while.
     fn on_a_terminal(&self, args: &[&str]) -> Vec<u8> {
         let goes_on = ["-w", "-f", "attach"].iter().any(|word| args.contains(word));
-        let mut words = if goes_on { vec!["timeout", "-s", "KILL", "0.5"] } else { Vec::new() };
-        words.push(env!("CARGO_BIN_EXE_atm"));
-        words.extend(args);
+        let before: &[&str] = if goes_on { &["timeout", "-s", "KILL", "0.5"] } else { &[] };
+        self.terminal(before, args).output().unwrap().stdout
+    }
+
+    /// Runs a verb that goes on until `expected` is on its terminal.
+    fn wait_on_a_terminal(&self, args: &[&str], expected: &str) {
+        // However it is with the machine, the test ends.
+        let mut command = self.terminal(&["timeout", "-s", "KILL", "60"], args);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut output = child.stdout.take().unwrap();
+        let (mut told, mut piece) = (Vec::new(), [0; 4096]);
+        while !String::from_utf8_lossy(&told).contains(expected) {
+            let length = output.read(&mut piece).unwrap();
+            assert!(length > 0, "{args:?} ended: {}", told.escape_ascii());
+            told.extend_from_slice(&piece[..length]);
+        }
+        // Its terminal goes with it, and so does the verb.
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    fn terminal(&self, before: &[&str], args: &[&str]) -> Command {
+        let words = before.iter().copied().chain([env!("CARGO_BIN_EXE_atm")]).chain(args.iter().copied());
         let mut command = Command::new("script");
         command.args(["-qec", &shell_words::join(words), "/dev/null"]);
         self.environment(&mut command);
-        command.output().unwrap().stdout
+        command
     }
 
     /// What a verb writes to a pipe.
@@ -297,9 +318,15 @@ fn lines(verb: &str, field: &Field) -> Option<Vec<Vec<String>>> {
             &["prints", &there],
             &["fails", "model=x"],
         ],
-        "start" | "restart" => {
-            &[&["fails"], &["bad"], &["nowhere"], &["taken"], &["expands"], &["none", NASTY]]
-        }
+        // Another line stops the same session: then it is waited for in vain.
+        "start" | "restart" => &[
+            &["fails", "--timeout", "5s"],
+            &["bad"],
+            &["nowhere"],
+            &["taken"],
+            &["expands"],
+            &["none", NASTY],
+        ],
         "stop" => &[&["fails"], &["guest", "--signal", NASTY], &["bad"]],
         "kill" => &[&["fails"], &["prints", "-s", NASTY], &["prints", "-s", "CONT"]],
         "suspend" | "resume" => &[&["nowhere"], &["bad"], &[NASTY]],
@@ -403,8 +430,7 @@ fn no_verb_passes_on_what_acts_on_a_terminal() {
 fn raw_is_raw(field: &Field) {
     let raw = field.on_a_terminal(&["logs", "prints", "--raw"]);
     assert!(String::from_utf8_lossy(&raw).contains("\u{1b}]2;x"), "{raw:?}");
-    let drawn = field.on_a_terminal(&["attach", "prints"]);
-    assert!(String::from_utf8_lossy(&drawn).contains("\u{1b}["), "{drawn:?}");
+    field.wait_on_a_terminal(&["attach", "prints"], "\u{1b}[");
     // With colours alone.
     let drawn = String::from_utf8(field.on_a_terminal(&["peek", "prints", "--ansi"])).unwrap();
     assert!(drawn.contains("\u{1b}[0;31m"), "{drawn:?}");

@@ -16,13 +16,6 @@ use crate::{
     },
 };
 
-fn run_of_mut(observed: &mut Observed) -> Option<&mut Run> {
-    match observed {
-        Observed::Running(run) | Observed::Stopping { run, .. } => Some(run),
-        Observed::Absent | Observed::Starting { .. } | Observed::Unknown { .. } => None,
-    }
-}
-
 /// The facts as the plan takes them. A page that says nothing is no proof of quiet: then each look is a sign of
 /// life, and somebody may be attached.
 fn look_of(facts: &Facts) -> Look {
@@ -106,7 +99,7 @@ impl<K: Keepers> Daemon<K> {
         let planned = schedule.due(name);
         let folded = self.store.edit(name, |entry| {
             let is_stopping = matches!(entry.plan.observed, Observed::Stopping { .. });
-            let run = run_of_mut(&mut entry.plan.observed).filter(|run| run.run_id == run_id)?;
+            let run = entry.plan.observed.run_mut().filter(|run| run.run_id == run_id)?;
             let mut look = look_of(facts);
             // What it needs to run is not what is left of it while it ends.
             if let Some(seen) =

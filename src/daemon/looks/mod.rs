@@ -91,14 +91,6 @@ impl Looking {
     }
 }
 
-/// The run of a session that has processes.
-fn run_of(observed: &Observed) -> Option<&Run> {
-    match observed {
-        Observed::Running(run) | Observed::Stopping { run, .. } => Some(run),
-        Observed::Absent | Observed::Starting { .. } | Observed::Unknown { .. } => None,
-    }
-}
-
 /// Whether its changed spec waits for quiet.
 fn waits(entry: &Entry) -> bool {
     match (&entry.plan.desired, &entry.plan.observed) {
@@ -152,7 +144,7 @@ impl<K: Keepers> Daemon<K> {
         let mut schedule = self.looking.schedule.borrow_mut();
         // What a person started has no keeper to tell its processes by.
         let entry = world.sessions.get(name).filter(|entry| !entry.plan.is_registered());
-        let Some((entry, run)) = entry.and_then(|entry| Some((entry, run_of(&entry.plan.observed)?))) else {
+        let Some((entry, run)) = entry.and_then(|entry| Some((entry, entry.plan.observed.run()?))) else {
             schedule.forget(name);
             self.looking.before.borrow_mut().remove(name);
             return;
@@ -290,7 +282,7 @@ impl<K: Keepers> Daemon<K> {
     pub(super) fn look_now(&self, name: &SessionName) -> bool {
         let run_id = {
             let world = self.store.look();
-            world.sessions.get(name).and_then(|entry| run_of(&entry.plan.observed)).map(|run| run.run_id)
+            world.sessions.get(name).and_then(|entry| entry.plan.observed.run()).map(|run| run.run_id)
         };
         let Some((run_id, target)) = run_id.zip(self.target(name, None)) else { return false };
         self.plan_look(name);
@@ -315,7 +307,7 @@ impl<K: Keepers> Daemon<K> {
         let wanted = {
             let world = self.store.look();
             let entry = world.sessions.get(name).filter(|entry| waits(entry));
-            entry.and_then(|entry| run_of(&entry.plan.observed)).is_some_and(stale)
+            entry.and_then(|entry| entry.plan.observed.run()).is_some_and(stale)
         };
         if wanted {
             self.look_now(name);

@@ -196,7 +196,7 @@ impl<K: Keepers> Daemon<K> {
                 entry.plan.observed = Observed::Running(run.clone());
                 goes_on = true;
             }
-            if let Observed::Running(run) | Observed::Stopping { run, .. } = &mut entry.plan.observed
+            if let Some(run) = entry.plan.observed.run_mut()
                 && let Some(activity) = activity
             {
                 spoke = run.said.is_none_or(|said| said.activity != activity);

@@ -46,7 +46,7 @@ impl<K: Keepers> Daemon<K> {
         self.signal_guest(name, number)?;
         let since = self.clock.now();
         self.store.edit(name, |entry| {
-            if let Observed::Running(run) | Observed::Stopping { run, .. } = &entry.plan.observed {
+            if let Some(run) = entry.plan.observed.run() {
                 let (run, cause) = (run.clone(), Cause::asked(reason, by, how));
                 entry.plan.observed =
                     Observed::Stopping { run, cause, since, kill_at: since, unkillable: false };

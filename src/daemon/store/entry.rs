@@ -224,10 +224,7 @@ impl Entry {
 
     /// What looks at the run that lives showed.
     pub fn seen(&self) -> Option<&Seen> {
-        match &self.plan.observed {
-            Observed::Running(run) | Observed::Stopping { run, .. } => run.seen.as_ref(),
-            Observed::Absent | Observed::Starting { .. } | Observed::Unknown { .. } => None,
-        }
+        self.plan.observed.run().and_then(|run| run.seen.as_ref())
     }
 
     pub(super) fn memory_in_use(&self) -> u64 {
