@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api::{diagnose::Diagnostics, name::SessionName, quantity::Dur},
-    host::client::Place,
+    host::put::Place,
 };
 
 const AFTER: &str = "\

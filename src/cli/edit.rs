@@ -21,7 +21,8 @@ use super::{
 use crate::{
     api::{diagnose::Diagnostics, name::SessionName},
     host::{
-        client::{Place, pid, uid},
+        client::{pid, uid},
+        put::Place,
         signals::run_at_terminal,
     },
 };

@@ -14,9 +14,9 @@ use super::{
     shipped::{Layout, Shipped},
 };
 use crate::host::{
-    client::{AtLink, Manner, Place, Rights, put},
     errors::words,
     files::make_above,
+    put::{AtLink, Manner, Place, Rights, put},
     users,
 };
 

@@ -23,7 +23,7 @@ use crate::{
         status::{Origin, SessionView},
         yaml,
     },
-    host::{client::Place, tty},
+    host::{put::Place, tty},
 };
 
 const AFTER: &str = "\

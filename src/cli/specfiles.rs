@@ -17,9 +17,9 @@ use super::{
 use crate::{
     api::{name::SessionName, status::SessionView},
     host::{
-        client::{Manner, Place, put},
         errors::words,
         files::make_directory,
+        put::{Manner, Place, put},
     },
 };
 

@@ -19,10 +19,14 @@ use crate::{
     controller::{Reason, Trigger},
     host::{
         cgroup::Group,
+        errors::words,
         failpoint::{self, Place},
     },
     plan::{Desired, Observed, Session, Wanted, Will},
 };
+
+/// What a warning of the kernel's limit for all sessions is known by.
+const LIMIT: &str = "memory-limit";
 
 impl<K: Keepers> Daemon<K> {
     pub(super) fn absorb_specs(&self, change: specs::Change) -> Vec<Trigger<Key>> {
@@ -290,8 +294,17 @@ impl<K: Keepers> Daemon<K> {
             return; // the default may be less than what runs was allowed
         }
         let limit = self.store.look().config.max_memory.at().map(|budget| beyond(budget.0));
-        if let Err(error) = Group::open(group).and_then(|group| group.limit_memory(limit)) {
-            tracing::warn!(path = %group.display(), %error, "cannot limit the memory of all sessions");
+        match Group::open(group).and_then(|group| group.limit_memory(limit)) {
+            Ok(()) if !self.store.look().warnings.contains_key(LIMIT) => {}
+            Ok(()) => drop(self.store.edit_world(|world| world.warnings.remove(LIMIT))),
+            Err(error) => self.warn(
+                LIMIT,
+                format!(
+                    "the kernel does not limit the memory of all sessions: cannot set memory.max in `{}`: {}",
+                    group.display(),
+                    words(&error)
+                ),
+            ),
         }
     }
 
@@ -349,6 +362,9 @@ impl<K: Keepers> Daemon<K> {
 
     /// Keeps something that a person should know until it is mended.
     pub fn warn(&self, topic: &'static str, message: String) {
+        if self.store.look().warnings.get(topic) == Some(&message) {
+            return;
+        }
         tracing::warn!(topic, "{message}");
         self.store.edit_world(|world| world.warnings.insert(topic, message));
     }

@@ -2,13 +2,12 @@
 //! files that cannot fool it.
 
 use std::{
-    ffi::OsString,
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io,
     os::{
         fd::AsFd,
         unix::{
-            fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+            fs::{MetadataExt, OpenOptionsExt},
             net::UnixStream,
         },
     },
@@ -19,7 +18,7 @@ use std::{
 use nix::libc;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{CWD, Gid, Mode, RenameFlags, Uid},
+    fs::{CWD, Mode},
     net::{
         AddressFamily, SocketFlags, SocketType,
         sockopt::{Timeout, set_socket_timeout},
@@ -155,122 +154,6 @@ pub fn open_regular(path: &Path, links: Links) -> io::Result<File> {
     }
 }
 
-/// What may stand at the path already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// Nothing: a file there is `AlreadyExists`.
-    New,
-    /// Anything.
-    Replace,
-}
-
-/// What becomes of a link at the path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AtLink {
-    /// It is an error: whether it or the file that it names is meant, nobody said.
-    Refuse,
-    /// It stays, and the file that it names is replaced.
-    Follow,
-    /// It is replaced.
-    Replace,
-}
-
-/// Whose the file is, and who may do what with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rights {
-    /// Owner, group and mode of the file that is replaced; a new one is the writer's, mode 0600.
-    Kept,
-    /// The writer's, with this mode.
-    Own(u32),
-}
-
-/// How a file is put.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Manner {
-    /// What may stand there.
-    pub place: Place,
-    /// What becomes of a link there.
-    pub link: AtLink,
-    /// Who may do what with it.
-    pub rights: Rights,
-}
-
-impl Manner {
-    /// A spec's. Specs hold values of env, so a new one is its writer's alone. In system mode the owner of a spec says
-    /// whom its session runs as, so a replaced file keeps its owner; where that cannot be done nothing is changed.
-    pub fn of_spec(place: Place) -> Self {
-        Self { place, link: AtLink::Refuse, rights: Rights::Kept }
-    }
-}
-
-/// Puts `bytes` at `path` by writing a sibling and renaming it: nobody sees half a file, nor does a power cut leave one.
-///
-/// The sibling's name (`.NAME.tmp`) is none that the daemon reads, and always the same: what a killed writer left goes
-/// with the next try.
-pub fn put(path: &Path, bytes: &[u8], manner: Manner) -> io::Result<()> {
-    let old = match fs::symlink_metadata(path) {
-        Ok(old) => Some(old),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
-    };
-    if old.as_ref().is_some_and(fs::Metadata::is_symlink) && manner.place == Place::Replace {
-        match manner.link {
-            AtLink::Refuse => return Err(io::Error::other("it is a link")),
-            AtLink::Follow => {
-                let target = fs::canonicalize(path)?;
-                return put(&target, bytes, Manner { link: AtLink::Refuse, ..manner });
-            }
-            AtLink::Replace => {}
-        }
-    }
-    let mut name = OsString::from(".");
-    name.push(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
-    name.push(".tmp");
-    let temporary = path.with_file_name(name);
-    super::files::remove_if_there(&temporary)?;
-    // No link that others may plant meanwhile is followed.
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    let written = fill(file, bytes, old.as_ref(), manner.rights).and_then(|()| match manner.place {
-        Place::Replace => fs::rename(&temporary, path),
-        Place::New => rename_to_new(&temporary, path),
-    });
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary); // best effort: the error that matters is the first
-    }
-    written
-}
-
-fn fill(mut file: File, bytes: &[u8], old: Option<&fs::Metadata>, rights: Rights) -> io::Result<()> {
-    match (rights, old) {
-        (Rights::Own(mode), _) => file.set_permissions(fs::Permissions::from_mode(mode))?,
-        (Rights::Kept, Some(old)) => {
-            let mine = file.metadata()?;
-            if (mine.uid(), mine.gid()) != (old.uid(), old.gid()) {
-                rustix::fs::fchown(&file, Some(Uid::from_raw(old.uid())), Some(Gid::from_raw(old.gid())))?;
-            }
-            file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o777))?;
-        }
-        (Rights::Kept, None) => {}
-    }
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// Renames `from` to `to`, where nothing may stand.
-fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // A home directory is on NFS now and then, which cannot do it.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => link_to_new(from, to),
-        renamed => Ok(renamed?),
-    }
-}
-
-/// The same in two steps: a name more, and then one less.
-fn link_to_new(from: &Path, to: &Path) -> io::Result<()> {
-    fs::hard_link(from, to)?;
-    fs::remove_file(from)
-}
-
 /// Makes a directory of mode 0700 that nobody else could have prepared.
 pub fn make_private_directory(path: &Path) -> io::Result<()> {
     rustix::fs::mkdirat(CWD, path, Mode::RWXU)?;
@@ -321,90 +204,6 @@ mod tests {
         assert!(!is_unread(&writer));
         drop(reader);
         assert!(is_unread(&writer));
-    }
-
-    fn names(directory: &Path) -> Vec<OsString> {
-        let mut names: Vec<_> =
-            fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn a_new_file_replaces_nothing_and_a_replaced_one_keeps_its_mode() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.yaml");
-        let put = |bytes, place| put(&path, bytes, Manner::of_spec(place));
-        put(b"one", Place::New).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        let error = put(b"two", Place::New).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(fs::read(&path).unwrap(), b"one");
-        put(b"two", Place::Replace).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
-        assert_eq!(names(dir.path()), ["a.yaml"]);
-    }
-
-    #[test]
-    fn a_file_system_without_such_a_rename_replaces_nothing_either() {
-        let dir = tempfile::tempdir().unwrap();
-        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
-        fs::write(&from, "new").unwrap();
-        link_to_new(&from, &to).unwrap();
-        assert_eq!((fs::read(&to).unwrap().as_slice(), from.exists()), (b"new".as_slice(), false));
-        fs::write(&from, "other").unwrap();
-        assert_eq!(link_to_new(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(fs::read(&to).unwrap(), b"new");
-    }
-
-    #[test]
-    fn a_planted_link_is_not_written_through() {
-        let dir = tempfile::tempdir().unwrap();
-        let victim = dir.path().join("victim");
-        fs::write(&victim, "safe").unwrap();
-        std::os::unix::fs::symlink(&victim, dir.path().join(".a.yaml.tmp")).unwrap();
-        put(&dir.path().join("a.yaml"), b"new", Manner::of_spec(Place::Replace)).unwrap();
-        assert_eq!(fs::read(&victim).unwrap(), b"safe");
-        assert_eq!(names(dir.path()), ["a.yaml", "victim"]);
-    }
-
-    #[test]
-    fn what_becomes_of_a_link_is_as_was_said() {
-        let dir = tempfile::tempdir().unwrap();
-        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
-        fs::write(&file, "old").unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
-        std::os::unix::fs::symlink("file", &link).unwrap();
-        let put = |bytes, link_is| {
-            let manner = Manner { place: Place::Replace, link: link_is, rights: Rights::Kept };
-            put(&link, bytes, manner)
-        };
-        put(b"refused", AtLink::Refuse).unwrap_err();
-        assert_eq!(fs::read(&file).unwrap(), b"old");
-        put(b"followed", AtLink::Follow).unwrap();
-        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-        assert_eq!(fs::read(&file).unwrap(), b"followed");
-        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o640);
-        put(b"replaced", AtLink::Replace).unwrap();
-        assert!(fs::symlink_metadata(&link).unwrap().is_file());
-        assert_eq!(fs::read(&file).unwrap(), b"followed");
-        assert_eq!(names(dir.path()), ["file", "link"]);
-    }
-
-    #[test]
-    fn a_file_of_its_writer_has_the_mode_that_was_said() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("atm");
-        fs::write(&path, "old").unwrap();
-        let manner = Manner { place: Place::Replace, link: AtLink::Replace, rights: Rights::Own(0o755) };
-        put(&path, b"new", manner).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o755);
-        // What cannot get its name leaves nothing behind.
-        fs::create_dir(dir.path().join("taken")).unwrap();
-        put(&dir.path().join("taken"), b"new", manner).unwrap_err();
-        assert_eq!(names(dir.path()), ["atm", "taken"]);
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub mod process;
 pub mod program;
 #[allow(unsafe_code)] // ioctls of terminals
 pub mod pty;
+pub mod put;
 pub mod reaper;
 pub mod scan;
 #[allow(unsafe_code)] // dispositions of signals

@@ -107,6 +107,32 @@ fn a_directory_that_is_missing_at_the_start_stops_nothing() {
     assert!(wait_until(|| atm.marked().is_empty()));
 }
 
+/// What was ended because its file was removed does not come back when the directory goes too.
+#[test]
+fn what_was_removed_before_the_directory_went_stays_ended() {
+    let mut atm = Atm::start();
+    let stays = "command: [sh, -c, 'trap true TERM HUP; echo up; while :; do sleep 1000 & wait; done']\n\
+                 terminationGracePeriod: 1000s\nrestartPolicy: Always\n";
+    atm.drop_spec("a", stays);
+    atm.drop_spec("b", SLEEPER);
+    atm.wait_output("a", "up");
+    let (removed, kept) = (atm.wait_pid("a"), atm.wait_pid("b"));
+    atm.remove_spec("a");
+    atm.wait("a", "being ended", |s| s["status"]["reason"] == "SpecRemoved");
+    atm.kill_daemon();
+    let away = atm.path("away");
+    fs::rename(atm.specs(), &away).unwrap();
+    atm.up();
+    unavailable(&mut atm, "the spec directory is missing");
+    signal(removed, 9);
+    assert!(wait_until(|| atm.marked().iter().all(|pid| *pid != removed)));
+    atm.wait("a", "ended, and wanted by nobody", |s| s["status"]["reason"] == "SpecUnseen");
+    assert_eq!((atm.count_events("a", "Started"), atm.wait_pid("b")), (1, kept));
+    fs::rename(&away, atm.specs()).unwrap();
+    atm.wait_gone("a");
+    assert_eq!(atm.wait_pid("b"), kept);
+}
+
 /// Where state knows no session, the directory is made.
 #[test]
 fn a_first_start_makes_its_directories() {

@@ -10,8 +10,8 @@ use crate::{
         text::escape,
     },
     host::{
-        client::{AtLink, Manner, Place, Rights, put},
         files::{make_above, read_following},
+        put::{AtLink, Manner, Place, Rights, put},
     },
 };
 
