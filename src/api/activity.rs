@@ -127,7 +127,7 @@ impl Left {
             words;
         let facts = [cpu, youngest, faults_of_ended, quiet_since, at, due, code, said_at, attended, turn];
         let said = match code {
-            0 => None,
+            0 if said_at == 0 => None,
             1 => Some(status::Activity::Busy),
             2 => Some(status::Activity::Waiting),
             3 => Some(status::Activity::Idle),

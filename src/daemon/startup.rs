@@ -52,7 +52,7 @@ use crate::{
     host::{
         clock, delegation, descriptors,
         failpoint::{self, Place},
-        lock, machine, poll,
+        heap, lock, machine, poll,
         process::Process,
         reaper, signals,
     },
@@ -92,6 +92,7 @@ pub(super) fn host(action: &'static str, path: &Path) -> impl FnOnce(io::Error) 
 
 /// Runs the daemon until it is told to end.
 pub fn main(options: &Options) -> Result<ExitCode, StartupError> {
+    heap::stay_small();
     // Before there is a thread: each has a mask of its own, made from that of the one before.
     let unblocked = signals::unblock();
     let handed = descriptors::take_listening();

@@ -19,7 +19,7 @@ pub mod exit;
 pub mod failpoint;
 pub mod files;
 pub mod git;
-#[allow(unsafe_code)] // malloc_trim
+#[allow(unsafe_code)] // malloc_trim, mallopt
 pub mod heap;
 pub mod kept;
 pub mod line;
