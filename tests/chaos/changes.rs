@@ -1,6 +1,10 @@
 //! What people do to the files, all the time.
 
-use crate::{client, field::Kind, harness::signal};
+use crate::{
+    client,
+    field::{Kind, Order},
+    harness::signal,
+};
 
 use super::Storm;
 
@@ -46,11 +50,16 @@ impl Storm<'_> {
             }
             return;
         };
+        if declared.order != Order::Nothing {
+            // A change of its file would lift the stop, or not, as it was read before or after.
+            return self.start(&name);
+        }
         // A good one is in force only once it was read.
         let settled = declared.process.is_some() && !declared.shaken || declared.over;
         let what = match roll {
             0..25 => "changed command",
             25..45 if is_lasting => "changed live field",
+            45..52 if is_lasting && settled && !declared.spoiled => return self.stop(&name),
             60..68 if settled => "broken spec",
             68..74 => "other ending of the name",
             74..86 if !is_lasting || count > self.plan.sessions => "removed spec",

@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     dice::Dice,
@@ -34,8 +34,14 @@ fn reach(path: &Path) -> Option<UnixStream> {
 
 /// All sessions, as JSON, if there is a daemon that says so.
 pub fn list(runtime: &Path) -> Option<Vec<Value>> {
+    ask(runtime, "list", &json!({}))?["sessions"].as_array().cloned()
+}
+
+/// The result of a method, if there is a daemon that gives one.
+pub fn ask(runtime: &Path, method: &str, params: &Value) -> Option<Value> {
     let mut stream = reach(&runtime.join("atm.sock"))?;
-    stream.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"list\"}\n").ok()?;
+    let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+    stream.write_all(format!("{request}\n").as_bytes()).ok()?;
     let mut answer = Vec::new();
     let mut piece = vec![0; 1 << 16];
     let until = harness::now() + PATIENCE;
@@ -46,8 +52,8 @@ pub fn list(runtime: &Path) -> Option<Vec<Value>> {
             Ok(count) => answer.extend_from_slice(&piece[..count]),
         }
     }
-    let answer: Value = serde_json::from_slice(&answer).ok()?;
-    answer["result"]["sessions"].as_array().cloned()
+    let mut answer: Value = serde_json::from_slice(&answer).ok()?;
+    answer.get_mut("result").map(Value::take)
 }
 
 /// What a client does that nobody should do.

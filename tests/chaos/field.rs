@@ -51,6 +51,17 @@ impl Kind {
     }
 }
 
+/// What a person told the daemon of a session, beside its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Nothing, or that it is to run.
+    Nothing,
+    /// That it is to stop; and it was agreed to.
+    Stop,
+    /// That it is to stop, and nobody answered: it may or may not have been heard.
+    Unheard,
+}
+
 /// One declared session.
 #[derive(Debug, Clone)]
 #[allow(clippy::struct_excessive_bools, reason = "each is true or not, whatever the others are")]
@@ -80,6 +91,7 @@ pub struct Declared {
     pub yml: bool,
     /// What is in its file at present is no spec: the last good one is in force.
     pub spoiled: bool,
+    pub order: Order,
 }
 
 impl Declared {

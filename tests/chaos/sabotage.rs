@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    field::Kind,
+    field::{Kind, Order},
     harness::{Atm, is_alive, pause, signal, wait_until},
     judge::look,
     stage::Chaos,
@@ -71,6 +71,17 @@ fn a_second_run_of_a_name_is_seen() {
     assert_eq!(said(|| chaos.settle()), "Doubled");
     drop(impostor);
     chaos.settle();
+}
+
+#[test]
+fn what_was_stopped_and_runs_again_is_seen() {
+    let mut chaos = playing(&[("ash", Kind::Writer)]);
+    chaos.atm.ok(&["stop", "ash"]);
+    let ash = chaos.declared.get_mut("ash").unwrap();
+    (ash.order, ash.shaken) = (Order::Stop, true);
+    chaos.settle();
+    chaos.atm.ok(&["start", "ash"]);
+    assert_eq!(said(|| chaos.settle()), "Doubled");
 }
 
 #[test]

@@ -16,7 +16,7 @@ mod verdict;
 use crate::{
     client,
     dice::Dice,
-    field::{Declared, Kind},
+    field::{Declared, Kind, Order},
     harness::{self, Atm, LIMIT, is_alive, pause},
     judge::{doubled, look, name_of},
 };
@@ -167,6 +167,7 @@ impl Chaos {
             over: false,
             yml,
             spoiled,
+            order: Order::Nothing,
         };
         self.note(format!("declare {name} {kind:?} {token}"));
         if self.tearing {

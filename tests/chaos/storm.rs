@@ -12,6 +12,7 @@ use std::{
 };
 
 mod changes;
+mod orders;
 mod strikes;
 mod tally;
 
@@ -279,6 +280,7 @@ impl<'a> Storm<'a> {
             }
             self.pump();
             self.revive();
+            self.insist();
             let unsettled = self.unsettled(moment);
             last = unsettled.as_ref().map_or(last, |(_, why)| why.clone());
             match unsettled {

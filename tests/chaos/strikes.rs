@@ -7,6 +7,7 @@ use crate::{
     client::{Manner, misbehave},
     dice::Dice,
     disks::{self, Area},
+    field::Order,
     harness::{self, Seen},
     judge::look,
 };
@@ -204,6 +205,10 @@ impl Storm<'_> {
                 }
                 let config = configs(self.plan.sessions)[0].clone();
                 std::fs::write(self.chaos.atm.path("atm.yaml"), config).unwrap();
+                // So does what a person asked for.
+                for declared in self.chaos.declared.values_mut().filter(|one| one.order == Order::Stop) {
+                    declared.order = Order::Unheard;
+                }
                 for declared in self.chaos.declared.values_mut().filter(|declared| declared.kind.is_once()) {
                     declared.bereft = true;
                     declared.forgotten += 1;

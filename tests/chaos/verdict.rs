@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::{
-    field::{Declared, Kind},
+    field::{Declared, Kind, Order},
     harness::{Atm, Seen},
     judge::{Sight, Told, name_of, read_torn_log},
 };
@@ -68,6 +68,13 @@ pub fn lasting(
     status: Option<&Value>,
 ) -> Result<Option<Unsettled>, Unsettled> {
     let runs = sight.runs(&declared.token);
+    match declared.order {
+        Order::Nothing => {}
+        Order::Stop => return stopped(name, declared, runs, status),
+        Order::Unheard => {
+            return Ok(Some((Wrong::Told, format!("nobody has heard yet that {name} is to run"))));
+        }
+    }
     let [only] = runs else {
         return Ok(Some((Wrong::Lost, format!("{name} runs {} times: {runs:?}", runs.len()))));
     };
@@ -88,6 +95,27 @@ pub fn lasting(
     if status["phase"] != "Running" || status["pid"] != only.pid {
         return Ok(Some((Wrong::Told, format!("{name} runs as {}, and is told as {status}", only.pid))));
     }
+    Ok(None)
+}
+
+/// What is missing of a session that a person stopped. An error: it began again, and nobody had asked for that.
+fn stopped(
+    name: &str,
+    declared: &mut Declared,
+    runs: &[Seen],
+    status: Option<&Value>,
+) -> Result<Option<Unsettled>, Unsettled> {
+    if let Some(run) = runs.first() {
+        if declared.process.is_none() && !declared.shaken {
+            return Err((Wrong::Doubled, format!("{name} is stopped, and began again: {run:?}")));
+        }
+        return Ok(Some((Wrong::Told, format!("{name} is to stop, and runs: {run:?}"))));
+    }
+    let Some(status) = status else { return Ok(Some((Wrong::Told, "no daemon answers".to_owned()))) };
+    if status["phase"] != "Suspended" || status["reason"] != "Stopped" {
+        return Ok(Some((Wrong::Told, format!("{name} is stopped, and is told as {status}"))));
+    }
+    declared.process = None;
     Ok(None)
 }
 

@@ -136,10 +136,10 @@ fn system(content: &[u8], bell: bool) -> Option<Vec<Part>> {
     match code {
         4 | 5 if fields.chunks(2).any(|pair| matches!(pair, [_, b"?"])) => {
             let part = |pair: &[&[u8]]| match pair {
-                [index, b"?"] if code == 4 => {
-                    Some(Part::Question(Question::Color { code, index: Some(number(index)?), bell }))
-                }
-                [_, b"?"] => Some(Part::Question(Question::Unanswered)),
+                [index, b"?"] => Some(Part::Question(match number(index).filter(|_| code == 4) {
+                    Some(index) => Question::Color { code, index: Some(index), bell },
+                    None => Question::Unanswered,
+                })),
                 [index, color] => Some(say(code, &[index, color], bell)),
                 _ => None,
             };

@@ -192,32 +192,38 @@ fn lines(out: &mut String, ink: &mut Ink, grid: &Grid<Cell>, history: usize) {
 
 /// Cells of a row up to the last that is not blank.
 pub(super) fn used(row: &Row<Cell>, columns: usize) -> usize {
-    let blank = |cell: &Cell| {
-        matches!(cell.c, ' ' | '\t' | '\0')
+    let blank = |column: usize| {
+        let cell = &row[Column(column)];
+        shown_at(row, column) == Some(' ')
             && same_pen(cell, &Cell::default())
             && cell.zerowidth().is_none_or(<[char]>::is_empty)
-            && !cell.flags.contains(Flags::WIDE_CHAR_SPACER)
     };
-    (0..columns).rev().find(|column| !blank(&row[Column(*column)])).map_or(0, |column| column + 1)
+    (0..columns).rev().find(|column| !blank(*column)).map_or(0, |column| column + 1)
 }
 
-/// The characters of some columns, each with its cell. Wide ones come once, and blanks in the place of one whose
-/// other half was overwritten.
+/// What shows in a column: nothing in the second of a wide character, and a blank in the place of one whose other half
+/// was overwritten.
+fn shown_at(row: &Row<Cell>, column: usize) -> Option<char> {
+    let has = |column: usize, flag| column < row.len() && row[Column(column)].flags.contains(flag);
+    let char = match row[Column(column)].c {
+        '\t' | '\0' => ' ',
+        char => char,
+    };
+    if has(column, Flags::WIDE_CHAR_SPACER) {
+        let follows = column > 0 && has(column - 1, Flags::WIDE_CHAR);
+        return (!follows).then_some(' ');
+    }
+    let half = has(column, Flags::WIDE_CHAR) && !has(column + 1, Flags::WIDE_CHAR_SPACER);
+    Some(if half { ' ' } else { char })
+}
+
+/// The characters of some columns, each with its cell.
 pub(super) fn shown(row: &Row<Cell>, columns: Range<usize>) -> impl Iterator<Item = (char, &Cell)> {
-    let has = move |column: usize, flag| column < row.len() && row[Column(column)].flags.contains(flag);
     let first = columns.start;
     columns.filter_map(move |column| {
-        let cell = &row[Column(column)];
-        let char = match cell.c {
-            '\t' | '\0' => ' ',
-            char => char,
-        };
-        if cell.flags.contains(Flags::WIDE_CHAR_SPACER) {
-            let follows = column > first && has(column - 1, Flags::WIDE_CHAR);
-            return (!follows).then_some((' ', cell));
-        }
-        let half = cell.flags.contains(Flags::WIDE_CHAR) && !has(column + 1, Flags::WIDE_CHAR_SPACER);
-        Some((if half { ' ' } else { char }, cell))
+        // Half of a wide one at the beginning is all of it that shows.
+        let char = shown_at(row, column).or((column == first).then_some(' '))?;
+        Some((char, &row[Column(column)]))
     })
 }
 
