@@ -147,7 +147,7 @@ fn put(
         Some(client) => Some(watch(&client, &names)?),
         None => None,
     };
-    specs.write(&original.path, edited, Place::Replace)?;
+    specs.write(&original.path, edited, Place::Unchanged(&original.bytes))?;
     context.out.line(&format!("{name} configured"))?;
     context.out.flush()?;
     let Some((sessions, watch)) = watched else {

@@ -107,7 +107,7 @@ impl SpecFiles {
     }
 
     /// Writes a spec whole.
-    pub fn write(&self, path: &Path, bytes: &[u8], place: Place) -> CliResult {
+    pub fn write(&self, path: &Path, bytes: &[u8], place: Place<'_>) -> CliResult {
         put(path, bytes, Manner::of_spec(place)).map_err(|error| {
             let told = CliError::io(format_args!("cannot write `{}`", path.display()), &error);
             match error.kind() {

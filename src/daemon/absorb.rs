@@ -56,8 +56,10 @@ impl<K: Keepers> Daemon<K> {
                         return; // the file was of an earlier session of that name
                     }
                     entry.plan.desired = Desired::Gone;
+                    entry.memory.removed = true;
                     entry.spec_error = None;
                 });
+                self.save(&name);
                 vec![fleet(Reason::Desired), session(&name, Reason::Desired)]
             }
             specs::Change::Unavailable(why) => {
@@ -91,7 +93,7 @@ impl<K: Keepers> Daemon<K> {
         match notice {
             Notice::Blind(_) => self.warn("inotify", notice.to_string()),
             Notice::Sighted => {
-                self.store.edit_world(|world| world.warnings.remove("inotify"));
+                self.is_mended("inotify");
                 tracing::info!("{notice}");
             }
             Notice::Braked { .. } => {
@@ -99,7 +101,7 @@ impl<K: Keepers> Daemon<K> {
                 self.store.edit_world(|world| world.warnings.insert("removals", notice.to_string()));
             }
             Notice::Released => {
-                self.store.edit_world(|world| world.warnings.remove("removals"));
+                self.is_mended("removals");
                 tracing::info!("{notice}");
             }
             Notice::OddName(_) | Notice::Forgotten { .. } => tracing::warn!("{notice}"),
@@ -116,6 +118,7 @@ impl<K: Keepers> Daemon<K> {
             self.store.insert(name, self.new_entry(Session::unknown()));
         }
         let launch = written.launch_digest();
+        let mut was_removed = false;
         let generation = self
             .store
             .edit(name, |entry| {
@@ -146,6 +149,7 @@ impl<K: Keepers> Daemon<K> {
                     will,
                 });
                 entry.memory.check_user(good.owner, &written, &digest);
+                was_removed = std::mem::take(&mut entry.memory.removed);
                 entry.memory.spec = Some(GoodSpec {
                     file: good.file,
                     owner: good.owner,
@@ -158,7 +162,12 @@ impl<K: Keepers> Daemon<K> {
                 (!same).then_some(generation)
             })
             .flatten();
-        self.save(name);
+        if was_removed {
+            // A daemon that is killed before this is written would forget what is declared.
+            self.save_next(name);
+        } else {
+            self.save(name);
+        }
         self.store.touch(name);
         if let Some(generation) = generation {
             let message =
@@ -295,13 +304,12 @@ impl<K: Keepers> Daemon<K> {
         }
         let limit = self.store.look().config.max_memory.at().map(|budget| beyond(budget.0));
         match Group::open(group).and_then(|group| group.limit_memory(limit)) {
-            Ok(()) if !self.store.look().warnings.contains_key(LIMIT) => {}
-            Ok(()) => drop(self.store.edit_world(|world| world.warnings.remove(LIMIT))),
+            Ok(()) => self.is_mended(LIMIT),
             Err(error) => self.warn(
                 LIMIT,
                 format!(
-                    "the kernel does not limit the memory of all sessions: cannot set memory.max in `{}`: {}",
-                    group.display(),
+                    "the kernel's limit of memory for all sessions is not the declared one: cannot change `{}`: {}",
+                    group.join("memory.max").display(),
                     words(&error)
                 ),
             ),
@@ -360,13 +368,21 @@ impl<K: Keepers> Daemon<K> {
         }
     }
 
-    /// Keeps something that a person should know until it is mended.
+    /// Keeps something that a person should know until it is mended. Told once, however often it is found.
     pub fn warn(&self, topic: &'static str, message: String) {
         if self.store.look().warnings.get(topic) == Some(&message) {
             return;
         }
         tracing::warn!(topic, "{message}");
         self.store.edit_world(|world| world.warnings.insert(topic, message));
+    }
+
+    /// What [`Self::warn`] told of is as it should be.
+    pub fn is_mended(&self, topic: &'static str) {
+        // Whoever watches is woken by a change alone.
+        if self.store.look().warnings.contains_key(topic) {
+            self.store.edit_world(|world| world.warnings.remove(topic));
+        }
     }
 }
 

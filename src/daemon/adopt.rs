@@ -25,7 +25,6 @@ use super::{
 };
 use crate::{
     api::{
-        cause::StopReason,
         name::{InstanceId, RunId, SessionName},
         record::{ExitRecord, Intent, RECORD_VERSION, Record},
         time::BootId,
@@ -95,23 +94,6 @@ impl Found {
             | Self::Lost { .. }
             | Self::Abandoned { .. } => true,
             Self::Ended { .. } | Self::NeverStarted | Self::Interrupted { .. } | Self::Nothing => false,
-        }
-    }
-
-    /// Whether it was being ended because its spec was removed.
-    pub fn was_removed(&self) -> bool {
-        match self {
-            Self::Live { record, .. } | Self::Lost { record } => {
-                let stopping = record.stopping.as_ref();
-                stopping.is_some_and(|stopping| stopping.cause.reason == StopReason::SpecRemoved)
-            }
-            Self::Settling { .. }
-            | Self::Foreign { .. }
-            | Self::Ended { .. }
-            | Self::NeverStarted
-            | Self::Abandoned { .. }
-            | Self::Interrupted { .. }
-            | Self::Nothing => false,
         }
     }
 }

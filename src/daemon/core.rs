@@ -315,7 +315,7 @@ impl<K: Keepers> Daemon<K> {
                 Vec::new()
             }
             Input::Trouble(Trouble::Ends) => {
-                self.store.edit_world(|world| world.warnings.remove("state"));
+                self.is_mended("state");
                 Vec::new()
             }
             Input::Trouble(Trouble::Emptied(directory)) => {
@@ -341,7 +341,7 @@ impl<K: Keepers> Daemon<K> {
                 let seconds = stuck.as_secs();
                 self.warn("specs-io", format!("the spec directory has not answered for {seconds} s"));
             }
-            None => drop(self.store.edit_world(|world| world.warnings.remove("specs-io"))),
+            None => self.is_mended("specs-io"),
         }
         specs.resync();
     }

@@ -53,7 +53,7 @@ pub async fn serve<K: Keepers + 'static>(daemon: Rc<Daemon<K>>) {
             () = serve_at(&daemon, wanted) => {}
         }
         daemon.metrics.http.set(None);
-        daemon.store.edit_world(|world| world.warnings.remove(TOPIC));
+        daemon.is_mended(TOPIC);
     }
 }
 
@@ -70,15 +70,12 @@ async fn serve_at<K: Keepers + 'static>(daemon: &Rc<Daemon<K>>, wanted: Option<S
                 let message = format!(
                     "cannot serve health and metrics on {address}: {error}; tried again each {again} s"
                 );
-                // Told once, however often it is tried.
-                if daemon.store.look().warnings.get(TOPIC) != Some(&message) {
-                    daemon.warn(TOPIC, message);
-                }
+                daemon.warn(TOPIC, message);
                 sleep(RETRY).await;
             }
         }
     };
-    daemon.store.edit_world(|world| world.warnings.remove(TOPIC));
+    daemon.is_mended(TOPIC);
     let bound = listener.local_addr().unwrap_or(address);
     daemon.metrics.http.set(Some(bound));
     tracing::info!(address = %bound, "serving /healthz and /metrics");

@@ -92,11 +92,9 @@ pub async fn watch_unit<K: Keepers>(daemon: Rc<Daemon<K>>) {
 }
 
 fn tell<K: Keepers>(daemon: &Daemon<K>, topic: &'static str, problem: Option<String>) {
-    let before = daemon.store.look().warnings.get(topic).cloned();
     match problem {
-        Some(problem) if before.as_ref() != Some(&problem) => daemon.warn(topic, problem),
-        None if before.is_some() => drop(daemon.store.edit_world(|world| world.warnings.remove(topic))),
-        Some(_) | None => {}
+        Some(problem) => daemon.warn(topic, problem),
+        None => daemon.is_mended(topic),
     }
 }
 

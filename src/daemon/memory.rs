@@ -36,6 +36,10 @@ pub struct Memory {
     /// The last good spec; absent where none was ever good.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub spec: Option<GoodSpec>,
+    /// Its spec is gone, and it is to be forgotten: where the directory cannot be read later, what is known of that spec
+    /// speaks for it no more.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub removed: bool,
     /// When the name was first seen.
     pub first_seen: Timestamp,
     /// What a person asked for.
@@ -279,6 +283,7 @@ impl Memory {
     /// Of a name that was never seen before.
     pub fn new(first_seen: Timestamp) -> Self {
         Self {
+            removed: false,
             version: STATE_VERSION,
             spec: None,
             first_seen,

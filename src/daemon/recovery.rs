@@ -53,18 +53,20 @@ pub fn load_instance(paths: &Paths) -> (Instance, Vec<Damaged>) {
 /// Fills the store with what is remembered, and with names that only the runtime directory knows.
 ///
 /// What may live keeps its last good spec from the first moment; what does not is wanted again when its file is
-/// seen, and not before: the file may have been removed while no daemon looked. Nor is what was already being ended
-/// for that: where the directory cannot be read now, it would be started again.
+/// seen, and not before: the file may have been removed while no daemon looked. What was known to be removed stays so.
 pub fn remember<K: Keepers>(daemon: &Daemon<K>, loaded: Loaded, findings: &Findings) {
     for (name, memory) in loaded.memories {
-        let found = findings.names.get(&name);
-        let is_wanted = found.is_some_and(|found| found.may_live() && !found.was_removed());
-        let desired = if memory.spec.is_some() { Desired::Unseen } else { Desired::NeverGood };
+        let may_live = findings.names.get(&name).is_some_and(Found::may_live);
+        let desired = match &memory.spec {
+            _ if memory.removed => Desired::Gone,
+            Some(_) => Desired::Unseen,
+            None => Desired::NeverGood,
+        };
         let history = memory.recall(daemon.clock.boot());
         let mut session = Session { desired, history, ..Session::unknown() };
         let mut written = None;
         // It was good when it was remembered; where this program reads it otherwise, the file decides.
-        if let Some(good) = memory.spec.as_ref().filter(|_| is_wanted)
+        if let Some(good) = memory.spec.as_ref().filter(|_| may_live && !memory.removed)
             && let Ok(spec) = WrittenSpec::parse(&good.text, &good.file)
         {
             session.desired = Desired::Spec(Wanted {
@@ -139,7 +141,8 @@ pub fn known_specs<K: Keepers>(daemon: &Daemon<K>) -> Vec<specs::Known> {
             owner: good.owner,
             digest: good.digest.clone(),
             text: good.text.clone(),
-            live: entry.plan.observed.is_live() && !entry.plan.observed.is_leaving(),
+            live: entry.plan.observed.is_live(),
+            removed: entry.memory.removed,
         })
     });
     known.collect()

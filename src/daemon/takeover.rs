@@ -13,7 +13,6 @@ use super::{
 };
 use crate::{
     api::{
-        cause::StopReason,
         event::EventKind,
         name::{RunId, SessionName},
         record::{RECORD_VERSION, Record},
@@ -269,10 +268,7 @@ impl<K: Keepers> Daemon<K> {
                 self.store.edit(name, |entry| entry.run = None); // so that the next look tries again
                 return self.unknown(name, "its keeper lives and cannot be watched");
             }
-            // One that is being ended for it needs no spec: it would be started again by what is remembered.
-            if cause.as_ref().is_none_or(|cause| cause.reason != StopReason::SpecRemoved) {
-                self.tell_live(name, true);
-            }
+            self.tell_live(name, true);
             let message = format!("found running, pid {}", record.child.pid);
             self.tell(EventKind::Adopted, name, Some(run_id), None, message);
             if let Some(cause) = cause {

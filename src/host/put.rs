@@ -2,27 +2,30 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
+use nix::libc;
 use rustix::fs::{CWD, Gid, RenameFlags, Uid};
 
 use super::{
-    client::{Links, open_regular},
+    client::{Links, open_regular, uid},
     files::remove_if_there,
     lock::is_still_at,
 };
 
 /// What may stand at the path already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum Place<'a> {
     /// Nothing: a file there is `AlreadyExists`.
     New,
     /// Anything.
     Replace,
+    /// A file with these bytes: what somebody else has changed since they were read is not lost.
+    Unchanged(&'a [u8]),
 }
 
 /// What becomes of a link at the path.
@@ -47,19 +50,19 @@ pub enum Rights {
 
 /// How a file is put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Manner {
+pub struct Manner<'a> {
     /// What may stand there.
-    pub place: Place,
+    pub place: Place<'a>,
     /// What becomes of a link there.
     pub link: AtLink,
     /// Who may do what with it.
     pub rights: Rights,
 }
 
-impl Manner {
+impl<'a> Manner<'a> {
     /// A spec's. Specs hold values of env, so a new one is its writer's alone. In system mode the owner of a spec says
     /// whom its session runs as, so a replaced file keeps its owner; where that cannot be done nothing is changed.
-    pub fn of_spec(place: Place) -> Self {
+    pub fn of_spec(place: Place<'a>) -> Self {
         Self { place, link: AtLink::Refuse, rights: Rights::Kept }
     }
 }
@@ -67,35 +70,25 @@ impl Manner {
 /// Puts `bytes` at `path` by writing a sibling and renaming it: nobody sees half a file, nor does a power cut leave one.
 ///
 /// The sibling's name (`.NAME.tmp`) is none that the daemon reads, and always the same: what a killed writer left goes
-/// with the next try. One that is being written is waited for.
-pub fn put(path: &Path, bytes: &[u8], manner: Manner) -> io::Result<()> {
-    let old = match fs::symlink_metadata(path) {
-        Ok(old) => Some(old),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
-    };
-    if old.as_ref().is_some_and(fs::Metadata::is_symlink) && manner.place == Place::Replace {
-        match manner.link {
-            AtLink::Refuse => return Err(io::Error::other("it is a link")),
-            AtLink::Follow => {
-                let target = fs::canonicalize(path)?;
-                return put(&target, bytes, Manner { link: AtLink::Refuse, ..manner });
-            }
-            AtLink::Replace => {}
-        }
+/// with the next try. One that the same user writes is waited for. Of two users who put a file at the same moment one
+/// gets an error, most probably; where they may not write each other's files, nothing tells them from each other for sure.
+pub fn put(path: &Path, bytes: &[u8], manner: Manner<'_>) -> io::Result<()> {
+    if manner.link == AtLink::Follow && manner.place != Place::New && is_link(path)? {
+        let target = fs::canonicalize(path)?;
+        return put(&target, bytes, Manner { link: AtLink::Refuse, ..manner });
     }
     let mut name = OsString::from(".");
     name.push(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
     name.push(".tmp");
     let temporary = path.with_file_name(name);
     let file = sibling(&temporary)?;
-    let written = fill(&file, bytes, old.as_ref(), manner.rights);
-    // Another user, who cannot lock what is this one's, may have put his own in its place.
+    // What stands there is looked at now that nobody else of this user writes it.
+    let written = replaced(path, manner).and_then(|old| fill(&file, bytes, old.as_ref(), manner.rights));
     if !is_still_at(&file, &temporary)? {
         return Err(io::Error::other("another user writes it at the same time; try again"));
     }
     let named = written.and_then(|()| match manner.place {
-        Place::Replace => fs::rename(&temporary, path),
+        Place::Replace | Place::Unchanged(_) => fs::rename(&temporary, path),
         Place::New => rename_to_new(&temporary, path),
     });
     if named.is_err() {
@@ -104,10 +97,43 @@ pub fn put(path: &Path, bytes: &[u8], manner: Manner) -> io::Result<()> {
     named
 }
 
+fn is_link(path: &Path) -> io::Result<bool> {
+    Ok(stat(path)?.is_some_and(|there| there.is_symlink()))
+}
+
+fn stat(path: &Path) -> io::Result<Option<fs::Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok(Some(there)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What stands at `path`, where it may be replaced.
+fn replaced(path: &Path, manner: Manner<'_>) -> io::Result<Option<fs::Metadata>> {
+    let old = stat(path)?;
+    let is_link = old.as_ref().is_some_and(fs::Metadata::is_symlink);
+    if is_link && manner.place != Place::New && manner.link != AtLink::Replace {
+        return Err(io::Error::other("it is a link"));
+    }
+    if let Place::Unchanged(before) = manner.place {
+        let mut there = Vec::new();
+        let most = u64::try_from(before.len()).unwrap_or(u64::MAX).saturating_add(1);
+        if old.is_none() {
+            return Err(io::Error::other("it was removed meanwhile; try again"));
+        }
+        open_regular(path, Links::Refuse)?.take(most).read_to_end(&mut there)?;
+        if there != before {
+            return Err(io::Error::other("it was changed meanwhile; try again"));
+        }
+    }
+    Ok(old)
+}
+
 /// A new file at `path` that is its holder's alone until it is closed.
 ///
-/// Whoever else comes to write the same file waits for that: removing what another one still writes would give the name
-/// of a file to half of it.
+/// Whoever else of the same user comes to write the same file waits for that: removing what another one still writes
+/// would give the name of a file to half of it.
 fn sibling(path: &Path) -> io::Result<File> {
     loop {
         // No link that others may plant meanwhile is followed.
@@ -118,23 +144,32 @@ fn sibling(path: &Path) -> io::Result<File> {
             }
             opened => opened?,
         };
-        // One who came between may have taken it for what a killed writer left.
-        if file.try_lock().is_ok() && is_still_at(&file, path)? {
+        let is_taken = match file.try_lock() {
+            // One who came between took it for what a killed writer left.
+            Err(TryLockError::WouldBlock) => true,
+            Ok(()) => !is_still_at(&file, path)?,
+            // A file system without locks: those who write at the same time are on their own.
+            Err(TryLockError::Error(_)) => false,
+        };
+        if !is_taken {
             return Ok(file);
         }
     }
 }
 
-/// Removes what a killed writer left at `path`, after whoever still writes it.
+/// Removes what a killed writer left at `path`, after whoever of this user still writes it. Anybody else could hold it
+/// for ever.
 fn remove_left(path: &Path) -> io::Result<()> {
-    let left = match open_regular(path, Links::Refuse) {
+    // For writing as well: NFS gives no lock to those who may only read.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let left = match OpenOptions::new().read(true).write(true).custom_flags(flags).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        // No file of ours: nobody holds it.
         Err(_) => return remove_if_there(path),
         Ok(left) => left,
     };
-    left.lock()?;
-    if is_still_at(&left, path)? { remove_if_there(path) } else { Ok(()) }
+    let about = left.metadata()?;
+    let is_held = about.is_file() && about.uid() == uid() && left.lock().is_ok();
+    if is_held && !is_still_at(&left, path)? { Ok(()) } else { remove_if_there(path) }
 }
 
 fn fill(mut file: &File, bytes: &[u8], old: Option<&fs::Metadata>, rights: Rights) -> io::Result<()> {
@@ -274,6 +309,26 @@ mod tests {
                 });
             }
         });
+        assert_eq!(names(dir.path()), ["a.yaml"]);
+    }
+
+    #[test]
+    fn of_two_who_change_what_they_read_one_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.yaml");
+        fs::write(&path, "read").unwrap();
+        let change = |to: &'static str| {
+            let path = &path;
+            move || put(path, to.as_bytes(), Manner::of_spec(Place::Unchanged(b"read"))).is_ok()
+        };
+        let (one, other) = std::thread::scope(|scope| {
+            let (one, other) = (scope.spawn(change("one")), scope.spawn(change("other")));
+            (one.join().unwrap(), other.join().unwrap())
+        });
+        assert!(one != other, "both said that it is theirs, or neither");
+        assert_eq!(fs::read(&path).unwrap(), if one { &b"one"[..] } else { b"other" });
+        fs::write(&path, "read, and more").unwrap();
+        assert!(!change("one")());
         assert_eq!(names(dir.path()), ["a.yaml"]);
     }
 

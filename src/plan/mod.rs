@@ -24,7 +24,7 @@ use self::{
     turn::Turn,
 };
 use crate::api::{
-    cause::{Actor, Cause, StopReason},
+    cause::{Actor, Cause},
     conversation::ConversationId,
     name::{RunId, SessionName},
     record::{Exit, StartError},
@@ -351,11 +351,6 @@ impl Observed {
             Self::Absent => false,
             Self::Starting { .. } | Self::Running(_) | Self::Stopping { .. } | Self::Unknown { .. } => true,
         }
-    }
-
-    /// Whether it is being ended because its spec was removed.
-    pub fn is_leaving(&self) -> bool {
-        matches!(self, Self::Stopping { cause, .. } if cause.reason == StopReason::SpecRemoved)
     }
 
     /// The run that has processes.

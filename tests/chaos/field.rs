@@ -58,7 +58,8 @@ pub enum Order {
     Nothing,
     /// That it is to stop; and it was agreed to.
     Stop,
-    /// That it is to stop, and nobody answered: it may or may not have been heard.
+    /// Nobody knows: what was said last was not answered, or what was remembered of it was taken away. It is told to
+    /// run until it answers.
     Unheard,
 }
 

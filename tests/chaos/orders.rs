@@ -34,18 +34,21 @@ impl Storm<'_> {
         self.told(name, if agreed { Order::Nothing } else { Order::Unheard });
     }
 
-    /// Says once more what was not answered.
-    pub fn insist(&mut self) {
+    /// Says once more what was not answered. `true`: it was heard now.
+    pub fn insist(&mut self) -> bool {
         let unheard =
             |(name, declared): (&String, &Declared)| (declared.order == Order::Unheard).then(|| name.clone());
         let names: Vec<String> = self.chaos.declared.iter().filter_map(unheard).collect();
+        let mut heard = false;
         for name in names {
             let params = json!({"name": name});
             if client::ask(&self.chaos.atm.runtime(), "start", &params).is_some() {
                 self.chaos.note(format!("{name} is to run, as was heard"));
                 self.told(&name, Order::Nothing);
+                heard = true;
             }
         }
+        heard
     }
 
     fn told(&mut self, name: &str, order: Order) {

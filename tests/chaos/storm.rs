@@ -280,7 +280,9 @@ impl<'a> Storm<'a> {
             }
             self.pump();
             self.revive();
-            self.insist();
+            if self.insist() && self.paused {
+                moment = harness::now(); // what was asked for last counts, too
+            }
             let unsettled = self.unsettled(moment);
             last = unsettled.as_ref().map_or(last, |(_, why)| why.clone());
             match unsettled {

@@ -107,30 +107,57 @@ fn a_directory_that_is_missing_at_the_start_stops_nothing() {
     assert!(wait_until(|| atm.marked().is_empty()));
 }
 
-/// What was ended because its file was removed does not come back when the directory goes too.
+/// What was being ended because its file was removed does not come back when the directory goes too, and the daemon;
+/// what was put back meanwhile does.
 #[test]
 fn what_was_removed_before_the_directory_went_stays_ended() {
     let mut atm = Atm::start();
     let stays = "command: [sh, -c, 'trap true TERM HUP; echo up; while :; do sleep 1000 & wait; done']\n\
                  terminationGracePeriod: 1000s\nrestartPolicy: Always\n";
-    atm.drop_spec("a", stays);
-    atm.drop_spec("b", SLEEPER);
-    atm.wait_output("a", "up");
-    let (removed, kept) = (atm.wait_pid("a"), atm.wait_pid("b"));
-    atm.remove_spec("a");
-    atm.wait("a", "being ended", |s| s["status"]["reason"] == "SpecRemoved");
+    let removed = ["child", "keeper", "back"];
+    for name in removed {
+        atm.drop_spec(name, stays);
+        atm.wait_output(name, "up");
+    }
+    atm.drop_spec("kept", SLEEPER);
+    let kept = atm.wait_pid("kept");
+    let pids = removed.map(|name| atm.wait_pid(name));
+    for name in removed {
+        atm.remove_spec(name);
+        atm.wait(name, "being ended", |s| s["status"]["reason"] == "SpecRemoved");
+    }
+    atm.drop_spec("back", &format!("{stays}labels: {{once: more}}\n"));
+    assert!(wait_until(|| atm.count_events("back", "SpecChanged") == 2));
+    let is_written = |name: &str| {
+        let memory = fs::read_to_string(atm.state().join(format!("sessions/{name}.json"))).unwrap();
+        memory.contains("\"removed\":true") == (name != "back")
+    };
+    assert!(wait_until(|| removed.into_iter().all(is_written)));
+    let keeper = atm.get("keeper")["status"]["keeperPid"].as_i64().unwrap();
     atm.kill_daemon();
+    signal(i32::try_from(keeper).unwrap(), 9);
     let away = atm.path("away");
     fs::rename(atm.specs(), &away).unwrap();
     atm.up();
     unavailable(&mut atm, "the spec directory is missing");
-    signal(removed, 9);
-    assert!(wait_until(|| atm.marked().iter().all(|pid| *pid != removed)));
-    atm.wait("a", "ended, and wanted by nobody", |s| s["status"]["reason"] == "SpecUnseen");
-    assert_eq!((atm.count_events("a", "Started"), atm.wait_pid("b")), (1, kept));
+    for pid in [pids[0], pids[2]] {
+        signal(pid, 9);
+    }
+    for name in ["child", "keeper"] {
+        atm.wait_gone(name);
+        assert_eq!(atm.count_events(name, "Started"), 1, "{name}");
+    }
+    atm.wait("back", "running again", |s| {
+        s["status"]["pid"].as_i64().is_some_and(|pid| pid != i64::from(pids[2]))
+    });
+    assert!(wait_until(|| atm.marked().iter().all(|pid| !pids.contains(pid))));
     fs::rename(&away, atm.specs()).unwrap();
-    atm.wait_gone("a");
-    assert_eq!(atm.wait_pid("b"), kept);
+    atm.wait_health("with specs", |h| h["specsUnavailable"].is_null());
+    atm.settle();
+    assert_eq!((atm.count_events("back", "Started"), atm.wait_pid("kept")), (2, kept));
+    for name in ["child", "keeper"] {
+        assert!(atm.get(name).is_null(), "{name}");
+    }
 }
 
 /// Where state knows no session, the directory is made.

@@ -91,7 +91,7 @@ impl File {
             None => return fs::remove_file(&self.path),
         };
         make_above(&self.path, 0o755)?;
-        let place = if self.text.is_some() { Place::Replace } else { Place::New };
+        let place = self.text.as_ref().map_or(Place::New, |before| Place::Unchanged(before.as_bytes()));
         put(&self.path, text.as_bytes(), Manner { place, link: AtLink::Follow, rights: Rights::Kept })
             .map_err(|error| match error.kind() {
                 io::ErrorKind::AlreadyExists => io::Error::other("it was made meanwhile: try again"),

@@ -130,6 +130,15 @@ impl<S: Document> Ledger<S> {
             out: Vec::new(),
         };
         for known in known {
+            if known.live {
+                ledger.live.insert(known.name.clone());
+            }
+            if known.removed {
+                if known.live {
+                    ledger.leaving.insert(known.name, known.owner);
+                }
+                continue;
+            }
             let suffix = FileKey::parse(&known.file_name).map_or(Suffix::Yaml, |key| key.suffix);
             let force = Force {
                 suffix,
@@ -138,9 +147,6 @@ impl<S: Document> Ledger<S> {
                 untold: Some(known.text.into_boxed_str()),
                 moved: false,
             };
-            if known.live {
-                ledger.live.insert(known.name.clone());
-            }
             ledger.entries.insert(known.name, Entry::of_state(force));
         }
         ledger

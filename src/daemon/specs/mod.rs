@@ -30,6 +30,7 @@
 //!   may mean what state already knows.
 //! - What state knows and no file shows is told (`remembered: true`) only where its session lives or a file
 //!   for it is there. The rest is neither told nor removed until a listing of the right directory proves it gone.
+//!   What was removed before the start is known no more, but for whose it was while its session lives.
 
 use std::{fmt, path::PathBuf};
 
@@ -221,4 +222,6 @@ pub struct Known {
     pub text: String,
     /// Whether a session of this name lives.
     pub live: bool,
+    /// Whether it was told as [`Change::Removed`] before the start.
+    pub removed: bool,
 }

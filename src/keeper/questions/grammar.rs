@@ -145,8 +145,8 @@ fn system(content: &[u8], bell: bool) -> Option<Vec<Part>> {
             };
             Some(fields.chunks(2).filter_map(part).collect())
         }
-        // One field for each colour from this number on.
-        10..=19 if fields.contains(&b"?".as_slice()) => {
+        // One field for each colour from this number on; what is beyond the last one means nothing.
+        10..=19 if (code..=19).zip(&fields).any(|(_, field)| *field == b"?") => {
             let part = |(code, field): (u16, &&[u8])| match *field {
                 b"?" => Part::Question(Question::Color { code, index: None, bell }),
                 color => say(code, &[color], bell),

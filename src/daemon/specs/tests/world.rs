@@ -63,7 +63,15 @@ fn directory(ino: u64, mode: u32) -> Inode {
 pub fn known(file: &str, text: &str, live: bool) -> Known {
     let key = FileKey::parse(file).unwrap();
     let digest = Digest(text.trim_start_matches("ok ").to_owned());
-    Known { name: key.name, file_name: file.to_owned(), owner: 1000, digest, text: text.to_owned(), live }
+    Known {
+        name: key.name,
+        file_name: file.to_owned(),
+        owner: 1000,
+        digest,
+        text: text.to_owned(),
+        live,
+        removed: false,
+    }
 }
 
 impl World {
