@@ -9,7 +9,10 @@ use super::{
     core::{Daemon, Input},
     keepers::Keepers,
 };
-use crate::controller::{self, Heartbeat};
+use crate::{
+    controller::{self, Heartbeat},
+    host::heap,
+};
 
 /// Reconciles at once. They wait for keepers, not for each other: a keeper that hangs holds one of these.
 const CONCURRENCY: usize = 1024;
@@ -39,6 +42,9 @@ pub async fn resync<K: Keepers>(daemon: Rc<Daemon<K>>) {
             () = changed => {}
             () = tokio::time::sleep(interval.0.max(Duration::from_secs(1))) => {
                 let _ = daemon.inputs.send(Input::Resync); // fails when the loop has ended
+                // Each listing of events, and each answer with all sessions, leaves a hole that something small keeps
+                // from closing.
+                heap::trim();
             }
         }
     }
