@@ -515,11 +515,28 @@ pub fn descendants(pid: i32) -> Vec<i32> {
     found
 }
 
-/// Sends a signal; a process that is gone is no failure.
+/// Sends a signal; a process that is gone is no failure. One that is to stop has stopped: until each of its threads has
+/// heard of it, some go on.
 pub fn signal(pid: i32, number: i32) {
-    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    let process = rustix::process::Pid::from_raw(pid).unwrap();
     let signal = rustix::process::Signal::from_named_raw(number).unwrap();
-    let _ = rustix::process::kill_process(pid, signal);
+    let _ = rustix::process::kill_process(process, signal);
+    if signal == rustix::process::Signal::STOP {
+        assert!(wait_until(|| has_stopped(pid)), "{pid} does not stop");
+    }
+}
+
+fn has_stopped(pid: i32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    threads
+        .flatten()
+        .all(|thread| state_in(&thread.path().join("stat")).is_none_or(|state| "TtZX".contains(state)))
+}
+
+/// The letter for what a process or thread is doing.
+fn state_in(stat: &Path) -> Option<char> {
+    let stat = fs::read_to_string(stat).ok()?;
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
 }
 
 /// When `pid` was started, in the kernel's ticks: tells it from a later process with its pid.
@@ -531,9 +548,7 @@ pub fn start_time(pid: i32) -> Option<u64> {
 
 /// Whether `pid` is a process that has not ended.
 pub fn is_alive(pid: i32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    let state = stat.rsplit_once(')').map_or("", |(_, rest)| rest.trim_start());
-    !state.starts_with('Z') && !state.starts_with('X')
+    state_in(Path::new(&format!("/proc/{pid}/stat"))).is_some_and(|state| !"ZX".contains(state))
 }
 
 /// Looks again and again, with a generous limit.
