@@ -20,9 +20,10 @@ const DAEMON_MORE: u64 = 2048;
 /// is done is lost some ten times a second.
 const DAEMON_GROWTH: f64 = 40.0;
 /// The same of a keeper that has more than a whole screen with a whole history takes: that need not be full after the
-/// warm-up.
+/// warm-up. It is 1 MiB of history, as much again while it is laid out for another width, two screens, what waits for
+/// clients, and half a MiB without all that.
 const KEEPER_MORE: u64 = 256;
-const KEEPER_WHOLE: u64 = 3072;
+const KEEPER_WHOLE: u64 = 4096;
 
 /// What was seen, and what is wrong with it.
 #[derive(Debug)]
@@ -240,7 +241,9 @@ fn differences(first: &Sample, last: &Sample, field: &Field) -> Vec<String> {
     let kinds = |held: &Held| format!("{:?}", held.descriptors);
     equal("descriptors of the daemon", kinds(&first.daemon), kinds(&last.daemon));
     equal("watches of the daemon", first.daemon.watches.to_string(), last.daemon.watches.to_string());
-    equal("threads of the daemon", first.daemon.threads.to_string(), last.daemon.threads.to_string());
+    // Those that had nothing to do for a while end: after the warm-up some were not there so long.
+    let threads = first.daemon.threads.max(last.daemon.threads);
+    equal("threads of the daemon", first.daemon.threads.to_string(), threads.to_string());
     equal("keepers", first.keepers.len().to_string(), last.keepers.len().to_string());
     equal("processes", first.processes.to_string(), last.processes.to_string());
     equal("zombies", 0.to_string(), last.zombies.to_string());
