@@ -93,7 +93,7 @@ impl<K: Keepers> Daemon<K> {
         match notice {
             Notice::Blind(_) => self.warn("inotify", notice.to_string()),
             Notice::Sighted => {
-                self.is_mended("inotify");
+                self.mended("inotify");
                 tracing::info!("{notice}");
             }
             Notice::Braked { .. } => {
@@ -101,7 +101,7 @@ impl<K: Keepers> Daemon<K> {
                 self.store.edit_world(|world| world.warnings.insert("removals", notice.to_string()));
             }
             Notice::Released => {
-                self.is_mended("removals");
+                self.mended("removals");
                 tracing::info!("{notice}");
             }
             Notice::OddName(_) | Notice::Forgotten { .. } => tracing::warn!("{notice}"),
@@ -304,7 +304,7 @@ impl<K: Keepers> Daemon<K> {
         }
         let limit = self.store.look().config.max_memory.at().map(|budget| beyond(budget.0));
         match Group::open(group).and_then(|group| group.limit_memory(limit)) {
-            Ok(()) => self.is_mended(LIMIT),
+            Ok(()) => self.mended(LIMIT),
             Err(error) => self.warn(
                 LIMIT,
                 format!(
@@ -378,7 +378,7 @@ impl<K: Keepers> Daemon<K> {
     }
 
     /// What [`Self::warn`] told of is as it should be.
-    pub fn is_mended(&self, topic: &'static str) {
+    pub fn mended(&self, topic: &'static str) {
         // Whoever watches is woken by a change alone.
         if self.store.look().warnings.contains_key(topic) {
             self.store.edit_world(|world| world.warnings.remove(topic));

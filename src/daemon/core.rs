@@ -315,7 +315,7 @@ impl<K: Keepers> Daemon<K> {
                 Vec::new()
             }
             Input::Trouble(Trouble::Ends) => {
-                self.is_mended("state");
+                self.mended("state");
                 Vec::new()
             }
             Input::Trouble(Trouble::Emptied(directory)) => {
@@ -341,7 +341,7 @@ impl<K: Keepers> Daemon<K> {
                 let seconds = stuck.as_secs();
                 self.warn("specs-io", format!("the spec directory has not answered for {seconds} s"));
             }
-            None => self.is_mended("specs-io"),
+            None => self.mended("specs-io"),
         }
         specs.resync();
     }

@@ -53,7 +53,7 @@ pub async fn serve<K: Keepers + 'static>(daemon: Rc<Daemon<K>>) {
             () = serve_at(&daemon, wanted) => {}
         }
         daemon.metrics.http.set(None);
-        daemon.is_mended(TOPIC);
+        daemon.mended(TOPIC);
     }
 }
 
@@ -75,7 +75,7 @@ async fn serve_at<K: Keepers + 'static>(daemon: &Rc<Daemon<K>>, wanted: Option<S
             }
         }
     };
-    daemon.is_mended(TOPIC);
+    daemon.mended(TOPIC);
     let bound = listener.local_addr().unwrap_or(address);
     daemon.metrics.http.set(Some(bound));
     tracing::info!(address = %bound, "serving /healthz and /metrics");

@@ -94,7 +94,7 @@ pub async fn watch_unit<K: Keepers>(daemon: Rc<Daemon<K>>) {
 fn tell<K: Keepers>(daemon: &Daemon<K>, topic: &'static str, problem: Option<String>) {
     match problem {
         Some(problem) => daemon.warn(topic, problem),
-        None => daemon.is_mended(topic),
+        None => daemon.mended(topic),
     }
 }
 

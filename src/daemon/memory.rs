@@ -283,9 +283,9 @@ impl Memory {
     /// Of a name that was never seen before.
     pub fn new(first_seen: Timestamp) -> Self {
         Self {
-            removed: false,
             version: STATE_VERSION,
             spec: None,
+            removed: false,
             first_seen,
             will: StoredWill::AsDeclared,
             begun: None,

@@ -356,7 +356,7 @@ impl<K: Keepers> Daemon<K> {
             }
         } else if warned.is_some() && (warned != Some(limit) || memory.0 < limit.0 / 10 * 9) {
             self.metrics.memory_warned.set(None);
-            self.is_mended("memory");
+            self.mended("memory");
         }
     }
 }

@@ -225,7 +225,7 @@ impl<K: Keepers> Daemon<K> {
             self.store.touch(&name);
         }
         if self.store.look().warnings.contains_key(TOPIC) {
-            self.is_mended(TOPIC);
+            self.mended(TOPIC);
         }
     }
 }

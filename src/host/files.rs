@@ -130,12 +130,21 @@ pub fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
+/// What stands at `path`, links not followed; `None`: nothing.
+pub fn stat_if_there(path: &Path) -> io::Result<Option<fs::Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Makes `path` an empty directory with `mode`: one that is there is emptied, and replaced if it is no directory.
 ///
 /// For directories of our own, whose one writer is the caller. Nothing is followed out of it.
 pub fn make_empty_directory(path: &Path, mode: u32) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => {
+    match stat_if_there(path)? {
+        Some(found) if found.is_dir() => {
             for entry in fs::read_dir(path)? {
                 let entry = entry?;
                 if entry.file_type()?.is_dir() {
@@ -146,9 +155,8 @@ pub fn make_empty_directory(path: &Path, mode: u32) -> io::Result<()> {
             }
             return fs::set_permissions(path, fs::Permissions::from_mode(mode));
         }
-        Ok(_) => fs::remove_file(path)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+        Some(_) => fs::remove_file(path)?,
+        None => {}
     }
     make_directory(path, mode)
 }

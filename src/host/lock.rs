@@ -9,6 +9,8 @@ use std::{
 
 use nix::libc;
 
+use super::files::stat_if_there;
+
 /// Takes the lock at `path`, or says `None` where somebody holds it.
 ///
 /// The lock belongs to the open file, so it passes to whoever is handed the descriptor and is free when the
@@ -46,11 +48,8 @@ pub fn is_held(path: &Path) -> io::Result<bool> {
 /// Whether `path` still names the file that is held.
 pub fn is_still_at(file: &File, path: &Path) -> io::Result<bool> {
     let held = file.metadata()?;
-    match std::fs::symlink_metadata(path) {
-        Ok(named) => Ok((named.dev(), named.ino()) == (held.dev(), held.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+    let named = stat_if_there(path)?;
+    Ok(named.is_some_and(|named| (named.dev(), named.ino()) == (held.dev(), held.ino())))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use rustix::fs::{CWD, Gid, RenameFlags, Uid};
 
 use super::{
     client::{Links, open_regular, uid},
-    files::remove_if_there,
+    files::{remove_if_there, stat_if_there},
     lock::is_still_at,
 };
 
@@ -73,7 +73,7 @@ impl<'a> Manner<'a> {
 /// with the next try. One that the same user writes is waited for. Of two users who put a file at the same moment one
 /// gets an error, most probably; where they may not write each other's files, nothing tells them from each other for sure.
 pub fn put(path: &Path, bytes: &[u8], manner: Manner<'_>) -> io::Result<()> {
-    if manner.link == AtLink::Follow && manner.place != Place::New && is_link(path)? {
+    if manner.link == AtLink::Follow && manner.place != Place::New && is_link(stat_if_there(path)?.as_ref()) {
         let target = fs::canonicalize(path)?;
         return put(&target, bytes, Manner { link: AtLink::Refuse, ..manner });
     }
@@ -97,23 +97,14 @@ pub fn put(path: &Path, bytes: &[u8], manner: Manner<'_>) -> io::Result<()> {
     named
 }
 
-fn is_link(path: &Path) -> io::Result<bool> {
-    Ok(stat(path)?.is_some_and(|there| there.is_symlink()))
-}
-
-fn stat(path: &Path) -> io::Result<Option<fs::Metadata>> {
-    match fs::symlink_metadata(path) {
-        Ok(there) => Ok(Some(there)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+fn is_link(there: Option<&fs::Metadata>) -> bool {
+    there.is_some_and(fs::Metadata::is_symlink)
 }
 
 /// What stands at `path`, where it may be replaced.
 fn replaced(path: &Path, manner: Manner<'_>) -> io::Result<Option<fs::Metadata>> {
-    let old = stat(path)?;
-    let is_link = old.as_ref().is_some_and(fs::Metadata::is_symlink);
-    if is_link && manner.place != Place::New && manner.link != AtLink::Replace {
+    let old = stat_if_there(path)?;
+    if is_link(old.as_ref()) && manner.place != Place::New && manner.link != AtLink::Replace {
         return Err(io::Error::other("it is a link"));
     }
     if let Place::Unchanged(before) = manner.place {

@@ -530,25 +530,23 @@ fn has_stopped(pid: i32) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
     threads
         .flatten()
-        .all(|thread| state_in(&thread.path().join("stat")).is_none_or(|state| "TtZX".contains(state)))
+        .all(|thread| stat_field(thread.path().join("stat"), 0).is_none_or(|state| "TtZX".contains(&state)))
 }
 
-/// The letter for what a process or thread is doing.
-fn state_in(stat: &Path) -> Option<char> {
+/// A field of a `stat` file of procfs, of those behind the name: 0 is the state.
+pub fn stat_field(stat: impl AsRef<Path>, index: usize) -> Option<String> {
     let stat = fs::read_to_string(stat).ok()?;
-    stat.rsplit_once(')')?.1.trim_start().chars().next()
+    stat.rsplit_once(')')?.1.split_whitespace().nth(index).map(str::to_owned)
 }
 
 /// When `pid` was started, in the kernel's ticks: tells it from a later process with its pid.
 pub fn start_time(pid: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_whitespace().nth(19)?.parse().ok()
+    stat_field(format!("/proc/{pid}/stat"), 19)?.parse().ok()
 }
 
 /// Whether `pid` is a process that has not ended.
 pub fn is_alive(pid: i32) -> bool {
-    state_in(Path::new(&format!("/proc/{pid}/stat"))).is_some_and(|state| !"ZX".contains(state))
+    stat_field(format!("/proc/{pid}/stat"), 0).is_some_and(|state| !"ZX".contains(&state))
 }
 
 /// Looks again and again, with a generous limit.

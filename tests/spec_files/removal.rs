@@ -1,13 +1,10 @@
 //! When a spec is gone, and what a session that is on its way up or down makes of it.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{
     SLEEPER,
-    harness::{Atm, is_alive, wait_until},
+    harness::{Atm, is_alive, stat_field, wait_until},
     writing::{Copies, running_with},
 };
 
@@ -140,6 +137,5 @@ fn a_spec_that_comes_back_while_its_session_ends_never_makes_two() {
 }
 
 fn parent(pid: i32) -> Option<i32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    stat_field(format!("/proc/{pid}/stat"), 1)?.parse().ok()
 }

@@ -1,7 +1,6 @@
 //! Following the output: what comes after what is kept, without a gap.
 
 use std::{
-    fs,
     io::{self, Read, Seek, SeekFrom},
     os::unix::fs::MetadataExt,
     path::Path,
@@ -12,7 +11,10 @@ use std::{
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::{CHUNK, Item, LogFiles, Piece};
-use crate::cli::error::{CliError, CliResult};
+use crate::{
+    cli::error::{CliError, CliResult},
+    host::files::stat_if_there,
+};
 
 /// Longest pause between two looks at a file that is followed, should no event come.
 const LOOK: Duration = Duration::from_millis(200);
@@ -155,12 +157,8 @@ fn is_emptied(open: &mut Piece) -> io::Result<bool> {
 }
 
 fn is_replaced(path: &Path, inode: u64) -> io::Result<bool> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(metadata.ino() != inode),
-        // Between the rename and the new file, or removed: there is nothing else to read yet.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+    // Between the rename and the new file, or removed: there is nothing else to read yet.
+    Ok(stat_if_there(path)?.is_some_and(|metadata| metadata.ino() != inode))
 }
 
 fn events(path: &Path, inode: u64) -> Option<Events> {

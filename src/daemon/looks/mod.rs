@@ -226,7 +226,7 @@ impl<K: Keepers> Daemon<K> {
         let looking = &self.looking;
         looking.under_way.set(None);
         if looking.stuck.replace(false) {
-            self.is_mended(TOPIC);
+            self.mended(TOPIC);
         }
         let told = batch.machine.is_some();
         let reads = {

@@ -63,7 +63,7 @@ pub async fn serve<K: Keepers + 'static>(daemon: Rc<Daemon<K>>, mut socket: Sock
                 // One that is accepted between two that are not ends no shortage.
                 if short_at.is_some_and(|at| at.elapsed() > SHORTAGE) {
                     short_at = None;
-                    daemon.is_mended(TOPIC);
+                    daemon.mended(TOPIC);
                 }
                 admit(&daemon, stream);
             }
