@@ -135,14 +135,14 @@ impl Field {
     /// All that a verb writes to a terminal; one that goes on is ended after a while.
     fn on_a_terminal(&self, args: &[&str]) -> Vec<u8> {
         let goes_on = ["-w", "-f", "attach"].iter().any(|word| args.contains(word));
-        let before: &[&str] = if goes_on { &["timeout", "-s", "KILL", "0.5"] } else { &[] };
+        let before: &[&str] = if goes_on { &["timeout", "--foreground", "-s", "KILL", "0.5"] } else { &[] };
         self.terminal(before, args).output().unwrap().stdout
     }
 
     /// Runs a verb that goes on until `expected` is on its terminal.
     fn wait_on_a_terminal(&self, args: &[&str], expected: &str) {
         // However it is with the machine, the test ends.
-        let mut command = self.terminal(&["timeout", "-s", "KILL", "60"], args);
+        let mut command = self.terminal(&["timeout", "--foreground", "-s", "KILL", "60"], args);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut output = child.stdout.take().unwrap();
         let (mut told, mut piece) = (Vec::new(), [0; 4096]);
@@ -156,6 +156,8 @@ impl Field {
         child.wait().unwrap();
     }
 
+    /// What is `before` has to leave the verb in the terminal's foreground: in the background it is stopped where it
+    /// sets the terminal.
     fn terminal(&self, before: &[&str], args: &[&str]) -> Command {
         let words = before.iter().copied().chain([env!("CARGO_BIN_EXE_atm")]).chain(args.iter().copied());
         let mut command = Command::new("script");
