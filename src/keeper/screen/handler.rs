@@ -75,6 +75,15 @@ pub struct Ear<'a> {
     pub term: &'a mut Term<VoidListener>,
     /// What it does not tell.
     pub side: &'a mut Side,
+    /// Characters that the parser drew.
+    pub inputs: usize,
+}
+
+impl<'a> Ear<'a> {
+    /// One that has heard nothing.
+    pub fn new(term: &'a mut Term<VoidListener>, side: &'a mut Side) -> Self {
+        Self { term, side, inputs: 0 }
+    }
 }
 
 macro_rules! pass_on {
@@ -136,6 +145,7 @@ impl Handler for Ear<'_> {
 
     #[inline]
     fn input(&mut self, c: char) {
+        self.inputs += 1;
         if c >= '\u{300}' && self.is_combined_enough(c) {
             return;
         }

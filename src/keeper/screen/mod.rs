@@ -7,6 +7,7 @@ mod answers;
 mod dump;
 mod handler;
 mod paint;
+mod plain;
 mod text;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -98,15 +99,15 @@ impl Screen {
     pub fn feed(&mut self, bytes: &[u8]) {
         let history = self.term.grid().history_size();
         let _ = self.guarded(|screen| {
-            let mut ear = Ear { term: &mut screen.term, side: &mut screen.side };
-            screen.parser.advance(&mut ear, bytes);
+            let mut ear = Ear::new(&mut screen.term, &mut screen.side);
+            plain::advance(&mut screen.parser, &mut ear, bytes);
         });
         self.loose |= self.term.grid().history_size() != history;
     }
 
     /// DECSTR.
     pub fn soft_reset(&mut self) {
-        let _ = self.guarded(|screen| Ear { term: &mut screen.term, side: &mut screen.side }.soft_reset());
+        let _ = self.guarded(|screen| Ear::new(&mut screen.term, &mut screen.side).soft_reset());
     }
 
     /// Takes on another size.
