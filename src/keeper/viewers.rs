@@ -76,6 +76,8 @@ struct Viewer {
     size: WindowSize,
     read_only: bool,
     showing: Showing,
+    /// Since when it asks for the screen, of which it has not lost track: it misses nothing meanwhile.
+    redraw: Option<Moment>,
     /// Bytes of the last screen that it was sent. They do not put it behind: else one that is shown a large screen
     /// would be sent that again and again, and never what follows.
     screen: usize,
@@ -126,6 +128,7 @@ impl Viewers {
                 since: now,
                 history: arrival.attach.history.try_into().unwrap_or(usize::MAX),
             },
+            redraw: None,
             screen: 0,
             pace: Pace::Abreast,
             gone: false,
@@ -234,6 +237,12 @@ impl Viewers {
             if !fits && !settled {
                 continue; // it will fit in a moment, and is not shown one thing and then another
             }
+            if viewer.showing == Showing::Live {
+                if viewer.is_to_redraw(between, now) {
+                    viewer.show(&screen.dump(0));
+                }
+                continue;
+            }
             if !viewer.outbox.is_empty() {
                 continue; // it is not here again until it has taken that
             }
@@ -271,7 +280,7 @@ impl Viewers {
         let due = |viewer: &Viewer| match viewer.showing {
             Showing::Nothing { since, .. } => Some(since.saturating_add(PATIENCE)),
             Showing::Drawn { due, .. } => due,
-            Showing::Live => None,
+            Showing::Live => viewer.redraw.map(|since| since.saturating_add(PATIENCE)),
         };
         idle.filter_map(due).chain(self.closing.iter().map(|(_, until)| *until)).min()
     }
@@ -349,6 +358,7 @@ impl Viewer {
     }
 
     fn show(&mut self, bytes: &[u8]) {
+        self.redraw = None;
         self.screen = bytes.len();
         self.gone |= self.outbox.send(&mut self.stream, FrameKind::Screen, bytes).is_err();
     }
@@ -387,6 +397,22 @@ impl Viewer {
         }
     }
 
+    /// Takes on the size of its terminal; the same again asks for the screen.
+    fn resize(&mut self, size: WindowSize, now: Moment) {
+        if size == self.size && self.showing == Showing::Live {
+            self.redraw.get_or_insert(now);
+            return;
+        }
+        self.size = size;
+        self.showing = Showing::Nothing { since: now, history: 0 };
+    }
+
+    /// Whether it is sent the screen, behind what it was sent already. Where much of that is on its way, later.
+    fn is_to_redraw(&self, between: bool, now: Moment) -> bool {
+        let asked = self.redraw.is_some_and(|since| between || since.saturating_add(PATIENCE) <= now);
+        asked && self.outbox.len() < AHEAD
+    }
+
     /// Does what whole frames say.
     fn obey(&mut self, typed: &mut Vec<u8>, now: Moment) {
         let mut at = 0;
@@ -397,11 +423,7 @@ impl Viewer {
                         Some(FrameKind::Input) if !self.read_only => typed.extend_from_slice(frame.payload),
                         Some(FrameKind::Resize) => {
                             match serde_json::from_slice::<WindowSize>(frame.payload) {
-                                // Also the same size: it asks for the screen.
-                                Ok(size) => {
-                                    self.size = size.clamped();
-                                    self.showing = Showing::Nothing { since: now, history: 0 };
-                                }
+                                Ok(size) => self.resize(size.clamped(), now),
                                 Err(_) => self.gone = true,
                             }
                         }

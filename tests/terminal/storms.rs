@@ -169,6 +169,51 @@ fn a_stopped_client_holds_up_nobody_and_is_shown_the_screen_when_it_goes_on() {
 }
 
 #[test]
+fn one_who_asks_for_the_screen_in_a_flood_misses_nothing_of_it() {
+    let atm = Atm::start();
+    let half = 10_000; // 410 kB: more than a socket takes, and less than a client may be behind
+    let until = |file: &str| format!("while [ ! -e {file} ]; do sleep 0.02; done");
+    let script = format!(
+        "stty raw -echo; echo ready; {}; seq -f '%040.f' 1 {half}; echo half; {}; seq -f '%040.f' {} {}; echo over; \
+         exec sleep 1000",
+        until("go"),
+        until("on"),
+        half + 1,
+        2 * half
+    );
+    let work = atm.path("").display().to_string();
+    atm.drop_spec("a", &format!("command: [sh, -c, \"{script}\"]\nworkingDir: {work}\n"));
+    atm.wait_output("a", "ready");
+    let mut link = link(&atm, "a", 80, 24);
+    read_until(&mut link, |all| String::from_utf8_lossy(all).contains("ready"));
+    for (file, last) in [("go", "half\n"), ("on", "over\n")] {
+        fs::write(atm.path(file), "").unwrap();
+        assert!(wait_until(|| atm.log("a").ends_with(last)), "the flood ends");
+        // As when a stopped client goes on.
+        link.resize(WindowSize::of_cells(80, 24)).unwrap();
+        assert!(answers(&atm, "a"));
+    }
+    let (mut printed, mut screens) = (Vec::new(), 0);
+    assert!(
+        wait_until(|| {
+            link.fill().unwrap();
+            while let Some(said) = link.said().unwrap() {
+                match said {
+                    Said::Output(bytes) => printed.extend_from_slice(bytes),
+                    Said::Screen(_) => screens += 1,
+                    _ => {}
+                }
+            }
+            screens == 2 && printed.ends_with(b"over\n")
+        }),
+        "{screens} screens"
+    );
+    let printed = String::from_utf8(printed).unwrap();
+    let numbers: Vec<u32> = printed.lines().filter_map(|line| line.parse().ok()).collect();
+    assert!(numbers.iter().copied().eq(1..=2 * half), "{} lines", numbers.len());
+}
+
+#[test]
 fn a_thousand_clients_that_die_leave_nothing_behind() {
     let atm = Atm::start();
     atm.drop_spec("a", "command: [sh, -c, 'stty -echo; echo ready; while read x; do echo got $x; done']\n");
