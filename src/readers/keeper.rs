@@ -85,7 +85,8 @@ pub(super) fn screen(bytes: &[u8], _: &Path) -> Result<(), Broken> {
     promise!(longest <= LONGEST_ANSWER, "an answer of {longest} bytes");
     let look = |screen: &mut Screen| screen.view(100, true).ok_or("the emulator has a fault");
     let before = look(&mut screen)?;
-    promise!(look(&mut bytewise)? == before, "it depends on how the stream is cut");
+    // Without colours, as these come with links, and each link without a name is given one of its own.
+    promise!(screen.view(100, false) == bytewise.view(100, false), "it depends on how the stream is cut");
     let dump = screen.dump(100);
     promise!(look(&mut screen)? == before, "a dump changes the screen");
     let mut other = Screen::new(SIZE);
