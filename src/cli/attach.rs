@@ -40,8 +40,8 @@ pub mod screen;
 
 const AFTER: &str = "\
 Detach with ctrl-] (twice sends it), with ctrl-\\ d, or from elsewhere with `atm detach`. The session goes
-on. In a paste these keys are text. A session that was evicted or has ended is started; when it ends, atm
-ends with its exit status, or stays while it is restarted.
+on. In a paste these keys are text. A session that was evicted or has ended is started, one that was stopped
+is not; when it ends, atm ends with its exit status, or stays while it is restarted.
 
 With several terminals attached, the smallest is the session's size; the others are shown all of it. What
 the session prints reaches this terminal as it is, also sequences that set its title or its clipboard.

@@ -38,7 +38,9 @@ impl FromStr for Selector {
 fn condition(part: &str) -> Option<Condition> {
     let word = |text: &str| {
         let text = text.trim();
-        (!text.is_empty() && !text.contains(['=', '!'])).then(|| text.to_owned())
+        (!text.is_empty()
+            && !text.contains(|c: char| matches!(c, '=' | '!' | '(' | ')') || c.is_whitespace()))
+        .then(|| text.to_owned())
     };
     if let Some((label, value)) = part.split_once("!=") {
         return Some(Condition::Differs(word(label)?, value.trim().to_owned()));
@@ -143,7 +145,7 @@ mod tests {
 
     #[test]
     fn what_is_no_condition_is_refused() {
-        for text in ["", ",", "=x", "!=x", "!", "a!b", "a=b,,c"] {
+        for text in ["", ",", "=x", "!=x", "!", "a!b", "a=b,,c", "team in (a,b)", "!team in (a)", "a b"] {
             assert!(text.parse::<Selector>().is_err(), "{text}");
         }
         let error = "\u{1b}!".parse::<Selector>().unwrap_err().to_string();

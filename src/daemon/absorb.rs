@@ -44,7 +44,10 @@ impl<K: Keepers> Daemon<K> {
                 self.store.touch(&name);
                 Vec::new()
             }
-            specs::Change::Bad { name, owner, error, file: _ } => self.spec_is_bad(&name, owner, error),
+            specs::Change::Bad { name, owner, error, conflict, file: _ } => {
+                let kind = if conflict { EventKind::SpecConflict } else { EventKind::InvalidSpec };
+                self.spec_is_bad(&name, owner, error, kind)
+            }
             specs::Change::Cleared { name } => {
                 self.store.edit(&name, |entry| entry.spec_error = None);
                 self.store.touch(&name);
@@ -111,13 +114,14 @@ impl<K: Keepers> Daemon<K> {
     fn spec_is_good(&self, name: &SessionName, written: WrittenSpec, good: GoodText) -> Vec<Trigger<Key>> {
         let _ = failpoint::hit(Place::SpecRead);
         self.give_up_name(name);
-        let digest = written.digest();
+        let meant = written.without_own(name, self.owner_of(good.owner));
+        let digest = meant.digest();
         let effective = self.resolve(name, &written);
         let known = self.store.look().sessions.contains_key(name);
         if !known {
             self.store.insert(name, self.new_entry(Session::unknown()));
         }
-        let launch = written.launch_digest();
+        let launch = meant.launch_digest();
         let mut was_removed = false;
         let generation = self
             .store
@@ -177,7 +181,13 @@ impl<K: Keepers> Daemon<K> {
         vec![fleet(Reason::Desired), session(name, Reason::Desired)]
     }
 
-    fn spec_is_bad(&self, name: &SessionName, owner: u32, error: Diagnostics) -> Vec<Trigger<Key>> {
+    fn spec_is_bad(
+        &self,
+        name: &SessionName,
+        owner: u32,
+        error: Diagnostics,
+        kind: EventKind,
+    ) -> Vec<Trigger<Key>> {
         self.give_up_name(name);
         if !self.store.look().sessions.contains_key(name) {
             self.store.insert(name, self.new_entry(Session::unknown()));
@@ -186,7 +196,7 @@ impl<K: Keepers> Daemon<K> {
         let message = error.to_string();
         self.store.edit(name, |entry| entry.spec_error = Some(SpecError { owner, error }));
         // Told afterwards: of a name that was never good, the file's owner is the one to hear it.
-        self.tell(EventKind::InvalidSpec, name, None, None, message);
+        self.tell(kind, name, None, None, message);
         self.store.touch(name);
         vec![fleet(Reason::Desired)]
     }

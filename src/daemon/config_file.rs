@@ -122,7 +122,7 @@ impl<C: Clone + PartialEq> ConfigFile<C> {
             Sight::Missing => self.missing(now),
             Sight::Present { stamp, bytes, torn } => {
                 self.missing_since = None;
-                let print = print_of(stamp.as_ref(), &bytes);
+                let print = print_of(stamp.as_ref(), &bytes, false);
                 // At the start a file that nobody touches needs no second look: the daemon can do nothing
                 // before it knows its limits.
                 let at_rest =

@@ -47,9 +47,9 @@ const TOPIC: &str = "http";
 pub async fn serve<K: Keepers + 'static>(daemon: Rc<Daemon<K>>) {
     let reader = daemon.store.reader();
     loop {
-        let wanted = daemon.store.look().config.http;
+        let wanted = daemon.store.look().config.http.address();
         tokio::select! {
-            () = reader.wait_until(|world| world.config.http != wanted) => {}
+            () = reader.wait_until(|world| world.config.http.address() != wanted) => {}
             () = serve_at(&daemon, wanted) => {}
         }
         daemon.metrics.http.set(None);

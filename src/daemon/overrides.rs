@@ -112,7 +112,7 @@ impl<K: Keepers> Daemon<K> {
         if runs == Some(now.run_id) {
             self.publish(name, &now).await;
         }
-        self.tell(EventKind::Requested, name, Some(now.run_id), Some("override".into()), message);
+        self.tell(EventKind::Requested, name, Some(now.run_id), Some("Override".into()), message);
         self.store.touch(name);
         self.look_at(Key::Fleet, Reason::Requested);
         self.look_at(Key::Session(name.clone()), Reason::Requested);

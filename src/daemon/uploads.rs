@@ -77,7 +77,7 @@ impl<K: Keepers> Daemon<K> {
         saved.map_err(|source| VerbError::State { name: name.clone(), source })?;
         self.store.touch(name);
         if is_new {
-            self.tell(EventKind::Requested, name, None, Some("put".into()), message);
+            self.tell(EventKind::Requested, name, None, Some("Put".into()), message);
         }
         Ok(is_new)
     }

@@ -100,7 +100,8 @@ impl<K: Keepers> Daemon<K> {
                 }
                 return Err(VerbError::State { name: name.clone(), source });
             }
-            let message = format!("{} asked for by uid {} (pid {})", word(verb), by.uid, by.pid);
+            let message =
+                format!("{} asked for by uid {} (pid {})", word(verb).to_lowercase(), by.uid, by.pid);
             self.tell(EventKind::Requested, name, None, Some(word(verb).into()), message);
             self.store.touch(name);
         }
@@ -238,13 +239,14 @@ fn apply(
     Ok(before != (wanted.will, history.start_requested, history.restart_requested))
 }
 
+/// The reason of its event.
 fn word(verb: Verb) -> &'static str {
     match verb {
-        Verb::Start => "start",
-        Verb::Stop => "stop",
-        Verb::Kill => "kill",
-        Verb::Restart => "restart",
-        Verb::Suspend => "suspend",
-        Verb::Resume => "resume",
+        Verb::Start => "Start",
+        Verb::Stop => "Stop",
+        Verb::Kill => "Kill",
+        Verb::Restart => "Restart",
+        Verb::Suspend => "Suspend",
+        Verb::Resume => "Resume",
     }
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::api::{
     cause::{Actor, Cause, StopReason},
-    config::{Clients, Config, Emergency, Logs, OnShutdown},
+    config::{Clients, Config, Emergency, Http, Logs, OnShutdown},
     name::{RunId, SessionName},
     quantity::{Dur, Limit, Size},
     record::{Exit, StartError},
@@ -104,7 +104,7 @@ pub(super) fn config(max_sessions: u32) -> Config {
         on_shutdown: OnShutdown::Auto,
         clients: Clients { max: 10, buffer: 100, max_message: Size(1 << 20), broadcast_rate: 10 },
         logs: Logs { max_size: Size(10 << 20), max_files: 7, max_age: Dur(secs(7 * 86400)) },
-        http: None,
+        http: Http::Off,
         env: BTreeMap::new(),
         daemon_memory_warning: Size(100 << 20),
         written: Vec::new(),

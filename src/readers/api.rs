@@ -71,7 +71,10 @@ pub(super) fn config(bytes: &[u8], _: &Path) -> Result<(), Broken> {
     };
     promise!(bytes.len() <= yaml::MAX_BYTES, "a config of {} bytes is taken", bytes.len());
     promise!(config.clients.buffer > 0, "a watcher has no room: {config:?}");
-    promise!(config.http.is_none_or(|http| http.ip().is_loopback()), "it listens to others: {config:?}");
+    promise!(
+        config.http.address().is_none_or(|http| http.ip().is_loopback()),
+        "it listens to others: {config:?}"
+    );
     let json = serde_json::to_vec(&config).map_err(|error| error.to_string())?;
     round_trip::<Config>(&json).map(|_| ())
 }

@@ -119,6 +119,7 @@ fn of_two_files_for_one_name_the_one_in_force_stays() {
     let session = atm.wait_error("a", "a.yml");
     assert_eq!(session["status"]["pid"], pid);
     assert_eq!(session["spec"]["command"][1], "1000");
+    assert_eq!((atm.count_events("a", "SpecConflict"), atm.count_events("a", "InvalidSpec")), (1, 0));
     // The one in force may still be edited.
     atm.drop_spec("a", &format!("{SLEEPER}priority: 2\n"));
     atm.wait("a", "at priority 2", |s| s["spec"]["priority"] == 2);

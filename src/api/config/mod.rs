@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::written::WrittenConfig;
-use self::written::{Http, MaxSessions, Memory};
+pub use self::written::{Http, WrittenConfig};
+use self::written::{MaxSessions, Memory};
 use super::{
     defaults,
     diagnose::Diagnostics,
@@ -54,9 +54,9 @@ pub struct Config {
     pub clients: Clients,
     /// Limits of output files.
     pub logs: Logs,
-    /// Where /healthz and /metrics are served; absent: nowhere.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub http: Option<std::net::SocketAddr>,
+    /// Where /healthz and /metrics are served.
+    #[serde(default)]
+    pub http: Http,
     /// For every session, below the spec's own.
     pub env: BTreeMap<String, String>,
     /// The daemon warns when its own memory passes this.
@@ -196,10 +196,7 @@ impl WrittenConfig {
                 max_files: logs.max_files.map_or(defaults::LOGS.max_files, |files| files.0),
                 max_age: logs.max_age.map_or(defaults::LOGS.max_age, |age| age.0),
             },
-            http: match self.http {
-                None | Some(Http::Off) => None,
-                Some(Http::At(address)) => Some(address),
-            },
+            http: self.http.unwrap_or_default(),
             env: self.env.unwrap_or_default().0,
             daemon_memory_warning: self
                 .daemon_memory_warning

@@ -41,6 +41,7 @@ fn the_defaults_are_those_of_the_manual() {
         "maxFiles": 7,
         "maxAge": "7d"
       },
+      "http": "off",
       "env": {},
       "daemonMemoryWarning": "100MiB"
     }

@@ -184,12 +184,25 @@ impl JsonSchema for Memory {
 }
 
 /// Where health and metrics are served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub enum Http {
     /// Nowhere.
+    #[default]
+    #[serde(rename = "off")]
     Off,
     /// At this address.
+    #[serde(untagged)]
     At(SocketAddr),
+}
+
+impl Http {
+    /// The address, where there is one.
+    pub fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Off => None,
+            Self::At(address) => Some(address),
+        }
+    }
 }
 
 impl Read for Http {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{Agent, Digest, TerminalSize, WrittenBackoff, WrittenSpec, WrittenTerminal};
-use crate::api::defaults;
+use crate::api::{defaults, name::SessionName};
 
 /// The keys that only a new run can change.
 const LAUNCH: &[&str] = &["command", "env", "envFile", "workingDir", "user", "terminal"];
@@ -17,6 +17,19 @@ impl WrittenSpec {
     /// What depends on the config counts as it is written: a change of the config is not one of the spec.
     pub fn digest(&self) -> Digest {
         digest(&self.keys())
+    }
+
+    /// The same without what says no more than where it stands: an identity that is the session's name, a user who is
+    /// the file's owner. Of names root's alone is known here.
+    #[must_use]
+    pub fn without_own(&self, name: &SessionName, owner: u32) -> Self {
+        let mut spec = self.clone();
+        drop_if(&mut spec.identity, |identity| identity.0 == name.as_str());
+        drop_if(&mut spec.user, |user| {
+            let user = user.0.as_str();
+            user.parse() == Ok(owner) || (user == "root" && owner == 0)
+        });
+        spec
     }
 
     /// The digest of what only a new run can change: command, env, envFile, workingDir, user, terminal.

@@ -60,26 +60,39 @@ pub fn read<T: Read>(bytes: &[u8], file: &Path, nothing: Nothing) -> Result<T, D
 /// A value that YAML has no words for.
 pub fn write(value: &impl serde::Serialize) -> Result<String, String> {
     let text = serde_yaml::to_string(value).map_err(|error| error.to_string())?;
-    if !text.contains(['\u{85}', '\u{2028}', '\u{2029}']) && !has_other_numbers(&text) {
+    let meant = fractions(&serde_yaml::to_value(value).map_err(|error| error.to_string())?);
+    if !text.contains(['\u{85}', '\u{2028}', '\u{2029}']) && other_numbers(&text) <= meant {
         return Ok(text);
     }
     let json = serde_json::to_string_pretty(value).map_err(|error| error.to_string())?;
     Ok(json + "\n")
 }
 
-/// Whether the reader would refuse a text of this document for being a number.
-fn has_other_numbers(text: &str) -> bool {
-    fn within(node: &Node) -> bool {
+/// How many numbers of a document the reader refuses: it knows whole ones.
+fn other_numbers(text: &str) -> usize {
+    fn within(node: &Node) -> usize {
         match node {
-            Node::Number(number) => number.is_none(),
-            Node::List(items) => items.iter().any(within),
-            Node::Map(entries) => entries.iter().any(|(key, value)| within(key) || within(value)),
-            Node::Null | Node::Bool(_) | Node::Text(_) => false,
+            Node::Number(number) => usize::from(number.is_none()),
+            Node::List(items) => items.iter().map(within).sum(),
+            Node::Map(entries) => entries.iter().map(|(key, value)| within(key) + within(value)).sum(),
+            Node::Null | Node::Bool(_) | Node::Text(_) => 0,
         }
     }
-    let source = Source::new(text.as_bytes(), Path::new(""));
     // One that is not read at all, for its size, is none the better as JSON.
-    source.is_ok_and(|source| tree::parse(&source).is_ok_and(|node| within(&node)))
+    let source = Source::new(text.as_bytes(), Path::new(""));
+    source.ok().and_then(|source| tree::parse(&source).ok()).map_or(0, |node| within(&node))
+}
+
+/// How many of them are no texts that look like one: a share, a cost.
+fn fractions(value: &serde_yaml::Value) -> usize {
+    use serde_yaml::Value;
+    match value {
+        Value::Number(number) => usize::from(number.is_f64()),
+        Value::Sequence(items) => items.iter().map(fractions).sum(),
+        Value::Mapping(entries) => entries.iter().map(|(key, value)| fractions(key) + fractions(value)).sum(),
+        Value::Tagged(tagged) => fractions(&tagged.value),
+        Value::Null | Value::Bool(_) | Value::String(_) => 0,
+    }
 }
 
 /// What a file without a value means: empty, only comments, `~` or `{}`.

@@ -276,7 +276,7 @@ impl<'d> Fields<'d> {
             let advice = known_elsewhere.iter().find(|(word, _)| same_word(word, name));
             let hint = match advice {
                 Some((_, advice)) => Some((*advice).to_owned()),
-                None => did_you_mean(name, &self.asked),
+                None => did_you_mean(name, &self.asked).or_else(|| known(&self.asked)),
             };
             // Written with a mistake, it is not missing as well.
             if let Some(hint) = &hint {
@@ -289,6 +289,14 @@ impl<'d> Fields<'d> {
             self.place.problems.add(problem);
         }
     }
+}
+
+/// What may be written instead.
+fn known(keys: &[&str]) -> Option<String> {
+    let mut keys = keys.to_vec();
+    keys.sort_unstable();
+    keys.dedup();
+    (!keys.is_empty()).then(|| format!("known here: {}", keys.join(", ")))
 }
 
 impl Read for bool {

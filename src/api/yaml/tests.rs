@@ -126,3 +126,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_document_with_shares_is_yaml_as_well() {
+    #[derive(serde::Serialize)]
+    struct Figures<'a> {
+        share: f64,
+        text: &'a str,
+    }
+    let written = |share, text| super::write(&Figures { share, text }).unwrap();
+    assert_eq!(written(0.5, "x"), "share: 0.5\ntext: x\n");
+    // Of two numbers one was meant as a text.
+    assert!(written(0.5, "1e999").starts_with('{'));
+}

@@ -166,17 +166,17 @@ fn has_ended(session: &SessionView) -> bool {
     session.status.phase != Phase::Running && session.status.reason != Reason::Starting
 }
 
-/// Starts a session that does not run, where that is meant.
+/// Starts a session that does not run, where that is meant. One that somebody stopped stays so until somebody says
+/// otherwise: to look at it, or to type, does not.
 fn up(context: &mut Context, client: &mut Client, session: &SessionView, ended: IfEnded) -> CliResult {
     let name = &session.name;
-    match ended {
-        IfEnded::Start => start(context, client, name),
-        IfEnded::Fail => {
-            let (phase, reason) = (session.status.phase, session.status.reason);
-            Err(CliError::failed(format!("`{name}` does not run: {phase} ({reason})"))
-                .hint(format!("its output: `atm logs {name}`; run it: `atm start {name}`")))
-        }
+    let (phase, reason) = (session.status.phase, session.status.reason);
+    if ended == IfEnded::Start && phase != Phase::Suspended {
+        return start(context, client, name);
     }
+    let verb = if reason == Reason::Suspended { "resume" } else { "start" };
+    Err(CliError::failed(format!("`{name}` does not run: {phase} ({reason})"))
+        .hint(format!("its output: `atm logs {name}`; run it: `atm {verb} {name}`")))
 }
 
 fn start(context: &mut Context, client: &mut Client, name: &SessionName) -> CliResult {

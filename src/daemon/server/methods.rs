@@ -119,7 +119,10 @@ pub async fn call<K: Keepers + 'static>(
 ) -> Result<Outcome, Failure> {
     let value = match &*request.method {
         "initialize" => initialize(daemon, &params(request)?)?,
-        "list" => return list(daemon, peer),
+        "list" => {
+            let NoParams {} = params(request)?;
+            return list(daemon, peer);
+        }
         "get" => {
             let names = known(daemon, peer, params::<NamesParams>(request)?.names)?;
             return Ok(Outcome::Json(Rc::new(sessions(daemon, peer, &names)?)));
@@ -128,7 +131,10 @@ pub async fn call<K: Keepers + 'static>(
             return Ok(Outcome::Watch(params::<NamesParams>(request)?.names.into_iter().collect()));
         }
         "events" => return events(daemon, peer, params(request)?),
-        "plan" => plan(daemon, peer)?,
+        "plan" => {
+            let NoParams {} = params(request)?;
+            plan(daemon, peer)?
+        }
         "start" => verb(daemon, peer, Verb::Start, &params(request)?).await?,
         "stop" => verb(daemon, peer, Verb::Stop, &params(request)?).await?,
         "restart" => verb(daemon, peer, Verb::Restart, &params(request)?).await?,
@@ -172,8 +178,12 @@ pub async fn call<K: Keepers + 'static>(
         }
         "previous" => previous(daemon, peer, params(request)?).await?,
         "cleanup" => cleanup(daemon, peer, &params(request)?)?,
-        "config" => config(daemon, peer)?,
+        "config" => {
+            let NoParams {} = params(request)?;
+            config(daemon, peer)?
+        }
         "health" => {
+            let NoParams {} = params(request)?;
             let world = daemon.store.look();
             let facts = Facts {
                 clock: &daemon.clock,
@@ -185,6 +195,7 @@ pub async fn call<K: Keepers + 'static>(
             serde_json::to_value(view::health(&world, peer.viewer, facts))?
         }
         "metrics" => {
+            let NoParams {} = params(request)?;
             let text = daemon.metrics_text().map_err(|error| {
                 Failure::new(ErrorKind::Failed, format!("cannot put the numbers into words: {error}"))
             })?;
@@ -197,6 +208,11 @@ pub async fn call<K: Keepers + 'static>(
     };
     Ok(Outcome::Value(value))
 }
+
+/// Of a method that has none.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoParams {}
 
 fn params<T: DeserializeOwned>(request: &Request<'_>) -> Result<T, Failure> {
     request.params()

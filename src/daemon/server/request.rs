@@ -90,7 +90,7 @@ fn no_json(line: &[u8], error: &dyn std::error::Error) -> Failure {
     // Cut before it is decoded: of a long line only the begin is looked at.
     let begin = line.get(..line.len().min(4 * SHOWN)).unwrap_or_default();
     let start: String = String::from_utf8_lossy(begin).chars().take(SHOWN).collect();
-    Failure::new(ErrorKind::InvalidJson, format!("not JSON: {error}: `{}`", start.escape_debug()))
+    Failure::new(ErrorKind::InvalidJson, format!("not JSON: {error}: `{}`", escaped(&start)))
 }
 
 #[cfg(test)]
@@ -114,7 +114,9 @@ mod tests {
             (b"hello", ErrorKind::InvalidJson, "`hello`"),
             (b"GET / HTTP/1.1\r", ErrorKind::InvalidJson, "`GET / HTTP/1.1\\r`"),
             (b"\x16\x03\x01\x02\x00\x01", ErrorKind::InvalidJson, "`\\u{16}"),
-            (b"\0", ErrorKind::InvalidJson, "`\\0`"),
+            (b"\0", ErrorKind::InvalidJson, "`\\u{0}`"),
+            // As it was written, for whoever looks for it.
+            (b"{\"a\": \"b\\\\", ErrorKind::InvalidJson, "`{\"a\": \"b\\\\`"),
             (b"{\"id\": \"\xff\"}", ErrorKind::InvalidJson, "utf-8"),
             (b"{\"id\": \"\\ud800\"}", ErrorKind::InvalidJson, "hex escape"),
             (b"{\"id\": 1e999}", ErrorKind::InvalidJson, "number out of range"),

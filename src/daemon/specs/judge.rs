@@ -143,9 +143,10 @@ pub fn parse_with<T>(parse: impl FnOnce() -> Result<T, Diagnostics>, file: &Path
     })
 }
 
-/// The print of what was read, and of the attributes that a judgement depends on.
-pub fn print_of(stamp: Option<&Stamp>, bytes: &Result<Vec<u8>, Obstacle>) -> Print {
+/// The print of what was read, and of all else that a judgement depends on. `shared`: see [`Rules::is_shared`].
+pub fn print_of(stamp: Option<&Stamp>, bytes: &Result<Vec<u8>, Obstacle>, shared: bool) -> Print {
     let mut hash = Sha256::new();
+    hash.update([u8::from(shared)]);
     if let Some(stamp) = stamp {
         let file = stamp.file();
         for owner in [stamp.own.uid, file.uid, file.mode & 0o7777, u32::from(file.links > 1)] {

@@ -308,7 +308,7 @@ impl<S: Document> Ledger<S> {
             }
             Sight::Present { stamp, bytes, torn } => {
                 file.appear(stamp.as_ref());
-                let print = print_of(stamp.as_ref(), &bytes);
+                let print = print_of(stamp.as_ref(), &bytes, shared);
                 let unchanged = file.believed.as_ref().is_some_and(|believed| believed.print == print);
                 if !file.looks.found(Seen { stamp: stamp.as_ref(), print, torn }, unchanged, now) {
                     return false;

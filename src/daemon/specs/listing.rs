@@ -91,10 +91,13 @@ impl<S: Document> Ledger<S> {
     fn take_listing(&mut self, directory: Inode, files: Vec<Listed>, odd: Vec<String>, now: Moment) {
         self.take_odd(odd);
         let was = match self.place {
-            Place::Ours(was) | Place::Other(was) => Some(was.id),
+            Place::Ours(was) | Place::Other(was) => Some(was),
             Place::Unlooked | Place::Lost => None,
         };
-        let moved = was != Some(directory.id);
+        let moved = was.is_none_or(|was| was.id != directory.id);
+        // Who else may put names into it is a part of what each of its files is worth.
+        let shared = |directory: &Inode| self.rules.is_shared(directory);
+        self.audit_next |= was.is_some_and(|was| shared(&was) != shared(&directory));
         if moved {
             // Neither what was missed nor what was read elsewhere says anything about this directory.
             self.forget_missing();

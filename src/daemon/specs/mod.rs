@@ -100,6 +100,8 @@ pub enum Change<S = WrittenSpec> {
         owner: u32,
         /// All that is wrong.
         error: Diagnostics,
+        /// It is that there are two files for one name, and nothing else.
+        conflict: bool,
     },
     /// What was wrong is mended.
     Cleared {

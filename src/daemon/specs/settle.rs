@@ -55,6 +55,7 @@ impl<S: Document> Ledger<S> {
             entry.lost = Some(Lost::at(now));
             self.list_in(CONFIRM, now);
         }
+        let mut conflict = false;
         let (suffix, wrong) = match voice {
             Voice::Absent => return,
             Voice::Speaks(suffix) => {
@@ -62,7 +63,9 @@ impl<S: Document> Ledger<S> {
                 let Some(mut wrong) = self.hear(name, suffix, held, now) else {
                     return;
                 };
-                wrong.extend(self.conflict(name, suffix, now));
+                let other = self.conflict(name, suffix, now);
+                conflict = wrong.is_empty() && !other.is_empty();
+                wrong.extend(other);
                 (suffix, wrong)
             }
             Voice::Waits(suffix) => {
@@ -73,7 +76,7 @@ impl<S: Document> Ledger<S> {
                 (suffix, Diagnostics::whole(file, message).0)
             }
         };
-        self.tell_error(name, suffix, wrong);
+        self.tell_error(name, suffix, wrong, conflict);
     }
 
     /// Takes the word of the file that speaks for a name. Returns what is wrong with it, or `None` where its
@@ -150,7 +153,7 @@ impl<S: Document> Ledger<S> {
         Diagnostics::whole(shown(&other), message).0
     }
 
-    fn tell_error(&mut self, name: &SessionName, suffix: Suffix, wrong: Vec<Diagnostic>) {
+    fn tell_error(&mut self, name: &SessionName, suffix: Suffix, wrong: Vec<Diagnostic>, conflict: bool) {
         let file = self.path(name, suffix);
         let Some(entry) = self.entries.get_mut(name) else {
             return;
@@ -164,7 +167,7 @@ impl<S: Document> Ledger<S> {
             let error = Diagnostics(wrong);
             entry.error = Some(Box::new(error.clone()));
             entry.known = true;
-            self.tell(Change::Bad { name: name.clone(), file, owner, error });
+            self.tell(Change::Bad { name: name.clone(), file, owner, error, conflict });
         }
     }
 }

@@ -98,6 +98,9 @@ fn a_mistake_is_told_with_its_place_and_what_to_do() {
 
 #[test]
 fn misspelt_keys_are_recognised() {
+    const KNOWN: &str = "known here: agent, backoff, command, cpuWeight, env, envFile, identity, labels, maxAge, \
+                         maxIdle, maxMemory, maxProcesses, onChange, owner, pinned, priority, restartPolicy, resume, \
+                         slot, stopSignal, suspend, terminal, terminationGracePeriod, user, workingDir";
     for (key, hint) in [
         ("comand: x", "did you mean `command`?"),
         ("Command: x", "did you mean `command`?"),
@@ -105,7 +108,7 @@ fn misspelt_keys_are_recognised() {
         ("working_dir: /", "did you mean `workingDir`?"),
         ("working-directory: /", "did you mean `workingDir`?"),
         ("cwd: /", "did you mean `workingDir`?"),
-        ("enviroment: {}", ""),
+        ("enviroment: {}", KNOWN),
         ("environment: {}", "did you mean `env`?"),
         ("env_file: /", "did you mean `envFile`?"),
         ("maxidle: 1h", "did you mean `maxIdle`?"),
@@ -115,13 +118,12 @@ fn misspelt_keys_are_recognised() {
         ("label: {}", "did you mean `labels`?"),
         ("name: web", "the file's name is the session's name: NAME.yaml"),
         ("kind: Session", "a spec is one session's keys, nothing around them"),
-        ("completely: other", ""),
+        ("completely: other", KNOWN),
     ] {
         let text = if hint.contains("command`") { key.to_owned() } else { format!("command: x\n{key}") };
         let word = key.split(':').next().unwrap();
         let line = if hint.contains("command`") { 1 } else { 2 };
-        let hint = if hint.is_empty() { String::new() } else { format!(" ({hint})") };
-        assert_eq!(bad(&text), [format!("web.yaml:{line}:1: unknown key `{word}`{hint}")]);
+        assert_eq!(bad(&text), [format!("web.yaml:{line}:1: unknown key `{word}` ({hint})")]);
     }
 }
 

@@ -75,6 +75,10 @@ fn a_file_counts_only_if_nobody_else_could_have_written_it() {
     fs::set_permissions(rig.at("group.yaml"), fs::Permissions::from_mode(0o644)).unwrap();
     rig.wait_for("good group A group.yaml");
     rig.wait_for("cleared group");
+    // So does what was refused for the directory, as soon as that is mended.
+    fs::set_permissions(&rig.dir, fs::Permissions::from_mode(0o755)).unwrap();
+    rig.wait_for("good hard A hard.yaml");
+    rig.wait_for("cleared hard");
     rig.handle.shutdown();
 }
 
