@@ -17,7 +17,7 @@ Exit status: 0 done; 1 failed; 2 usage; 3 no such session; 4 invalid spec or con
 
 /// Keeps AI agent sessions running: declared in YAML files, within budgets, never lost.
 #[derive(Debug, Parser)]
-#[command(name = "atm", version, after_help = AFTER, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "atm", version, after_help = AFTER, max_term_width = 100)]
 pub struct Cli {
     /// Where things are.
     #[command(flatten)]

@@ -90,7 +90,7 @@ fn annotated(config: &Config, written: &[String]) -> CliResult<String> {
 }
 
 fn from_file(context: &mut Context) -> CliResult<Config> {
-    let file = context.default_candidate()?.directories.config;
+    let file = context.while_down(context.places.config.as_deref(), "config")?.directories.config;
     match documents::read(&file) {
         Ok(bytes) => {
             context.out.note(&format!("daemon down: from `{}`", file.display()))?;

@@ -1,11 +1,11 @@
 //! What every verb has at hand: where things are, and where to write.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use super::{
     client::{self, Client, ClientError},
     dirs::{Candidate, Environment, Places},
-    error::{CliError, CliResult},
+    error::{CliError, CliResult, Kind},
     output::Output,
 };
 use crate::api::{
@@ -43,8 +43,20 @@ impl Context {
         self.places.for_client(&self.environment)
     }
 
-    /// Where to write specs while no daemon answers: of the mode that holds where none is asked for.
-    pub fn default_candidate(&self) -> CliResult<Candidate> {
+    /// Where things are while no daemon answers: of the mode that holds where none is asked for. Of a daemon that is
+    /// known by its socket alone only it could tell, and what is meant for it must not go to another: so there the
+    /// flag has to say it.
+    pub fn while_down(&self, said: Option<&Path>, flag: &str) -> CliResult<Candidate> {
+        let candidate = self.default_candidate()?;
+        if candidate.mode.is_none() && said.is_none() {
+            let socket = candidate.socket.display();
+            return Err(CliError::new(Kind::Unreachable, format!("no daemon answers at `{socket}`"))
+                .hint(format!("start it, or say where its files are: `--{flag} PATH`")));
+        }
+        Ok(candidate)
+    }
+
+    fn default_candidate(&self) -> CliResult<Candidate> {
         let mode = self.places.mode(&self.environment);
         let mut candidates = self.candidates()?;
         let at = candidates.iter().position(|candidate| candidate.mode == Some(mode)).unwrap_or(0);

@@ -3,7 +3,7 @@
 use super::{
     client::ClientError,
     complete,
-    context::Context,
+    context::{Context, get_one},
     error::{CliError, CliResult},
     output::{Cell, Style, Table},
     select::distinct,
@@ -50,6 +50,13 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let names = distinct(&args.names);
     let params = EventsParams { names: names.clone(), watch: args.watch };
     let EventsResult { events } = client.call("events", &params)?;
+    for name in &names {
+        // What it did before it was forgotten is still told.
+        let known = events.iter().any(|event| event.session.as_ref() == Some(name));
+        if !known && get_one(&mut client, name)?.is_none() {
+            return Err(context.no_such_session(&mut client, name));
+        }
+    }
     let mut table = Table::new(&["TIME", "SESSION", "KIND", "MESSAGE"]);
     // Widths for the rows to come, where there is no row yet to take them from.
     for event in &events {

@@ -50,7 +50,8 @@ impl SpecFiles {
         match context.connect() {
             Ok(client) => Ok(Self { directory: client.directories().sessions.clone(), client: Some(client) }),
             Err(down) if down.kind == Kind::Unreachable => {
-                let directory = context.default_candidate()?.directories.sessions;
+                let said = context.places.sessions_dir.as_deref();
+                let directory = context.while_down(said, "sessions-dir")?.directories.sessions;
                 Ok(Self { directory, client: None })
             }
             Err(error) => Err(error),

@@ -7,15 +7,28 @@ use std::{
 
 use super::{
     context::Context,
+    dirs::Mode,
     documents,
     error::{CliError, CliResult},
     specfiles::SpecFiles,
 };
-use crate::api::diagnose::Diagnostics;
+use crate::{
+    api::{diagnose::Diagnostics, spec::WrittenSpec},
+    daemon::specs::{
+        Rules,
+        judge::MAX_FILE,
+        names::{FileKey, Suffix},
+    },
+    host::{
+        client::uid,
+        specfile::{Directory, Sight},
+    },
+};
 
 const AFTER: &str = "\
-Without FILE it checks the config and every spec in the sessions directory. A file named atm.yaml is
-taken for a config unless it is in a sessions directory.
+Without FILE it checks the config and every spec in the sessions directory, also for who could have written
+it and for two files of one name. A file named atm.yaml is taken for a config unless it is in a sessions
+directory.
 
 Examples:
   atm validate
@@ -52,8 +65,9 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
         } else {
             context.out.note(&format!("no config at `{}`: the defaults hold", config_file.display()))?;
         }
+        let rules = Rules { system: context.places.mode(&context.environment) == Mode::System, uid: uid() };
         for file in spec_files(&directory)? {
-            check(context, &file, spec(&file))?;
+            check(context, &file, declared(&directory, &file, rules))?;
         }
     }
     CliError::gather(errors)
@@ -67,7 +81,7 @@ fn places(context: &mut Context) -> CliResult<(PathBuf, PathBuf)> {
     let found = SpecFiles::find(context)?;
     let config = match &found.client {
         Some(client) => client.directories().config.clone(),
-        None => context.default_candidate()?.directories.config,
+        None => context.while_down(context.places.config.as_deref(), "config")?.directories.config,
     };
     Ok((config, found.directory))
 }
@@ -88,6 +102,29 @@ fn spec(file: &Path) -> Result<(), Diagnostics> {
     }
     let bytes = documents::read(file).map_err(|error| documents::unreadable(file, &error))?;
     documents::parse_spec(&bytes, file).map(|_| ())
+}
+
+/// A spec in the sessions directory, as the daemon takes it.
+fn declared(directory: &Path, file: &Path, rules: Rules) -> Result<(), Diagnostics> {
+    if let Some(Err(diagnostics)) = documents::session_of(file) {
+        return Err(diagnostics);
+    }
+    let unreadable = |error: &io::Error| documents::unreadable(file, error);
+    let opened = Directory::open(directory).map_err(|error| unreadable(&error))?;
+    let Sight::Present { stamp, bytes, torn: _ } =
+        opened.read(file.file_name().unwrap_or_default(), MAX_FILE)
+    else {
+        return Err(unreadable(&io::ErrorKind::NotFound.into()));
+    };
+    rules.judge::<WrittenSpec>(stamp.as_ref(), bytes, rules.is_shared(&opened.inode), file)?;
+    let key = file.file_name().and_then(|name| FileKey::parse(&name.to_string_lossy()));
+    match key.filter(|key| key.suffix == Suffix::Yml) {
+        Some(FileKey { name, .. }) if file.with_extension("yaml").exists() => Err(Diagnostics::whole(
+            file.display().to_string(),
+            format!("`{name}` is defined by {name}.yaml as well: remove one of the two"),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The files of a directory that are specs by their names, in order.

@@ -50,6 +50,9 @@ fn nonsense_is_answered_and_the_third_time_the_connection_closes() {
         assert_eq!(kind(&client.call("frobnicate", &json!({}))), "MethodNotFound");
         assert_eq!(kind(&client.call("get", &json!({"names": 7}))), "InvalidRequest");
         assert_eq!(kind(&client.call("stop", &json!({"name": "nobody"}))), "NoSuchSession");
+        for method in ["list", "plan", "config", "health", "metrics"] {
+            assert_eq!(kind(&client.call(method, &json!({"bogus": 1}))), "InvalidRequest", "{method}");
+        }
     }
 }
 

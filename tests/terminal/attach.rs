@@ -239,6 +239,15 @@ fn what_cannot_be_attached_is_said() {
         let refused = atm.atm(&[verb, "a"]);
         assert!(String::from_utf8_lossy(&refused.stderr).contains("no terminal"), "{verb}");
     }
+    // One that somebody stopped stays so, whoever looks or types.
+    atm.drop_spec("s", ECHO);
+    atm.wait_output("s", "ready");
+    atm.ok(&["stop", "s"]);
+    let (code, text) = said(&mut Client::attach(&atm, 100, 24, &["s"]));
+    assert!(code == 1 && text.contains("Suspended (Stopped)") && text.contains("atm start s"), "{text}");
+    let refused = atm.atm(&["send", "s", "hello"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("atm start s"), "{refused:?}");
+    assert_eq!(atm.get("s")["status"]["phase"], "Suspended");
     // In a terminal that can only print, nothing else is printed.
     atm.drop_spec("t", ECHO);
     atm.wait_output("t", "ready");

@@ -15,6 +15,24 @@ fn get_and_its_like_say_69_and_the_way_out() {
     }
 }
 
+/// Sessions have `ATM_SOCKET`: what one of them writes while its daemon is down must not go to another daemon's.
+#[test]
+fn what_is_meant_for_a_daemon_goes_to_no_other_while_it_is_down() {
+    let atm = Atm::new();
+    let file = atm.path("new.yaml").display().to_string();
+    std::fs::write(&file, SLEEPER).unwrap();
+    for (verb, flag) in [
+        (&["apply", &file][..], "--sessions-dir"),
+        (&["delete", "new"], "--sessions-dir"),
+        (&["validate"], "--sessions-dir"),
+        (&["config"], "--config"),
+    ] {
+        let (code, out, err) = told(&atm.atm(verb));
+        assert_eq!((code, out.as_str()), (Some(69), ""), "{verb:?}: {err}");
+        assert!(err.contains("atm.sock") && err.contains(flag), "{verb:?}: {err}");
+    }
+}
+
 #[test]
 fn stop_and_kill_go_to_the_keeper_and_the_will_is_honoured() {
     let mut atm = Atm::start();

@@ -228,6 +228,40 @@ fn validate_needs_no_daemon_and_tells_each_mistake() {
 }
 
 #[test]
+fn validate_says_what_the_daemon_says_of_a_file() {
+    let atm = Atm::start();
+    let said = |words: &str| {
+        let (code, _, err) = told(&atm.atm_with_flags(&["validate"]));
+        assert!(code == Some(4) && err.contains(words), "{err}");
+    };
+    atm.drop_spec("a", SLEEPER);
+    atm.wait_pid("a");
+    std::fs::write(atm.specs().join("a.yml"), SLEEPER).unwrap();
+    atm.wait_error("a", "is already defined");
+    said("`a` is defined by a.yaml as well");
+    std::fs::remove_file(atm.specs().join("a.yml")).unwrap();
+    if rustix::process::geteuid().is_root() {
+        let writable = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        std::fs::set_permissions(atm.spec_path("a"), writable).unwrap();
+        atm.wait_error("a", "others than its owner may write it");
+        said("others than its owner may write it (mode 0666)");
+    }
+}
+
+#[test]
+fn events_of_nobody_are_no_silence() {
+    let atm = Atm::start();
+    let (code, out, err) = told(&atm.atm(&["events", "nobody"]));
+    assert!(code == Some(3) && out.is_empty() && err.contains("no session `nobody`"), "{err}");
+    // What it did before it was forgotten is still told.
+    atm.drop_spec("a", SLEEPER);
+    atm.wait_pid("a");
+    atm.remove_spec("a");
+    atm.wait_gone("a");
+    assert!(atm.ok(&["events", "a"]).contains("Started"));
+}
+
+#[test]
 fn completion_speaks_to_every_shell() {
     let atm = Atm::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
