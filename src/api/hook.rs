@@ -199,6 +199,10 @@ pub struct HookParams {
     /// When it was told, on the machine's monotonic clock, so that what comes late does not undo what came since.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub at: Option<Moment>,
+    /// Of a session whose agent was passed hooks: whether this is one of those. Once one of them was heard in a run, those
+    /// beside them are not: they say the same, or are another agent's, which that one has started.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub passed: Option<bool>,
     /// The payload, or what of it matters.
     #[serde(default)]
     pub payload: Map<String, Value>,

@@ -155,10 +155,11 @@ fn tell(asked: &Asked, environment: &Environment) {
         Some(payload) => agents::sift(payload.as_bytes(), true),
         None => from_input(begun.saturating_add(INPUT), asked.pass),
     };
-    if payload.is_empty() || !speaks_for_session(asked, &payload) {
+    if payload.is_empty() {
         return;
     }
-    let params = HookParams { agent: asked.agent, at: Some(clock::monotonic()), payload };
+    let passed = passed(asked, &payload);
+    let params = HookParams { agent: asked.agent, at: Some(clock::monotonic()), passed, payload };
     let Ok(request) = request(params) else { return };
     let Ok(candidates) = asked.places.for_client(environment) else { return };
     for candidate in candidates {
@@ -177,13 +178,11 @@ fn tell(asked: &Asked, environment: &Environment) {
     }
 }
 
-/// Whether this is for the session's agent to say. Where that was passed hooks of its own, those that a person has
-/// installed say it twice; or they are another agent's, which that one has started, and whose conversation is another.
-/// Only a status line is never passed.
-fn speaks_for_session(asked: &Asked, payload: &Map<String, Value>) -> bool {
-    let passed = std::env::var_os(ENV_HOOKS).is_some_and(|hooks| hooks == HOOKS_PASSED);
+/// Whether this is one of the hooks that the session's agent was passed, where it was passed any. A status line never is.
+fn passed(asked: &Asked, payload: &Map<String, Value>) -> Option<bool> {
+    let any = std::env::var_os(ENV_HOOKS).is_some_and(|hooks| hooks == HOOKS_PASSED);
     let is_status_line = asked.payload.is_none() && !payload.contains_key("hook_event_name");
-    asked.passed || !passed || is_status_line
+    (asked.passed || (any && !is_status_line)).then_some(asked.passed)
 }
 
 fn request(params: HookParams) -> serde_json::Result<Vec<u8>> {

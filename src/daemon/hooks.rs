@@ -50,6 +50,9 @@ impl<K: Keepers> Daemon<K> {
     /// Takes in what the agent above `process` said. The answer is the same whoever asks: a hook has no use for more.
     pub async fn hook(&self, process: &Process, viewer: Viewer, params: HookParams) -> HookResult {
         let found = self.session_of(process, viewer).await;
+        if found.as_ref().is_some_and(|name| !self.is_own_word(name, params.passed)) {
+            return HookResult::default();
+        }
         let now = self.clock.now();
         let at = params.at.map_or(now, |at| at.min(now));
         let named = params.agent.filter(|agent| *agent != Agent::Generic);
@@ -62,6 +65,25 @@ impl<K: Keepers> Daemon<K> {
         let Some((name, told)) = heard else { return HookResult::default() };
         self.hear(&name, told, at).await;
         HookResult { session: Some(name) }
+    }
+
+    /// Whether a hook is the session's agent's to say. See [`HookParams::passed`]: an agent that was passed hooks may
+    /// know nothing of them, and then those that a person has installed are its own.
+    fn is_own_word(&self, name: &SessionName, passed: Option<bool>) -> bool {
+        let Some(passed) = passed else { return true };
+        let news = self.store.edit(name, |entry| {
+            let run = entry.plan.observed.run_id()?;
+            let heard = entry.memory.hooked == Some(run);
+            if passed {
+                entry.memory.hooked = Some(run);
+            }
+            Some((heard, passed && !heard))
+        });
+        let Some((heard, news)) = news.flatten() else { return true };
+        if news {
+            self.save(name);
+        }
+        passed || !heard
     }
 
     /// The agent of a session that has a spec, or had one; `None`: it is a registered one.

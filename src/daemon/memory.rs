@@ -96,6 +96,9 @@ pub struct Memory {
     /// A person asked for another run in place of this one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub restart_requested: Option<StoredRestart>,
+    /// The run whose agent spoke by the hooks that it was passed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hooked: Option<RunId>,
     /// What is known of one that a person started outside atm; absent: it is declared.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub registered: Option<Registered>,
@@ -305,6 +308,7 @@ impl Memory {
             last: None,
             start_requested: false,
             restart_requested: None,
+            hooked: None,
             registered: None,
             conversations: Vec::new(),
         }

@@ -39,6 +39,18 @@ fn a_turn_is_seen_as_it_is_told() {
     assert_eq!((&status["turn"]["number"], &status["turn"]["inFlight"]), (&json!(1), &json!(false)));
 }
 
+/// One that was passed hooks may know nothing of them: then those that a person has installed are heard.
+#[test]
+fn an_agent_that_ignores_the_hooks_that_it_is_passed_is_heard_by_others() {
+    let atm = Atm::start();
+    let mut agent = StandIn::by_name(&atm, "a");
+    assert_eq!(atm.get("a")["spec"]["agent"], "claude");
+    agent.prompts();
+    does(&atm, "a", "Busy");
+    agent.stops();
+    does(&atm, "a", "Idle");
+}
+
 #[test]
 fn what_goes_on_behind_a_turn_keeps_it_from_being_idle() {
     let atm = Atm::start();

@@ -45,6 +45,17 @@ impl StandIn {
         agent
     }
 
+    /// One that atm takes for Claude Code by its name, and passes hooks, which it knows nothing of.
+    pub fn by_name(atm: &Atm, name: &str) -> Self {
+        let agent = Self::prepared(atm, name);
+        let at = agent.directory.display();
+        let bin = env!("CARGO_BIN_EXE_atm");
+        let env = format!("env: {{HOOK_BIN: {bin}, HOOK_DIR: {at}}}\n");
+        atm.drop_spec(name, &format!("command: [{at}/claude]\nterminationGracePeriod: 1s\n{env}"));
+        atm.wait_pid(name);
+        agent
+    }
+
     /// One that a person starts, without atm. It notes each signal that it gets.
     pub fn by_hand(atm: &Atm, name: &str) -> (Self, Child) {
         let agent = Self::prepared(atm, name);
