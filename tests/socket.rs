@@ -20,6 +20,8 @@ mod harness;
 mod lines;
 #[path = "socket/numbers.rs"]
 mod numbers;
+#[path = "socket/sending.rs"]
+mod sending;
 #[path = "socket/watchers.rs"]
 mod watchers;
 

@@ -2,8 +2,8 @@
 //!
 //! - written by people: [`spec`], [`config`] (with [`rules`], [`yaml`] and [`diagnose`] to read
 //!   them and say what is wrong, [`defaults`] for what is not written, [`schema`] for editors)
-//! - shown to people and programs: [`status`] (with [`git`] and [`upload`]), [`event`], [`control`] and [`registered`] (the
-//!   daemon's socket)
+//! - shown to people and programs: [`status`] (with [`git`] and [`upload`]), [`event`], [`control`], [`registered`] and
+//!   [`send`] (the daemon's socket)
 //! - between daemon and keeper: [`record`] and [`kept`] (files), [`keeper`] (socket), [`activity`] (shared page)
 //! - between keeper and readers of output: [`log_index`]; and attached terminals: [`attach`], [`keys`]
 //! - shared words: [`name`], [`quantity`], [`time`], [`cause`], [`conversation`]
@@ -30,6 +30,7 @@ pub mod record;
 pub mod registered;
 pub mod rules;
 pub mod schema;
+pub mod send;
 pub mod spec;
 pub mod status;
 pub mod time;

@@ -1,6 +1,6 @@
 //! `atm send`: types for a person who is not attached.
 
-use std::{io::Read, time::Duration};
+use std::io::Read;
 
 use super::{
     attach::reach::{IfEnded, ask_keeper},
@@ -9,7 +9,12 @@ use super::{
     error::{CliError, CliResult, Kind},
 };
 use crate::{
-    api::{attach::Typed, keeper::Request, keys::Key, name::SessionName},
+    api::{
+        keeper::Request,
+        keys::Key,
+        name::SessionName,
+        send::{AFTER_TEXT, INSTEAD, LONGEST_TEXT, Message, MessageError},
+    },
     host::poll,
 };
 
@@ -24,13 +29,6 @@ Examples:
   atm send fix-login --key ctrl-c
   atm send fix-login --key escape --key up --key enter
   git diff | atm send fix-login -";
-
-/// Between a text and its enter. Agents tell a paste by its speed, and take an enter in it for a line of it: Codex does
-/// within 120 ms of the last letter.
-const AFTER_TEXT: Duration = Duration::from_millis(200);
-
-/// Longest text: the keeper takes a request of 1 MiB, and a byte takes up to six in it.
-const LONGEST: usize = 160 << 10;
 
 /// Arguments of `atm send`.
 #[derive(Debug, clap::Args)]
@@ -56,48 +54,33 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     if text == "-" {
         text = from_input(std::io::stdin().lock())?;
     }
-    if text.len() > LONGEST {
-        return Err(too_long());
-    }
-    let typed = typed(&text, &args.keys);
+    let Message { typed, enter } = Message::new(Some(&text), &args.keys, !args.no_enter).map_err(mistake)?;
     ask_keeper(context, &args.name, IfEnded::Start, &Request::Type { typed })?;
-    if text.is_empty() || args.no_enter {
-        return Ok(());
-    }
+    let Some(typed) = enter else { return Ok(()) };
     let _ = poll::wait(&[], Some(AFTER_TEXT)); // an interrupted pause is only shorter
-    let typed = vec![Typed::Key(Key::ENTER)];
     ask_keeper(context, &args.name, IfEnded::Start, &Request::Type { typed }).map(drop)
 }
 
-fn too_long() -> CliError {
-    CliError::new(Kind::Usage, format!("the text is longer than {LONGEST} bytes"))
-        .hint("write it to a file, and send the file's name")
+fn mistake(error: MessageError) -> CliError {
+    let told = CliError::new(Kind::Usage, error.to_string());
+    match error {
+        MessageError::TooLong => told.hint(INSTEAD),
+        MessageError::Nothing | MessageError::TooManyKeys => told,
+    }
 }
 
 /// What is on standard input, and no more of it than can be sent: it may never end.
 fn from_input(input: impl Read) -> CliResult<String> {
     let mut bytes = Vec::new();
     input
-        .take(LONGEST as u64 + 1)
+        .take(LONGEST_TEXT as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| CliError::io("cannot read standard input", &error))?;
-    if bytes.len() > LONGEST {
-        return Err(too_long());
+    if bytes.len() > LONGEST_TEXT {
+        return Err(mistake(MessageError::TooLong));
     }
-    String::from_utf8(bytes).map_err(|_| {
-        CliError::new(Kind::Usage, "standard input is no text: not UTF-8")
-            .hint("write it to a file, and send the file's name")
-    })
-}
-
-fn typed(text: &str, keys: &[Key]) -> Vec<Typed> {
-    let lines = text.strip_suffix('\n').unwrap_or(text);
-    let text = match lines {
-        "" => None,
-        lines if lines.contains('\n') => Some(Typed::Paste(lines.to_owned())),
-        line => Some(Typed::Text(line.to_owned())),
-    };
-    text.into_iter().chain(keys.iter().cloned().map(Typed::Key)).collect()
+    String::from_utf8(bytes)
+        .map_err(|_| CliError::new(Kind::Usage, "standard input is no text: not UTF-8").hint(INSTEAD))
 }
 
 #[cfg(test)]
@@ -110,25 +93,17 @@ mod tests {
         impl Read for Endless {
             fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
                 self.0 += buffer.len();
-                assert!(self.0 < 4 * LONGEST, "it reads on");
+                assert!(self.0 < 4 * LONGEST_TEXT, "it reads on");
                 buffer.fill(b'x');
                 Ok(buffer.len())
             }
         }
-        assert_eq!(from_input(Endless(0)).unwrap_err(), too_long());
-        let most = "x".repeat(LONGEST);
+        assert_eq!(from_input(Endless(0)).unwrap_err(), mistake(MessageError::TooLong));
+        let most = "x".repeat(LONGEST_TEXT);
         assert_eq!(from_input(most.as_bytes()).unwrap(), most);
         // A letter of several bytes on the edge.
-        let beyond = format!("{}ä", "x".repeat(LONGEST));
-        assert_eq!(from_input(beyond.as_bytes()).unwrap_err(), too_long());
+        let beyond = format!("{}ä", "x".repeat(LONGEST_TEXT));
+        assert_eq!(from_input(beyond.as_bytes()).unwrap_err(), mistake(MessageError::TooLong));
         assert!(from_input(b"\xff".as_slice()).unwrap_err().message.contains("not UTF-8"));
-    }
-
-    #[test]
-    fn several_lines_are_a_paste() {
-        assert_eq!(typed("one line\n", &[]), [Typed::Text("one line".into())]);
-        assert_eq!(typed("two\nlines\n", &[]), [Typed::Paste("two\nlines".into())]);
-        let key: Key = "ctrl-c".parse().unwrap();
-        assert_eq!(typed("", std::slice::from_ref(&key)), [Typed::Key(key)]);
     }
 }

@@ -19,6 +19,7 @@ use super::{
     paths::Paths,
     registered::Registry,
     repositories::{Repositories, Seen},
+    sends::Sends,
     server::LastList,
     specs,
     store::{Entry, Store},
@@ -89,6 +90,8 @@ pub struct Daemon<K> {
     pub keepers: K,
     /// Interruptions of turns that are on their way.
     pub interrupts: Interrupts,
+    /// Whose turn it is to type.
+    pub sends: Sends,
     /// The port to what sessions do, and when they are looked at.
     pub looking: Looking,
     /// Where the repositories that sessions work in are looked at.

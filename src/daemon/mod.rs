@@ -15,8 +15,8 @@
 //! `recovery` takes in what an earlier daemon left, before the loop turns. [`wills`] records what people ask for.
 //! `cleanup` has evicted what is over its budget now, [`looks`] sees what sessions do, [`repositories`] where,
 //! [`registered`] keeps those that people started outside atm. [`kept`] keeps what runs that were stopped showed last.
-//! `hooks` hears what agents say, [`turns`] interrupts what they are in. `server` answers clients, each [`watcher`]
-//! collects what one of them is still to be told; [`metrics`] counts, `http` shows that to others.
+//! `hooks` hears what agents say, [`turns`] interrupts what they are in, `sends` types for clients. `server` answers
+//! those, each [`watcher`] collects what one of them is still to be told; [`metrics`] counts, `http` shows that to others.
 
 mod absorb;
 pub mod adopt;
@@ -52,6 +52,7 @@ pub mod reconcile;
 mod recovery;
 pub mod registered;
 pub mod repositories;
+mod sends;
 pub(crate) mod server;
 mod shutdown;
 pub mod specs;

@@ -23,6 +23,7 @@ use crate::{
         hook::{CancelParams, HookParams},
         name::{InstanceId, SessionName},
         registered::{RegisterParams, UnregisterParams},
+        send::SendParams,
         time::BootId,
     },
     daemon::{
@@ -72,6 +73,7 @@ pub(super) fn request(bytes: &[u8], _: &Path) -> Result<(), Broken> {
         taken(request.params::<PreviousParams>())?;
         taken(request.params::<HookParams>())?;
         taken(request.params::<CancelParams>())?;
+        taken(request.params::<SendParams>())?;
         taken(request.params::<UnregisterParams>())?;
         match request.params::<RegisterParams>() {
             Ok(params) => {

@@ -29,6 +29,8 @@ fn what_takes_a_keeper_is_refused_with_the_reason() {
             "{args:?}: {err}"
         );
     }
+    let (kind, message) = Socket::of(&atm).refused("send", &json!({"name": name, "text": "hello"}));
+    assert!(kind == "Conflict" && message.contains("outside atm"), "{kind}: {message}");
     let told = atm.on_a_terminal(&["attach", &name]);
     assert!(told.contains("started by a person"), "{told}");
     assert_eq!(own.signals(), "ready\n");

@@ -55,11 +55,12 @@ fn bad_names() -> Vec<String> {
 const BAD_IDS: [&str; 6] = ["", "..", "../a", "a", "-1", "00000000-0000-0000-0000-00000000000/"];
 
 /// Fields that hold a text of the caller's choice, with texts that each must refuse. What it takes is shown, compared, and
-/// no more.
-const TEXTS: [(&str, &[&str]); 3] = [
+/// no more; what is to be typed may be anything.
+const TEXTS: [(&str, &[&str]); 4] = [
     ("RegisterParams.conversationId", &["", "a b", "a\0", "a\n", "é"]),
     ("RegisterParams.identity", &["", " a", "a\0", "a\n", "a\u{1b}"]),
     ("RegisterParams.workingDir", &["", "a", "../a", "~", "/a\0b"]),
+    ("SendParams.text", &[]),
 ];
 
 /// Types that are no name, no id and no path.
@@ -89,6 +90,9 @@ fn refused(of: &str, field: &str, kind: &str, good: &Value) -> Vec<Value> {
     match kind {
         "[SessionName](#sessionname)" => bad_names().into_iter().map(Value::from).collect(),
         "array of [SessionName](#sessionname)" => bad_names().iter().map(|name| json!(["a", name])).collect(),
+        "array of [Key](#key)" => {
+            ["", "../a", "ctrl-", "/etc/passwd", "\u{1b}"].map(|key| json!(["up", key])).into()
+        }
         "[RunId](#runid)" => BAD_IDS.map(Value::from).into(),
         "string" => {
             let texts = TEXTS.iter().find(|(name, _)| *name == key);

@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     io::{BufRead, BufReader, ErrorKind, Write},
     os::unix::net::UnixStream,
+    path::Path,
     time::Duration,
 };
 
@@ -20,7 +21,11 @@ pub struct Client {
 
 impl Client {
     pub fn connect(atm: &Atm) -> Self {
-        let stream = UnixStream::connect(atm.runtime().join("atm.sock")).unwrap();
+        Self::to(&atm.runtime().join("atm.sock"))
+    }
+
+    pub fn to(socket: &Path) -> Self {
+        let stream = UnixStream::connect(socket).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream.set_write_timeout(Some(LIMIT)).unwrap();
         let reader = BufReader::new(stream.try_clone().unwrap());

@@ -9,8 +9,10 @@ use super::*;
 use crate::api::{
     config::Config,
     hook::{CancelParams, CancelResult, HookParams, HookResult},
+    keys::Key,
     name::{InstanceId, RunId, SessionName},
     registered::{RegisterParams, RegisterResult, UnregisterParams, UnregisterResult},
+    send::SendParams,
     spec::SessionSpec,
 };
 
@@ -36,6 +38,10 @@ described!(SessionName, "SessionName", {
 });
 described!(RunId, "RunId", {"type": "string", "description": "One run of a session: a UUID of version 7, as text."});
 described!(InstanceId, "InstanceId", {"type": "string", "description": "A state directory: a UUID, as text."});
+described!(Key, "Key", {
+    "type": "string",
+    "description": "A key by its name, as `atm send --key` takes it: `enter`, `ctrl-c`, `escape`, `up`, `alt-x`, `f5`."
+});
 described!(SessionSpec, "SessionSpec", {
     "type": "object",
     "description": "The spec in force, every default filled in. Its keys are those of a spec file: `atm schema session`."
@@ -54,7 +60,7 @@ fn types() -> BTreeMap<String, Value> {
         ($generator:ident: $($type:ty),*) => { $($generator.subschema_for::<$type>();)* };
     }
     all!(
-        given: OverrideParams, UploadedParams, PreviousParams, HookParams, CancelParams, RegisterParams, UnregisterParams, InitializeParams, NamesParams, NameParams, KillParams, EventsParams, CleanupParams, TouchParams
+        given: OverrideParams, UploadedParams, PreviousParams, HookParams, CancelParams, SendParams, RegisterParams, UnregisterParams, InitializeParams, NamesParams, NameParams, KillParams, EventsParams, CleanupParams, TouchParams
     );
     all!(
         answered: UploadsResult, PreviousResult, HookResult, CancelResult, RegisterResult, UnregisterResult, InitializeResult, CleanupResult, ListResult, EventsResult, VerbResult, PlanResult, ConfigResult,

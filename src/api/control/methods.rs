@@ -23,7 +23,7 @@ const fn method(
 }
 
 /// All methods.
-pub const METHODS: [Method; 25] = [
+pub const METHODS: [Method; 26] = [
     method(
         "initialize",
         "InitializeParams",
@@ -78,6 +78,12 @@ pub const METHODS: [Method; 25] = [
         "CancelParams",
         "CancelResult",
         "Interrupts the turn that a session is in, where it is the one that the caller means.",
+    ),
+    method(
+        "send",
+        "SendParams",
+        "VerbResult",
+        "Types into a session's terminal. Answered when its program's terminal has taken all of it.",
     ),
     method(
         "register",

@@ -12,6 +12,7 @@ use crate::{
         control::{NameParams, VerbResult},
         keeper::{Reply, Request},
         name::SessionName,
+        send::untaken,
         status::{Origin, Phase, Reason, SessionView},
     },
     cli::{
@@ -118,10 +119,7 @@ pub fn ask_keeper(
         }
         Ok(reply) => Ok(reply),
         Err(ClientError::Silent(_)) if matches!(request, Request::Type { .. }) => {
-            let error = CliError::failed(format!(
-                "not all was typed: the program of `{name}` does not read, or its keeper hangs; what its terminal \
-                 had not taken by now is withdrawn"
-            ));
+            let error = CliError::failed(untaken(name));
             Err(Miss::Failed(error.hint(format!("see what the program shows: `atm peek {name}`"))))
         }
         Err(error) => Err(miss(name, error)),

@@ -348,8 +348,8 @@ fn unanswered() -> Failure {
 mod tests {
     use super::*;
     use crate::{
-        api::{defaults::CLIENTS, quantity::Size, registered, upload},
-        daemon::{events, server::ROOM},
+        api::{defaults::CLIENTS, quantity::Size, registered, send, upload},
+        daemon::{events, keepers::ANSWER_WITHIN, server::ROOM},
     };
 
     /// What people and programs are promised in docs/protocol.md.
@@ -377,6 +377,15 @@ mod tests {
             ),
             format!("| connections that watch | `clients.max`, {} |", CLIENTS.max),
             format!(
+                "| what is sent at once: text; keys | {}; {} |",
+                Size(send::LONGEST_TEXT as u64),
+                send::MOST_KEYS
+            ),
+            format!(
+                "| a program that does not read what is sent; what was sent to it before | {0}; {0} |",
+                seconds(ANSWER_WITHIN)
+            ),
+            format!(
                 "| registered sessions | {} of one user, {} of all |",
                 registered::MAX_OF_A_USER,
                 registered::MAX_OF_ALL
@@ -388,7 +397,7 @@ mod tests {
             ),
         ] {
             // People write a space before a unit.
-            let spaced = row.replace("MiB", " MiB");
+            let spaced = row.replace("MiB", " MiB").replace("KiB", " KiB");
             assert!(text.contains(&spaced), "{spaced}");
         }
         assert_eq!(events::KEPT, 2000, "two thousand");

@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::{Peer, registered, request::Request};
+use super::{Peer, registered, request::Request, send};
 use crate::{
     api::{
         control::{
@@ -159,6 +159,7 @@ pub async fn call<K: Keepers + 'static>(
             let session = result(daemon, peer, &params.name)?;
             to_value(&CancelResult { outcome, session })?
         }
+        "send" => send::send(daemon, peer, params(request)?).await?,
         "override" => {
             let OverrideParams { name, clear, overrides } = params(request)?;
             known(daemon, peer, vec![name.clone()])?;
@@ -363,7 +364,11 @@ async fn kill<K: Keepers>(daemon: &Daemon<K>, peer: Peer, params: KillParams) ->
 }
 
 /// Fails where the client means another run than the one there is: it ended meanwhile, or the request is repeated.
-fn is_run<K: Keepers>(daemon: &Daemon<K>, name: &SessionName, meant: Option<RunId>) -> Result<(), Failure> {
+pub fn is_run<K: Keepers>(
+    daemon: &Daemon<K>,
+    name: &SessionName,
+    meant: Option<RunId>,
+) -> Result<(), Failure> {
     let Some(meant) = meant else { return Ok(()) };
     let world = daemon.store.look();
     let now = world.sessions.get(name).and_then(view::run_id);
@@ -374,7 +379,8 @@ fn is_run<K: Keepers>(daemon: &Daemon<K>, name: &SessionName, meant: Option<RunI
     Err(Failure::new(ErrorKind::Conflict, format!("`{name}` is not in run {meant} any more: {now}")))
 }
 
-fn outcome<K: Keepers>(
+/// The answer to a verb.
+pub fn outcome<K: Keepers>(
     daemon: &Daemon<K>,
     peer: Peer,
     name: &SessionName,

@@ -6,6 +6,7 @@ pub(crate) mod methods;
 pub mod places;
 mod registered;
 pub(crate) mod request;
+mod send;
 mod socket;
 mod tell;
 

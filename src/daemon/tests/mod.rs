@@ -22,6 +22,7 @@ use super::{
     metrics::Metrics,
     paths::Paths,
     repositories::Repositories,
+    sends::Sends,
     server::{self, places::Places},
     shutdown, specs,
     store::{Entry, Store, World},
@@ -51,6 +52,7 @@ mod fleet;
 mod keepers;
 mod looks;
 mod registered;
+mod sends;
 mod starts;
 mod state;
 mod stops;
@@ -109,6 +111,7 @@ impl Field {
         let daemon = Rc::new(Daemon {
             looking: Looking::new(Box::new(looker.clone())),
             interrupts: Interrupts::default(),
+            sends: Sends::default(),
             repositories: Repositories::none(),
             store: Store::new(Config::defaults(MACHINE), clock.clone()),
             keepers: FakeKeepers::new(Rc::clone(&paths), clock.clone(), inputs.clone()),
