@@ -58,7 +58,7 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     ask_keeper(context, &args.name, IfEnded::Start, &Request::Type { typed })?;
     let Some(typed) = enter else { return Ok(()) };
     let _ = poll::wait(&[], Some(AFTER_TEXT)); // an interrupted pause is only shorter
-    ask_keeper(context, &args.name, IfEnded::Start, &Request::Type { typed }).map(drop)
+    ask_keeper(context, &args.name, IfEnded::Fail, &Request::Type { typed }).map(drop)
 }
 
 fn mistake(error: MessageError) -> CliError {

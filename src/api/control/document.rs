@@ -88,6 +88,9 @@ fn kind(schema: &Value) -> String {
         let named = choices.iter().filter(|choice| choice["type"] != "null").map(kind);
         return named.collect::<Vec<_>>().join(" or ");
     }
+    if let Some(only) = schema["const"].as_str() {
+        return format!("`\"{only}\"`");
+    }
     let word = match &schema["type"] {
         Value::Array(words) => words.iter().find(|word| *word != "null").map(text).unwrap_or_default(),
         word => text(word),
@@ -111,7 +114,16 @@ fn describe(page: &mut String, name: &str, schema: &Value) {
     if let Some(words) = schema["oneOf"].as_array() {
         page.push('\n');
         for word in words {
-            let value = text(&word["const"]);
+            let value = match word["properties"].as_object() {
+                Some(fields) => {
+                    let fields: Vec<_> = fields
+                        .iter()
+                        .map(|(field, schema)| format!("\"{field}\": {}", kind(schema)))
+                        .collect();
+                    format!("{{{}}}", fields.join(", "))
+                }
+                None => text(&word["const"]),
+            };
             let code = serde_json::from_value::<ErrorKind>(word["const"].clone())
                 .ok()
                 .filter(|_| name == "ErrorKind")
