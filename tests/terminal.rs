@@ -24,3 +24,5 @@ mod looks;
 mod sameness;
 #[path = "terminal/storms.rs"]
 mod storms;
+#[path = "terminal/top.rs"]
+mod top;

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use super::{
     apply, attach, cancel, cleanup, completion, config, daemon, delete, describe, detach, dirs::Places, edit,
     events, get, hook, hooks, install, kill, logs, metrics, overrides, peek, plan, put, restart, resume, run,
-    schema, send, start, status, stop, suspend, touch, uninstall, validate, wait,
+    schema, send, start, status, stop, suspend, top, touch, uninstall, validate, wait,
 };
 
 const AFTER: &str = "\
@@ -89,6 +89,8 @@ pub enum Command {
     Status(status::Args),
     /// Print the daemon's numbers for Prometheus
     Metrics(metrics::Args),
+    /// Watch what sessions do and use, as it changes
+    Top(top::Args),
     /// Tell that a session lives, and what it is doing
     Touch(touch::Args),
     /// Tell what an agent is doing: the command of its hooks
@@ -146,6 +148,10 @@ mod tests {
             "atm attach a --detach-key x",
             "atm send a",
             "atm send a --key nothing",
+            "atm top -n 0",
+            "atm top -d 0",
+            "atm top -d x",
+            "atm top -s size",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

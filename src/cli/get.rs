@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::{
+    client::Client,
     complete,
     context::{Context, get},
     error::{CliError, CliResult},
@@ -68,7 +69,7 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let one = names.len() == 1 && args.selector.is_none();
     let table = show(context, args.output, &sessions, one, watch.is_some())?;
     if sessions.is_empty() && missing.is_empty() && watch.is_none() {
-        context.out.note(&empty(args, &client))?;
+        context.out.note(&empty(args.selector.as_ref(), &client))?;
     }
     let errors: Vec<CliError> =
         missing.into_iter().map(|name| context.no_such_session(&mut client, name)).collect();
@@ -84,8 +85,9 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     }
 }
 
-fn empty(args: &Args, client: &super::client::Client) -> String {
-    if args.selector.is_some() {
+/// In the place of sessions where there are none.
+pub fn empty(selector: Option<&Selector>, client: &Client) -> String {
+    if selector.is_some() {
         return "no session has these labels".to_owned();
     }
     format!("no sessions; drop a YAML file into `{}`", client.directories().sessions.display())

@@ -4,6 +4,7 @@
 //! - [`dirs`] says where things are, [`client`] speaks with the daemon, [`watch`] follows sessions
 //! - [`steer`] is what start, stop, restart, suspend, resume and kill share; [`outcome`] is what they wait
 //!   for, from values alone; [`offline`] goes to the keepers while the daemon is down
+//! - [`top`] is the one verb that draws a screen of its own
 //! - [`output`], [`text`] and [`plain`] make what is shown; [`error`] says what went wrong and what to try
 //!
 //! Invariants:
@@ -75,6 +76,7 @@ pub mod steer;
 pub mod stop;
 pub mod suspend;
 pub mod text;
+pub mod top;
 pub mod touch;
 pub mod uninstall;
 pub mod validate;
@@ -151,6 +153,7 @@ fn dispatch(command: &Command, context: &mut Context) -> CliResult<ExitCode> {
         Command::Events(args) => events::run(args, context),
         Command::Status(args) => status::run(args, context),
         Command::Metrics(args) => metrics::run(args, context),
+        Command::Top(args) => return top::run(args, context),
         Command::Touch(args) => touch::run(args, context),
         Command::Cancel(args) => cancel::run(args, context),
         Command::Hook(args) => return Ok(hook::run(args, context)),
