@@ -118,7 +118,7 @@ fn describe(page: &mut String, name: &str, schema: &Value) {
                 Some(fields) => {
                     let fields: Vec<_> = fields
                         .iter()
-                        .map(|(field, schema)| format!("\"{field}\": {}", kind(schema)))
+                        .map(|(field, schema)| format!("\"{field}\": {}", kind(schema).replace('`', "")))
                         .collect();
                     format!("{{{}}}", fields.join(", "))
                 }
