@@ -108,6 +108,12 @@ pub fn looks_like(payload: &Map<String, Value>) -> Agent {
     if codex::is_notification(payload) { Agent::Codex } else { Agent::Claude }
 }
 
+/// Whether this is an agent's at all: it names an event or a conversation.
+pub fn is_of_an_agent(payload: &Map<String, Value>) -> bool {
+    codex::is_notification(payload)
+        || ["hook_event_name", "session_id"].iter().any(|key| payload.contains_key(*key))
+}
+
 /// The key that interrupts a turn of `agent` and does nothing worse.
 pub fn interrupting_key(agent: Agent) -> Key {
     match agent {

@@ -105,8 +105,8 @@ impl<K: Keepers> Daemon<K> {
         listed: bool,
     ) -> Option<(SessionName, Told)> {
         let told = agents::read(agent, &params.payload);
-        if told.exits && !listed {
-            return None; // it is about to end, and nobody has known it
+        if !listed && (told.exits || !agents::is_of_an_agent(&params.payload)) {
+            return None; // it is about to end, and nobody has known it; or whoever says that is no agent
         }
         let hooked = Hooked {
             hook: process.id(),

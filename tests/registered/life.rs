@@ -205,3 +205,12 @@ fn a_spec_file_has_the_name_that_it_takes() {
         (&json!("Declared"), "Running/Started".into())
     );
 }
+
+#[test]
+fn what_no_agent_says_registers_nobody() {
+    let atm = Atm::start();
+    for payload in ["{}", r#"{"foo": 1}"#, r#"{"cwd": "/tmp"}"#] {
+        atm.ok(&["hook", payload]);
+    }
+    assert_eq!(atm.ok(&["get", "-o", "name"]), "");
+}
