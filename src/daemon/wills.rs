@@ -37,7 +37,7 @@ pub enum VerbError {
     #[error("{0}")]
     Conflict(String),
     /// No spec of it was ever good.
-    #[error("{0} has no valid spec: mend its file, or see `atm describe {0}`")]
+    #[error("its spec is not valid: mend the file, or see `atm describe {0}`")]
     InvalidSpec(SessionName),
     /// The will could not be recorded, so nothing was done.
     #[error("cannot record what was asked for {name}")]
