@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Atm, now, signal},
+    harness::{Atm, executable, now, signal},
     stand_in::{StandIn, Watch, does, event},
 };
 
@@ -211,7 +211,7 @@ fn another_user_in_a_session_does_not_steer_it() {
     }
     let atm = Atm::start();
     let bin = atm.path("atm-for-all");
-    std::fs::copy(env!("CARGO_BIN_EXE_atm"), &bin).unwrap();
+    executable(&bin, &std::fs::read(env!("CARGO_BIN_EXE_atm")).unwrap());
     for path in [atm.path("."), atm.runtime()] {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(path, mode).unwrap();

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Write},
-    os::{fd::AsFd, unix::fs::PermissionsExt},
+    os::fd::AsFd,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -13,7 +13,7 @@ use std::{
 use atm::host::poll;
 use serde_json::{Value, json};
 
-use crate::harness::{Atm, LIMIT, wait_until};
+use crate::harness::{self, Atm, LIMIT, wait_until};
 
 /// Runs one hook for each line that it is given, by a shell as Claude Code does, and tells how it went.
 const SCRIPT: &str = r#"
@@ -86,8 +86,8 @@ impl StandIn {
         }
         let (script, at) = (directory.join("claude"), directory.display());
         let noted = "for s in INT QUIT USR1 USR2 CONT; do trap \"echo $s >> $HOOK_DIR/signals\" $s; done";
-        fs::write(&script, format!("#!/bin/sh\n{noted}\nexec 3<>{at}/says 4<>{at}/done\n{SCRIPT}")).unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        let text = format!("#!/bin/sh\n{noted}\nexec 3<>{at}/says 4<>{at}/done\n{SCRIPT}");
+        harness::script(&script, &text);
         let open = |path: &PathBuf| File::options().read(true).write(true).open(path).unwrap();
         Self { says: open(&says), done: BufReader::new(open(&done)), directory }
     }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     fake::{Change, Daemon, Done, atm, finish, session, session_with},
-    support::eventually,
+    support::{eventually, executable::executable},
 };
 
 const GOOD: &str = "command: [sh]\n";
@@ -161,8 +161,7 @@ fn delete_without_a_daemon_removes_the_file() {
 /// Runs `atm edit a` with a shell script as the editor; `$1` is the copy.
 fn edit(home: &Path, script: &str) -> Done {
     let editor = home.join("editor");
-    fs::write(&editor, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&editor, Permissions::from_mode(0o755)).unwrap();
+    executable(&editor, format!("#!/bin/sh\n{script}\n").as_bytes());
     let at = ["edit", "a", "--runtime-dir", "run", "--sessions-dir", "specs"];
     let mut command = atm(home, &at);
     command.env("EDITOR", format!("{} --wait", editor.display())).env("TMPDIR", home.join("tmp"));

@@ -18,7 +18,11 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+#[path = "../support/executable.rs"]
+mod executable;
 pub mod wall;
+
+pub use executable::executable;
 
 /// Generous: a loaded machine is no failure.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -584,8 +588,7 @@ pub fn is_root() -> bool {
 
 /// Writes an executable script.
 pub fn script(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    executable(path, text.as_bytes());
 }
 
 impl Atm {

@@ -11,7 +11,7 @@ use atm::{
     host::failpoint::Place,
 };
 
-use crate::support::{Bench, Keeper, PATIENCE, eventually, is_root};
+use crate::support::{Bench, Keeper, PATIENCE, eventually, executable::executable, is_root};
 
 #[test]
 fn a_command_runs_and_its_exit_is_told() {
@@ -53,7 +53,7 @@ fn fails(bench: &Bench, intent: Intent) -> StartError {
 
 fn script(bench: &Bench, name: &str, text: &str, mode: u32) -> String {
     let path = bench.root.path().join(name);
-    fs::write(&path, text).unwrap();
+    executable(&path, text.as_bytes());
     fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     path.to_str().unwrap().to_owned()
 }

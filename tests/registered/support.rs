@@ -11,7 +11,7 @@ use std::{
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use serde_json::{Value, json};
 
-use super::harness::{Atm, is_alive, signal, start_time, wait_until};
+use super::harness::{Atm, executable, is_alive, signal, start_time, wait_until};
 
 /// A process of the test's own that stands for an agent in a terminal. It is gone with its children when dropped.
 pub struct Own {
@@ -34,7 +34,7 @@ impl Own {
     pub fn that_rises(directory: &Path, uid: u32) -> Self {
         fs::create_dir_all(directory).unwrap();
         let risen = directory.join("risen");
-        fs::copy("/bin/sleep", &risen).unwrap();
+        executable(&risen, &fs::read("/bin/sleep").unwrap());
         fs::set_permissions(&risen, fs::Permissions::from_mode(0o4755)).unwrap();
         let text = "until [ -e rise ]; do sleep 0.05; done; exec ./risen 1000";
         Self::spawn(directory, Command::new("sh").args(["-c", text]).uid(uid))

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{
     client::Client,
     files::Guest,
-    harness::{Atm, Found, assert_harmless, wait_until},
+    harness::{Atm, Found, assert_harmless, script, wait_until},
 };
 
 /// What acts on terminals and logs: C0, C1, a title, a clipboard, what turns text around, ends of lines of all kinds. No
@@ -228,12 +228,8 @@ fn specs(atm: &Atm) {
     let more = format!(
         "terminationGracePeriod: 1s\nworkingDir: {work}\nlabels: {{team: web}}\nenv: {{NASTY: {nasty}}}\n"
     );
-    fs::write(
-        atm.path("editor"),
-        format!("#!/bin/sh\nprintf '%s' {} >> \"$1\"\n", shell_words::quote(NASTY)),
-    )
-    .unwrap();
-    fs::set_permissions(atm.path("editor"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let editor = format!("#!/bin/sh\nprintf '%s' {} >> \"$1\"\n", shell_words::quote(NASTY));
+    script(&atm.path("editor"), &editor);
     for (name, text) in [
         ("prints", format!("command: [sh, -c, {show:?}, {nasty}]\n{more}")),
         ("pipes", format!("command: [sh, -c, {show:?}, {nasty}]\nterminal: false\n{more}")),

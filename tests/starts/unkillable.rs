@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     SLEEPER,
-    harness::{Atm, is_alive, is_root, signal, wait_until},
+    harness::{Atm, executable, is_alive, is_root, signal, wait_until},
 };
 
 /// The daemon's user, and the one that a process of its session becomes. Neither needs an account.
@@ -26,9 +26,12 @@ fn daemon_of_somebody() -> Option<Atm> {
     }
     let mut atm = Atm::new();
     let helper = atm.path("become");
-    if let Err(error) = fs::copy("/usr/bin/setpriv", &helper) {
-        eprintln!("skipped: /usr/bin/setpriv: {error}");
-        return None;
+    match fs::read("/usr/bin/setpriv") {
+        Ok(bytes) => executable(&helper, &bytes),
+        Err(error) => {
+            eprintln!("skipped: /usr/bin/setpriv: {error}");
+            return None;
+        }
     }
     for path in [atm.path(""), atm.specs()] {
         chown(&path, Some(OWNER), Some(OWNER)).unwrap();

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+pub mod executable;
 pub mod group;
 
 use atm::{

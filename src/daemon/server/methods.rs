@@ -354,6 +354,9 @@ async fn kill<K: Keepers>(daemon: &Daemon<K>, peer: Peer, params: KillParams) ->
     let KillParams { name, signal, run_id } = params;
     known(daemon, peer, vec![name.clone()])?;
     match signal {
+        Some(signal) if !(1..=31).contains(&signal) => {
+            Err(Failure::new(ErrorKind::InvalidRequest, format!("{signal} is no signal: 1 to 31 are")))
+        }
         Some(signal) => {
             is_run(daemon, &name, run_id)?;
             daemon.signal(&name, signal).await?;
