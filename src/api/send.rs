@@ -67,7 +67,7 @@ pub enum MessageError {
     #[error("the text is longer than {LONGEST_TEXT} bytes")]
     TooLong,
     /// More keys than [`MOST_KEYS`].
-    #[error("more than {MOST_KEYS} keys at once")]
+    #[error("more than {MOST_KEYS} keys at once: send them in several")]
     TooManyKeys,
 }
 

@@ -63,7 +63,9 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     for Given { name, bytes } in given {
         let current = specs.current(&name)?;
         let words = match &current {
-            Some(current) if documents::same_meaning(&current.bytes, &bytes) => "unchanged",
+            Some(current) if documents::same_meaning(&current.bytes, &bytes, &name, current.owner) => {
+                "unchanged"
+            }
             Some(_) => "configured",
             None => "created",
         };

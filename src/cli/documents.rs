@@ -53,9 +53,10 @@ pub fn default_config() -> Config {
     Config::defaults(machine())
 }
 
-/// Whether two specs mean the same.
-pub fn same_meaning(one: &[u8], other: &[u8]) -> bool {
-    let digest = |bytes| parse_spec(bytes, Path::new("spec")).ok().map(|spec| spec.digest());
+/// Whether two specs of this name, in a file of this owner, mean the same.
+pub fn same_meaning(one: &[u8], other: &[u8], name: &SessionName, owner: u32) -> bool {
+    let parsed = |bytes| parse_spec(bytes, Path::new("spec")).ok();
+    let digest = |bytes| parsed(bytes).map(|spec| spec.without_own(name, owner).digest());
     one == other || matches!((digest(one), digest(other)), (Some(one), Some(other)) if one == other)
 }
 

@@ -141,7 +141,7 @@ fn put(
         return Err(CliError::failed(format!("`{}` was changed meanwhile", original.path.display()))
             .hint(format!("see what is in it now: `atm edit {name}`")));
     }
-    let wait = !args.no_wait && !documents::same_meaning(&original.bytes, edited);
+    let wait = !args.no_wait && !documents::same_meaning(&original.bytes, edited, name, original.owner);
     let names = [name.clone()];
     let watched = match specs.client.take_if(|_| wait) {
         Some(client) => Some(watch(&client, &names)?),

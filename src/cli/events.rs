@@ -50,7 +50,8 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     let names = distinct(&args.names);
     let params = EventsParams { names: names.clone(), watch: args.watch };
     let EventsResult { events } = client.call("events", &params)?;
-    for name in &names {
+    // With -w it may come yet.
+    for name in names.iter().filter(|_| !args.watch) {
         // What it did before it was forgotten is still told.
         let known = events.iter().any(|event| event.session.as_ref() == Some(name));
         if !known && get_one(&mut client, name)?.is_none() {

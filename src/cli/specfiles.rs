@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -17,6 +18,7 @@ use super::{
 use crate::{
     api::{name::SessionName, status::SessionView},
     host::{
+        client::uid,
         errors::words,
         files::make_directory,
         put::{Manner, Place, put},
@@ -42,6 +44,8 @@ pub struct SpecFile {
     pub path: PathBuf,
     /// What is in it.
     pub bytes: Vec<u8>,
+    /// Whose it is.
+    pub owner: u32,
 }
 
 impl SpecFiles {
@@ -96,7 +100,10 @@ impl SpecFiles {
             .hint("edit that file, or remove the link first"));
         }
         match documents::read(&path) {
-            Ok(bytes) => Ok(Some(SpecFile { path, bytes })),
+            Ok(bytes) => {
+                let owner = fs::symlink_metadata(&path).map_or_else(|_| uid(), |file| file.uid());
+                Ok(Some(SpecFile { path, bytes, owner }))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(CliError::io(format_args!("cannot read `{}`", path.display()), &error)),
         }

@@ -10,7 +10,12 @@ use std::{process::ExitCode, time::Duration};
 
 use serde_json::json;
 
-use self::{feed::Feed, order::Sort, page::Page, view::Begin};
+use self::{
+    feed::{Feed, LONGEST},
+    order::Sort,
+    page::Page,
+    view::Begin,
+};
 use super::{
     client::{Client, ClientError, after},
     complete,
@@ -22,7 +27,7 @@ use super::{
 };
 use crate::{
     api::{control::HealthResult, name::SessionName, quantity::Dur, status::SessionView},
-    host::{clock, tty},
+    host::{clock, poll, tty},
 };
 
 pub mod feed;
@@ -134,6 +139,13 @@ fn print(args: &Args, names: &[SessionName], mut client: Client, context: &mut C
                 continue;
             }
             Err(error) => return Err(error.into()),
+        }
+        if args.delay > LONGEST {
+            drop(client);
+            let _ = poll::wait(&[], Some(args.delay)); // an interrupted pause is only shorter
+            client = context.connect()?;
+            client.mind_output();
+            continue;
         }
         let until = after(args.delay);
         // Nothing is sent unasked: this waits, and notices where the daemon or our reader goes.

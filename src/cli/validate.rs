@@ -7,28 +7,19 @@ use std::{
 
 use super::{
     context::Context,
-    dirs::Mode,
     documents,
     error::{CliError, CliResult},
     specfiles::SpecFiles,
 };
-use crate::{
-    api::{diagnose::Diagnostics, spec::WrittenSpec},
-    daemon::specs::{
-        Rules,
-        judge::MAX_FILE,
-        names::{FileKey, Suffix},
-    },
-    host::{
-        client::uid,
-        specfile::{Directory, Sight},
-    },
+use crate::api::{
+    control::HealthResult,
+    diagnose::{Diagnostic, Diagnostics},
 };
 
 const AFTER: &str = "\
-Without FILE it checks the config and every spec in the sessions directory, also for who could have written
-it and for two files of one name. A file named atm.yaml is taken for a config unless it is in a sessions
-directory.
+Without FILE it checks the config and every spec in the sessions directory. Where the daemon answers, it also
+tells what no text shows: a file that others may write, two files of one name, a directory that is not
+believed. A file named atm.yaml is taken for a config unless it is in a sessions directory.
 
 Examples:
   atm validate
@@ -60,17 +51,38 @@ pub fn run(args: &Args, context: &mut Context) -> CliResult {
     }
     if args.files.is_empty() {
         let (config_file, directory) = places(context)?;
+        let told = told_by_daemon(context, &directory);
+        if let Some(why) = told.as_ref().and_then(|told| told.specs_unavailable.as_ref()) {
+            let directory = directory.display().to_string();
+            check(context, Path::new(&directory), Err(Diagnostics::whole(directory.as_str(), why.as_str())))?;
+        }
         if config_file.exists() || context.places.config.is_some() {
-            check(context, &config_file, config(&config_file))?;
+            let errors = told.iter().filter_map(|told| told.config_error.as_ref());
+            check(context, &config_file, config(&config_file).and_then(|()| refused(&config_file, errors)))?;
         } else {
             context.out.note(&format!("no config at `{}`: the defaults hold", config_file.display()))?;
         }
-        let rules = Rules { system: context.places.mode(&context.environment) == Mode::System, uid: uid() };
         for file in spec_files(&directory)? {
-            check(context, &file, declared(&directory, &file, rules))?;
+            let errors = told.iter().flat_map(|told| &told.spec_errors);
+            check(context, &file, spec(&file).and_then(|()| refused(&file, errors)))?;
         }
     }
     CliError::gather(errors)
+}
+
+/// What the daemon that reads this directory has against its files.
+fn told_by_daemon(context: &mut Context, directory: &Path) -> Option<HealthResult> {
+    let mut client = context.connect().ok()?;
+    (client.directories().sessions == directory)
+        .then(|| client.call("health", &serde_json::json!({})).ok())?
+}
+
+/// What is wrong with a file as a whole. What is wrong with its text may be mended by now, and is read here anyway.
+fn refused<'a>(file: &Path, told: impl Iterator<Item = &'a Diagnostics>) -> Result<(), Diagnostics> {
+    let is_it =
+        |error: &&Diagnostic| error.line.is_none() && Path::new(&error.file).file_name() == file.file_name();
+    let whole: Vec<Diagnostic> = told.flat_map(|told| &told.0).filter(is_it).cloned().collect();
+    if whole.is_empty() { Ok(()) } else { Err(Diagnostics(whole)) }
 }
 
 fn places(context: &mut Context) -> CliResult<(PathBuf, PathBuf)> {
@@ -102,29 +114,6 @@ fn spec(file: &Path) -> Result<(), Diagnostics> {
     }
     let bytes = documents::read(file).map_err(|error| documents::unreadable(file, &error))?;
     documents::parse_spec(&bytes, file).map(|_| ())
-}
-
-/// A spec in the sessions directory, as the daemon takes it.
-fn declared(directory: &Path, file: &Path, rules: Rules) -> Result<(), Diagnostics> {
-    if let Some(Err(diagnostics)) = documents::session_of(file) {
-        return Err(diagnostics);
-    }
-    let unreadable = |error: &io::Error| documents::unreadable(file, error);
-    let opened = Directory::open(directory).map_err(|error| unreadable(&error))?;
-    let Sight::Present { stamp, bytes, torn: _ } =
-        opened.read(file.file_name().unwrap_or_default(), MAX_FILE)
-    else {
-        return Err(unreadable(&io::ErrorKind::NotFound.into()));
-    };
-    rules.judge::<WrittenSpec>(stamp.as_ref(), bytes, rules.is_shared(&opened.inode), file)?;
-    let key = file.file_name().and_then(|name| FileKey::parse(&name.to_string_lossy()));
-    match key.filter(|key| key.suffix == Suffix::Yml) {
-        Some(FileKey { name, .. }) if file.with_extension("yaml").exists() => Err(Diagnostics::whole(
-            file.display().to_string(),
-            format!("`{name}` is defined by {name}.yaml as well: remove one of the two"),
-        )),
-        _ => Ok(()),
-    }
 }
 
 /// The files of a directory that are specs by their names, in order.

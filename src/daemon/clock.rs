@@ -52,15 +52,28 @@ impl Clock {
 
     /// `moment` on the clock that is shown: the same each time, until that clock is set.
     pub fn show(&self, moment: Moment) -> Timestamp {
-        let wall = self.wall();
+        let (wall, now) = self.both();
         let nanos = |moment: Moment| i64::try_from(moment.as_nanos()).unwrap_or(i64::MAX);
-        let ahead = i64::try_from(wall.as_nanosecond()).unwrap_or(i64::MAX).saturating_sub(nanos(self.now()));
+        let ahead = i64::try_from(wall.as_nanosecond()).unwrap_or(i64::MAX).saturating_sub(nanos(now));
         let before = self.ahead.load(Ordering::Relaxed);
         let ahead = if before.abs_diff(ahead) < SET { before } else { ahead };
         self.ahead.store(ahead, Ordering::Relaxed);
         // Beyond what a calendar can show: as far as it can.
         let shown = i128::from(nanos(moment)) + i128::from(ahead);
         Timestamp::from_nanosecond(shown).unwrap_or(wall)
+    }
+
+    /// Both clocks at one moment: read again where something came between.
+    fn both(&self) -> (Timestamp, Moment) {
+        let mut read = (self.wall(), self.now());
+        for _ in 0..10 {
+            let before = self.now();
+            read = (self.wall(), self.now());
+            if (read.1 - before).as_nanos() < u128::from(SET / 4) {
+                break;
+            }
+        }
+        read
     }
 
     /// When the daemon was started.

@@ -72,7 +72,7 @@ pub fn remember<K: Keepers>(daemon: &Daemon<K>, loaded: Loaded, findings: &Findi
             session.desired = Desired::Spec(Wanted {
                 spec: daemon.resolve(&name, &spec),
                 generation: good.generation,
-                launch: spec.launch_digest(),
+                launch: spec.without_own(&name, daemon.owner_of(good.owner)).launch_digest(),
                 first_seen: memory.first_seen,
                 uid: daemon.owner_of(good.owner),
                 will: memory.will.into(),

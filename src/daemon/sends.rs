@@ -136,10 +136,13 @@ impl<K: Keepers> Daemon<K> {
 
     /// Fails where what is sent would meet another run, or another user's.
     fn is_still(&self, name: &SessionName, viewer: Viewer, meant: Option<RunId>) -> Result<(), VerbError> {
-        if self.run_to_type_into(name, viewer)? == meant {
-            return Ok(());
-        }
-        Err(VerbError::Conflict(format!("the run of {name} that was meant has ended, and another one runs")))
+        Err(VerbError::Conflict(match self.run_to_type_into(name, viewer)? {
+            Some(run) if Some(run) == meant => return Ok(()),
+            Some(_) => format!("the run of {name} that was meant has ended, and another one runs"),
+            None => format!(
+                "the keeper of {name} did not answer lately: nobody knows which run that is; try again"
+            ),
+        }))
     }
 
     /// The run that has a keeper; absent: one that is not known, as its keeper did not answer lately.

@@ -399,11 +399,12 @@ impl Viewer {
 
     /// Takes on the size of its terminal; the same again asks for the screen.
     fn resize(&mut self, size: WindowSize, now: Moment) {
-        if size == self.size && self.showing == Showing::Live {
+        let same = size.same_cells(self.size);
+        self.size = size;
+        if same && self.showing == Showing::Live {
             self.redraw.get_or_insert(now);
             return;
         }
-        self.size = size;
         self.showing = Showing::Nothing { since: now, history: 0 };
     }
 

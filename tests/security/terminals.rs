@@ -25,11 +25,12 @@ use super::{
 const NASTY: &str = "x\u{1b}[2J\u{1b}]0;t\u{7}\u{1b}]52;c;eA\u{7}\u{9b}31m\u{85}\u{202e}\u{2066}\u{200f}\u{2028}\u{2029}\u{8}\u{7f}\r\nFORGED";
 
 /// What `describe -w` clears the page with, and what `top` takes the screen with, draws with and gives it back with.
-const OWN: [&str; 4] = [
+const OWN: [&str; 5] = [
     "\u{1b}[?1049h\u{1b}[?25l\u{1b}[?7l\u{1b}[H\u{1b}[2J",
     "\u{1b}[0m\u{1b}[?7h\u{1b}[?25h\u{1b}[?1049l",
     "\u{1b}[H\u{1b}[2J",
     "\u{1b}[0m\u{1b}[K",
+    "\u{1b}[0m",
 ];
 
 /// `text` without what atm itself draws with.

@@ -165,11 +165,19 @@ fn the_end_of_a_session_is_told_with_all_its_output() {
     let mut client = Client::attach(&atm, 80, 24, &["a"]);
     client.shows("starting a");
     client.shows("up");
+    client.types("\r");
+    assert_eq!(client.ends(), 3);
+    atm.wait_phase("a", "Failed");
+    atm.ok(&["send", "a", "text", "--no-enter"]);
+    atm.wait_phase("a", "Running");
+    // What a person ended stays so.
+    let mut client = Client::attach(&atm, 80, 24, &["a"]);
+    client.shows("up");
     atm.ok(&["kill", "a"]);
     assert_eq!(client.ends(), 137);
     atm.wait_phase("a", "Suspended");
-    atm.ok(&["send", "a", ""]);
-    atm.wait_phase("a", "Running");
+    assert_eq!(atm.atm(&["send", "a", ""]).status.code(), Some(1));
+    assert_eq!(atm.get("a")["status"]["phase"], "Suspended");
 }
 
 #[test]

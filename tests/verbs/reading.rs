@@ -231,20 +231,24 @@ fn validate_needs_no_daemon_and_tells_each_mistake() {
 fn validate_says_what_the_daemon_says_of_a_file() {
     let atm = Atm::start();
     let said = |words: &str| {
-        let (code, _, err) = told(&atm.atm_with_flags(&["validate"]));
+        let (code, _, err) = told(&atm.atm(&["validate"]));
         assert!(code == Some(4) && err.contains(words), "{err}");
     };
     atm.drop_spec("a", SLEEPER);
     atm.wait_pid("a");
     std::fs::write(atm.specs().join("a.yml"), SLEEPER).unwrap();
     atm.wait_error("a", "is already defined");
-    said("`a` is defined by a.yaml as well");
+    said("`a` is already defined by a.yaml");
     std::fs::remove_file(atm.specs().join("a.yml")).unwrap();
     if rustix::process::geteuid().is_root() {
         let writable = std::os::unix::fs::PermissionsExt::from_mode(0o666);
         std::fs::set_permissions(atm.spec_path("a"), writable).unwrap();
         atm.wait_error("a", "others than its owner may write it");
         said("others than its owner may write it (mode 0666)");
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions(atm.specs(), open).unwrap();
+        atm.wait_health("told of the directory", |health| !health["specsUnavailable"].is_null());
+        said("others than its owner may replace files in it");
     }
 }
 

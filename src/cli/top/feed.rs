@@ -36,6 +36,12 @@ use crate::{
 /// For one answer: a daemon that takes longer is told as silent, and asked again.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Between two attempts to follow a daemon that does not let us.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The daemon closes a connection that has said nothing for a minute.
+pub const LONGEST: Duration = Duration::from_secs(30);
+
 /// What the view is told.
 #[derive(Debug)]
 pub enum News {
@@ -108,10 +114,18 @@ impl Feed {
     pub fn news(&self) -> Vec<News> {
         // Before the news are taken: a bell that rings from here on is for the next time.
         let mut rung = Vec::with_capacity(1 << 10);
-        while matches!(poll::read(&self.bell, &mut rung), Ok(Got::Bytes(_))) {
+        let last = loop {
             rung.clear();
+            match poll::read(&self.bell, &mut rung) {
+                Ok(Got::Bytes(_)) => {}
+                last => break last,
+            }
+        };
+        let mut news: Vec<News> = self.news.try_iter().collect();
+        if news.is_empty() && !matches!(last, Ok(Got::Nothing)) {
+            news.push(News::Over(CliError::failed("the sessions cannot be followed any more")));
         }
-        self.news.try_iter().collect()
+        news
     }
 
     /// From now on these are looked at.
@@ -122,23 +136,29 @@ impl Feed {
 
 impl Asking {
     fn run(mut self) {
+        // What was followed was lost, and has to be told whole.
+        let mut lost = false;
         loop {
-            let heard = self.hear().and_then(|()| self.ask());
-            let error = match heard {
-                Ok(()) => continue,
-                Err(ClientError::Closed) => match self.rejoin() {
-                    Ok(()) | Err(ClientError::Closed) => continue, // gone again
-                    Err(error) => error,
-                },
-                // It may be stopped, or be about to end: what it says next decides.
+            let next = if lost { self.follow() } else { self.hear() };
+            let heard = next.and_then(|()| self.ask());
+            let heard = match heard {
+                Err(ClientError::Closed) => self.rejoin(),
+                heard => heard,
+            };
+            match heard {
+                Ok(()) => lost = false,
+                Err(ClientError::Closed) => lost = true, // gone again
+                // It may be stopped, have no room, or be about to end: what it says next decides.
                 Err(error @ (ClientError::Silent { .. } | ClientError::Daemon(_))) => {
                     self.tell(News::Trouble(error.to_string()));
-                    continue;
+                    lost = true;
+                    let _ = poll::wait(&[], Some(AGAIN)); // an interrupted pause is only shorter
                 }
-                Err(error) => error,
-            };
-            self.tell(News::Over(error.into()));
-            return;
+                Err(error) => {
+                    self.tell(News::Over(error.into()));
+                    return;
+                }
+            }
         }
     }
 
@@ -150,7 +170,7 @@ impl Asking {
 
     /// Passes on changes until it is time to ask.
     fn hear(&mut self) -> Result<(), ClientError> {
-        let until = after(self.delay);
+        let until = after(self.delay.min(LONGEST));
         loop {
             let Some(watch) = &mut self.watch else {
                 let left = until.map(|until| until.since(clock::monotonic()));

@@ -78,7 +78,8 @@ impl Screen {
     fn draw(&mut self, lines: Vec<String>) -> io::Result<()> {
         for (at, line) in lines.iter().enumerate() {
             if self.lines.get(at) != Some(line) {
-                write!(self.unwritten, "\x1b[{};1H{line}\x1b[0m\x1b[K", at + 1)?;
+                // Erased before: after a line that is as wide as the screen that would take its last character.
+                write!(self.unwritten, "\x1b[{};1H\x1b[0m\x1b[K{line}\x1b[0m", at + 1)?;
             }
         }
         self.lines = lines;
