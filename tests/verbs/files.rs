@@ -130,3 +130,19 @@ fn run_makes_a_session_without_yaml() {
     atm.wait_phase("quick", "Succeeded");
     assert_eq!(atm.atm(&["run"]).status.code(), Some(2));
 }
+
+/// What the file's name and owner say anyway changes nothing, and is waited for by nobody.
+#[test]
+fn a_default_written_out_is_no_change() {
+    let atm = Atm::start();
+    atm.drop_spec("web", SLEEPER);
+    let pid = atm.wait_pid("web");
+    let file = atm.path("web.yaml");
+    let own = rustix::process::geteuid().as_raw();
+    std::fs::write(&file, format!("{SLEEPER}identity: web\nuser: '{own}'\nworkingDir: '~'\n")).unwrap();
+    assert_eq!(atm.ok(&["apply", &file.display().to_string()]), "web unchanged\n");
+    std::fs::copy(&file, atm.spec_path("web")).unwrap();
+    atm.drop_spec("next", SLEEPER);
+    atm.wait_pid("next");
+    assert_eq!((atm.get("web")["generation"].as_u64(), atm.wait_pid("web")), (Some(1), pid));
+}
