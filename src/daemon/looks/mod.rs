@@ -40,6 +40,9 @@ use crate::{
 /// No look is planned further ahead.
 const LONGEST: Duration = LONG;
 
+/// So many are looked at for one who asks for all.
+const ASKED: usize = 100;
+
 /// From the start of a run to the first look at it: what it is made of is there by then.
 const FIRST: Duration = Duration::from_secs(1);
 
@@ -298,6 +301,13 @@ impl<K: Keepers> Daemon<K> {
         self.looking.looker.leave_now(&target.page, &left);
         self.looking.wake.notify_one();
         true
+    }
+
+    /// Somebody asks how these are: they are looked at soon, where the last look was some time ago, for the next who asks.
+    pub(super) fn look_soon<'a>(&self, names: impl Iterator<Item = &'a SessionName>) {
+        if self.looking.schedule.borrow_mut().ask(names.take(ASKED), self.clock.now()) {
+            self.looking.wake.notify_one();
+        }
     }
 
     /// Brings the store up to a session whose changed spec waits for quiet.

@@ -91,6 +91,21 @@ impl Schedule {
         }
     }
 
+    /// Somebody wants to know how these are: what is shown is as of the last look. Says whether any is looked at earlier.
+    pub fn ask<'a>(&mut self, names: impl Iterator<Item = &'a SessionName>, now: Moment) -> bool {
+        let mut any = false;
+        for name in names {
+            let Some(watch) = self.watched.get(name) else { continue };
+            let Some(look) = &watch.look else { continue };
+            let soon = look.at.saturating_add(SHORT).max(now);
+            if watch.due > soon {
+                self.plan(name, soon);
+                any = true;
+            }
+        }
+        any
+    }
+
     /// When something is due next.
     pub fn next(&self) -> Option<Moment> {
         let look = self.queue.first().map(|(due, _)| *due);
@@ -251,6 +266,18 @@ mod tests {
         assert_eq!(due.take(second(2)), vec![name("d")]);
         assert_eq!(due.take(second(26)), vec![name("a"), name("b")], "an eighth of their interval early");
         assert_eq!(due.next(), Some(second(30)));
+    }
+
+    #[test]
+    fn what_somebody_asks_for_is_looked_at_and_not_all_the_time() {
+        let mut asked = schedule(&[("a", 30), ("b", 30)], Limits::default());
+        assert!(asked.ask([name("a"), name("nobody")].iter(), second(10)));
+        assert_eq!(asked.take(second(10)), vec![name("a")]);
+        asked.looked(&name("a"), look(second(10), MIB), MIB, true);
+        asked.plan(&name("a"), second(40));
+        assert!(asked.ask([name("a")].iter(), second(11)));
+        assert!(!asked.ask([name("a")].iter(), second(11)));
+        assert_eq!(asked.queue.first(), Some(&(second(12), name("a"))));
     }
 
     #[test]

@@ -295,6 +295,7 @@ fn sessions<K: Keepers>(
         .sessions
         .iter()
         .filter(|(name, entry)| (names.is_empty() || names.contains(*name)) && peer.viewer.may_see(entry));
+    daemon.look_soon(visible.clone().map(|(name, _)| name));
     let sessions = visible
         .map(|(name, entry)| view::session(name, entry, peer.viewer, &daemon.clock, &daemon.paths))
         .collect();
