@@ -15,7 +15,7 @@ use crate::{
         name::{RunId, SessionName},
         quantity::{Limit, Size},
         registered::RegisteredView,
-        status::{ExitView, Origin, SessionStatus, SessionView},
+        status::{ExitView, Origin, Reason, SessionStatus, SessionView},
         time::Moment,
     },
     plan::{
@@ -121,9 +121,12 @@ pub fn session(
     let next_start_at = match &entry.verdict {
         Some(Verdict::Wait(
             Wait::BackOff { until } | Wait::HostError { until } | Wait::Relieved { until },
-        )) if !live => Some(clock.show(*until)),
+        )) if !live => Some(*until),
+        // It has just ended, and nobody has decided since.
+        Some(_) | None if !live && entry.shown.reason == Reason::BackOff => entry.plan.history.not_before,
         Some(_) | None => None,
-    };
+    }
+    .map(|until| clock.show(until));
     let agent = Some(&entry.agent)
         .filter(|agent| agent.run_id.is_some_and(|id| Some(id) == entry.plan.observed.run_id()));
     let spec_error = spec_error(entry, viewer);
