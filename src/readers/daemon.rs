@@ -33,8 +33,8 @@ use crate::{
         memory::{Instance, LastConfig, Memory, STATE_VERSION},
         paths::Paths,
         server::{
+            failure::Failure,
             lines::{Line, Lines},
-            methods::Failure,
             request::Request,
         },
         specs::names::{FileKey, FileName},

@@ -13,8 +13,9 @@ use tokio::{
 
 use super::{
     Peer,
+    failure::Failure,
     lines::{Line, Lines},
-    methods::{self, Failure, Outcome},
+    methods::{self, Outcome},
     places::Place,
     request::Request,
     tell::{self, Told},

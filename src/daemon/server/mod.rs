@@ -1,6 +1,7 @@
 //! The control socket: newline-delimited JSON-RPC 2.0, one task a connection.
 
 mod connection;
+pub(crate) mod failure;
 pub(crate) mod lines;
 pub(crate) mod methods;
 pub mod places;

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::{
     Peer,
-    methods::{Failure, known, result},
+    failure::Failure,
+    methods::{known, result},
 };
 use crate::{
     api::{

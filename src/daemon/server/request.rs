@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 
-use super::methods::Failure;
+use super::failure::Failure;
 use crate::{api::control::ErrorKind, daemon::specs::names::escaped};
 
 /// Of a line that is no JSON, so much is told back.

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::{
     Peer,
-    methods::{Failure, is_run, known, outcome},
+    failure::Failure,
+    methods::{is_run, known, outcome},
 };
 use crate::{
     api::{

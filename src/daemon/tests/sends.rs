@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     api::{control::ErrorKind, keys::Key, record::Exit, send::SendParams},
-    daemon::{sends::SendError, server::methods::Failure, view::Viewer},
+    daemon::{sends::SendError, server::failure::Failure, view::Viewer},
 };
 
 const ROOT: Viewer = Viewer { uid: 0, privileged: true };
