@@ -21,10 +21,12 @@ fn kept(atm: &Atm, name: &str) -> Vec<PathBuf> {
 #[test]
 fn an_evicted_session_shows_what_was_on_its_screen_and_why_it_went() {
     let atm = Atm::start();
+    atm.drop_spec("b", DRAWS);
+    atm.wait_pid("b");
+    let (code, _, err) = told(&atm.atm(&["describe", "b", "--previous"]));
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("nothing is kept of a run of `b`") && err.contains("atm logs b"), "{err}");
     atm.drop_spec("a", &format!("{DRAWS}maxIdle: 1s\nenv: {{TOKEN: canary}}\n"));
-    let (code, _, err) = told(&atm.atm(&["describe", "a", "--previous"]));
-    assert_eq!(code, Some(1));
-    assert!(err.contains("nothing is kept of a run of `a`") && err.contains("atm logs a"), "{err}");
     let run = atm.wait("a", "its run", |s| s["runId"].is_string())["runId"].clone();
     atm.wait_phase("a", "Evicted");
     let page = atm.ok(&["describe", "a", "--previous"]);
