@@ -129,6 +129,7 @@ fn four_floods_arrive_whole_and_none_in_anothers() {
     });
     assert!(met, "all floods end");
     for (name, (client, from)) in names.iter().zip(clients.iter().zip(from)) {
+        atm.wait_output(name, "over"); // clients are told before the log
         for text in [String::from_utf8_lossy(&client.raw[from..]).into_owned(), atm.whole_log(name)] {
             let got: Vec<&str> = text.lines().filter(|line| line.contains("session ")).collect();
             assert_eq!(got.len(), lines, "{name}");
