@@ -1,7 +1,7 @@
 //! `atm top`: the sessions and what they use, as it changes.
 //!
 //! - [`feed`] asks the daemon, [`view`] is the loop on a terminal
-//! - [`page`] is what is shown, [`order`] in which order, [`line`] how it is cut: from values alone
+//! - [`page`] is what is shown, [`order`] in which order, [`mod@line`] how it is cut: from values alone
 //! - [`keys`] is what is typed
 //!
 //! Where there is no terminal, or one that can only print, pages are printed one below the other.
